@@ -1,0 +1,1 @@
+"""Weft: tenants' YAML topologies become proven OpenFlow programs on Open vSwitch hosts."""

@@ -1,0 +1,247 @@
+"""What a topology consists of: the frozen entities that every other room reads.
+
+Names are qualified (`red/web1`) wherever a tenant owns the thing; hosts, physical networks and tenants
+have bare names. A `Topology` is complete and consistent by construction: `controller.config` refuses
+everything else, so that readers never check again.
+
+    Topology ── Host, PhysicalNetwork, Tenant           from fabric.yaml
+             └─ Network, SecurityGroup ─ Rule, Port      from tenants/TENANT.yaml
+             └─ PolicyTest                               what the tenant wants to stay true
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the files something is said; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class NetworkType(StrEnum):
+    """How a network's frames travel between hosts."""
+
+    LOCAL = "local"
+    FLAT = "flat"
+    VLAN = "vlan"
+    VXLAN = "vxlan"
+    GRE = "gre"
+    GENEVE = "geneve"
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether frames travel encapsulated between VTEPs."""
+        return self in TUNNEL_TYPES
+
+    @property
+    def is_provider(self) -> bool:
+        """Whether frames travel on a physical network."""
+        return self in (NetworkType.FLAT, NetworkType.VLAN)
+
+
+TUNNEL_TYPES = (NetworkType.VXLAN, NetworkType.GRE, NetworkType.GENEVE)
+
+# Bytes that each encapsulation adds to the inner IP packet over an IPv4 underlay: outer IPv4, the
+# tunnel's own headers and the inner Ethernet header (RFC 7348, RFC 2784 and 2890, RFC 8926).
+TUNNEL_OVERHEAD = {NetworkType.VXLAN: 50, NetworkType.GRE: 42, NetworkType.GENEVE: 50}
+
+
+class HostKind(StrEnum):
+    """Whether Weft programs the host (`ovs`) or only sends tunnels to it (`vtep`)."""
+
+    OVS = "ovs"
+    VTEP = "vtep"
+
+
+class Verdict(StrEnum):
+    """What a policy test expects."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Direction(StrEnum):
+    """The way of a packet as the port's owner sees it."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Whole numbers from `first` to `last`, both included (ports, VLANs, segments)."""
+
+    first: int
+    last: int
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A hypervisor with its Open vSwitch, or a foreign VTEP (`kind: vtep`).
+
+    `id` is 48 bits wide, given in the file or derived from the name; datapath ids follow from it.
+    """
+
+    name: str
+    id: int
+    tunnel_ip: Address
+    kind: HostKind
+    datapath: str  # "system" or "netdev"
+    local_vlans: Range
+    integration_bridge: str
+    tunnel_bridge: str
+    gateway: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalNetwork:
+    """A network outside the fabric that some hosts are wired to by their bridge `br-NAME`."""
+
+    name: str
+    hosts: tuple[str, ...]
+    vlans: tuple[Range, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """An owner of networks and ports, and what the operator grants it; `None` means no limit."""
+
+    name: str
+    segments: tuple[Range, ...]
+    vlans: Mapping[str, tuple[Range, ...]]  # physical network -> VLANs
+    ports: int | None
+    rules: int | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A layer-2 segment. `segment` is the VNI, key or VLAN; None for `local` and `flat`."""
+
+    name: str
+    tenant: str
+    type: NetworkType
+    segment: int | None
+    physical_network: str | None
+    cidrs: tuple[Prefix, ...]
+    gateways: tuple[Address, ...]  # one per cidr, same order
+    mtu: int
+    share: tuple[str, ...]  # tenants that may attach ports
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a security group: what it allows in its direction.
+
+    `ethertype` is 4, 6 or None for both; `protocol` an IP protocol number or None for any. `ports` is empty
+    for all. `cidrs` and `groups` are the far side; both empty means anyone.
+    """
+
+    direction: Direction
+    ethertype: int | None
+    protocol: int | None
+    ports: tuple[Range, ...]
+    icmp_type: int | None
+    icmp_code: int | None
+    cidrs: tuple[Prefix, ...]
+    groups: tuple[str, ...]
+    place: Place
+
+    @property
+    def is_from_anyone(self) -> bool:
+        """Whether the far side is not restricted."""
+        return not self.cidrs and not self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """Rules that ports share; what no rule allows is refused. `egress: any` is one rule without limits."""
+
+    name: str
+    tenant: str
+    ingress: tuple[Rule, ...]
+    egress: tuple[Rule, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedAddress:
+    """A further address that a port may use. `ip` is a prefix (one address or a subnet); `mac` None means the port's own."""
+
+    ip: Prefix
+    mac: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A VM's or container's attachment. `mac` is 48 bits; `host` None binds where the interface shows up."""
+
+    name: str
+    tenant: str
+    network: str
+    mac: int
+    ips: tuple[Address, ...]
+    host: str | None
+    groups: tuple[str, ...]
+    port_security: bool
+    allowed: tuple[AllowedAddress, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTest:
+    """An expectation. `source` and `target` are port names, or `target` an address as text.
+
+    `port` is the destination port; `reply` False says that only the first packet is asked about.
+    """
+
+    tenant: str
+    source: str
+    target: str
+    protocol: int | None
+    port: int | None
+    expect: Verdict
+    reply: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Everything the files say, checked. Mappings are in the files' order."""
+
+    name: str
+    overlay: NetworkType
+    mtu: int
+    hosts: Mapping[str, Host]
+    physical_networks: Mapping[str, PhysicalNetwork]
+    tenants: Mapping[str, Tenant]
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
+    ports: Mapping[str, Port] = field(default_factory=dict)
+    tests: tuple[PolicyTest, ...] = ()

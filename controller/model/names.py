@@ -1,0 +1,58 @@
+"""Names that a host's interfaces and bridges carry, as functions of the topology's own names.
+
+Linux allows an interface 15 characters. A port's interface is `TENANT.PORT` where that fits; names of the format
+hold neither `.` nor `_`, so that the two shapes below cannot meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+INTERFACE_LENGTH = 15
+
+PATCH_TO_TUNNEL = "patch-tun"  # on br-int
+PATCH_TO_INTEGRATION = "patch-int"  # on br-tun
+
+
+def interface_name(port: str) -> str:
+    """Return the interface name of a port, `TENANT/PORT`, that pins no other.
+
+    >>> interface_name("red/web1")
+    'red.web1'
+    >>> interface_name("engineering/frontend-1")
+    'fronten_531cb57'
+    """
+    tenant, _, name = port.partition("/")
+    plain = f"{tenant}.{name}"
+    if len(plain) <= INTERFACE_LENGTH:
+        return plain
+    digest = hashlib.blake2b(port.encode(), digest_size=4).hexdigest()
+    return f"{name[:7]}_{digest[:7]}"
+
+
+def ports_by_interface(ports: Iterable[str]) -> Mapping[str, str]:
+    """Return interface name -> port name."""
+    return {interface_name(port): port for port in ports}
+
+
+def physical_bridge(physical_network: str) -> str:
+    """Return the bridge that joins a host to a physical network."""
+    return f"br-{physical_network}"
+
+
+def patch_to_physical(physical_network: str) -> str:
+    """Return the port of br-int that leads to the physical network's bridge."""
+    return _short("pp-", physical_network)
+
+
+def patch_from_physical(physical_network: str) -> str:
+    """Return the port of the physical network's bridge that leads to br-int."""
+    return _short("pi-", physical_network)
+
+
+def _short(prefix: str, name: str) -> str:
+    if len(prefix) + len(name) <= INTERFACE_LENGTH:
+        return prefix + name
+    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()[:6]
+    return f"{prefix}{name[: INTERFACE_LENGTH - len(prefix) - 7]}_{digest}"
