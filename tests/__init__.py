@@ -1,0 +1,1 @@
+"""Tests of Weft: network stories on real parts."""
