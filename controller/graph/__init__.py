@@ -1,0 +1,1 @@
+"""The networkx view of a topology: who is where, who joins whom, and who must know what."""
