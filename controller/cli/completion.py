@@ -1,0 +1,84 @@
+"""Completion of names from the files, and `weft completion`, which prints the script that a shell needs.
+
+A callback looks for the topology where the command line says (`DIR`, `--topology`), else in the current
+folder. It must never disturb the line that is being typed, so files that are refused complete to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+if TYPE_CHECKING:
+    from controller.model.entities import Topology
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def complete_hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of hosts that Weft programs."""
+    del param
+    from controller.model.entities import HostKind
+
+    topology = _topology(ctx)
+    hosts = topology.hosts.values() if topology else ()
+    return _items(incomplete, ((host.name, str(host.tunnel_ip)) for host in hosts if host.kind is HostKind.OVS))
+
+
+def complete_ports(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of ports, `TENANT/PORT`, with their addresses as help."""
+    del param
+    topology = _topology(ctx)
+    ports = topology.ports.values() if topology else ()
+    return _items(incomplete, ((port.name, " ".join(map(str, port.ips))) for port in ports))
+
+
+def complete_bridges(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of the bridges that Weft programs."""
+    del param
+    from controller.model.names import physical_bridge
+
+    topology = _topology(ctx)
+    if topology is None:
+        return []
+    names = [physical_bridge(name) for name in topology.physical_networks]
+    for host in topology.hosts.values():
+        names += [host.integration_bridge, host.tunnel_bridge]
+    return _items(incomplete, ((name, "") for name in dict.fromkeys(names)))
+
+
+def _items(incomplete: str, names: Iterable[tuple[str, str]]) -> list[CompletionItem]:
+    return [CompletionItem(name, help=text or None) for name, text in names if name.startswith(incomplete)]
+
+
+def _topology(ctx: click.Context) -> Topology | None:
+    from controller.config.load import load
+
+    chain: list[click.Context] = [ctx]
+    while chain[-1].parent is not None:
+        chain.append(chain[-1].parent)
+    named = (context.params.get(name) for context in chain for name in ("folder", "topology"))
+    folder = next((Path(str(value)) for value in named if value), Path())
+    return load(folder).topology
+
+
+_INSTALL = """\b
+bash:  weft completion bash >> ~/.bashrc
+zsh:   weft completion zsh >> ~/.zshrc
+fish:  weft completion fish > ~/.config/fish/completions/weft.fish
+"""
+
+
+@click.command(short_help="Print the completion script of a shell.", epilog=_INSTALL)
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
+    """Print the script that lets SHELL complete verbs, options and the names in your files."""
+    made_by = get_completion_class(shell)
+    if made_by is None:
+        raise click.UsageError(f"no completion for {shell}", ctx)
+    click.echo(made_by(ctx.find_root().command, {}, "weft", "_WEFT_COMPLETE").source())

@@ -1,0 +1,60 @@
+"""`weft run`: the controller in the foreground, with Weft's own defaults."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from controller.cli.output import Exit, folder_argument, load_or_exit
+
+OPENFLOW_PORT = 6653  # IANA's number for OpenFlow.
+
+
+class _Listen(click.ParamType[tuple[str, int]]):
+    """`HOST:PORT`, `[IPV6]:PORT`, or a port alone."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not port.isascii() or not port.isdecimal() or not 0 <= int(port) <= 65535:
+            self.fail(f'"{value}" does not end in a port between 0 and 65535; write HOST:PORT', param, ctx)
+        return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+@click.command(short_help="Run the controller for a topology.")
+@folder_argument
+@click.option(
+    "--listen",
+    type=_Listen(),
+    default=f"127.0.0.1:{OPENFLOW_PORT}",
+    show_default=True,
+    help="Where the switches connect to.",
+)
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The socket that `weft status` asks.  [default: that of the user]",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log every change of a flow.")
+def command(folder: Path, listen: tuple[str, int], control: Path | None, verbose: bool) -> None:
+    """Run the controller for the topology in DIR until it is told to leave.
+
+    A saved file, or SIGHUP, reloads the topology; a refused file changes nothing. SIGTERM and Ctrl-C leave the switches
+    as they are, so that the network works on without a controller.
+    """
+    # A controller that starts on bad files has no last good topology to keep; refuse before any switch is told anything.
+    load_or_exit(folder)
+    from controller import manager
+
+    host, port = listen
+    try:
+        code = manager.run(folder, host, port, control, verbose)
+    except OSError as error:
+        click.echo(f"weft run: {host}:{port}: {error.strerror or error}", err=True)
+        code = Exit.TROUBLE
+    sys.exit(code)

@@ -1,0 +1,98 @@
+"""`weft status`: what the running controller knows of its topology, switches and ports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controller.cli.output import Exit, leave, output_option, print_json, print_table
+
+_WATCH_SECONDS = 1.0
+_NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
+
+
+@click.command(short_help="Say what the running controller knows of its switches.")
+@click.option(
+    "--control", type=click.Path(path_type=Path), help="The controller's socket.  [default: that of the user]"
+)
+@click.option("-w", "--watch", is_flag=True, help="Repeat each second until Ctrl-C.")
+@output_option
+def command(control: Path | None, watch: bool, output: str) -> None:
+    """Show each switch: connection, flows desired and installed, the last error with its YAML line.
+
+    Leaves with 0 if every switch is in sync, with 3 if one is not or if no controller answers.
+    """
+    if not watch:
+        raise SystemExit(_show(_ask(control), output))
+    try:
+        while True:
+            answer = _ask(control)
+            if output == "text":
+                click.clear()
+            _show(answer, output)
+            time.sleep(_WATCH_SECONDS)
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.FINE) from None
+
+
+def _ask(control: Path | None) -> dict[str, Any]:
+    from controller.control import default_path, request
+
+    path = control or default_path()
+    try:
+        return request(path, {"do": "status"})
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        leave(Exit.TROUBLE, f"no controller answers at {path}: {reason}")
+
+
+def _show(answer: Mapping[str, Any], output: str) -> Exit:
+    if output == "json":
+        print_json(answer)
+    else:
+        for line in _summary(answer):
+            click.echo(line)
+        if answer["switches"]:
+            click.echo()
+            print_table(_HEADERS, (_row(switch) for switch in answer["switches"]))
+        for switch in answer["switches"]:
+            if switch["last_error"]:
+                click.echo(f"\n{switch['bridge']}@{switch['host']}: {switch['last_error']}")
+        for problem in answer["refused"]:
+            click.echo(f"\n{problem}")
+    return Exit.FINE if answer["in_sync"] else Exit.TROUBLE
+
+
+def _summary(answer: Mapping[str, Any]) -> list[str]:
+    ports = answer["ports"]
+    state = "in sync" if answer["in_sync"] else "NOT in sync"
+    lines = [f"{answer['topology']} ({answer['folder']}): {state}, {ports['bound']} ports bound"]
+    if answer["refused"]:
+        lines.append("The files as they are now are refused; the last good topology stays in force.")
+    for label in ("unbound", "refused"):
+        names = ports.get(label) or []
+        if names:
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            lines.append(f"{label} ports: {', '.join(map(str, names[:_NAMES_SHOWN]))}{more}")
+    return lines
+
+
+_HEADERS = ("HOST", "BRIDGE", "DPID", "STATE", "PEER", "DESIRED", "INSTALLED", "ADDED", "DELETED", "SYNC")
+
+
+def _row(switch: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = switch["sync_seconds"]
+    return (
+        *(_text(switch[name]) for name in ("host", "bridge")),
+        f"{switch['dpid']:016x}" if isinstance(switch["dpid"], int) else _text(switch["dpid"]),
+        *(_text(switch[name]) for name in ("state", "peer", "flows_desired", "flows_installed", "added", "deleted")),
+        "-" if seconds is None else f"{seconds * 1000:.0f} ms",
+    )
+
+
+def _text(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
