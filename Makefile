@@ -1,0 +1,55 @@
+# Everything a newcomer needs is one word; each target installs what it misses.
+#
+#   make demo [TOPOLOGY=quickstart] [KEEP=1]   a topology on this machine: up, probed, down (root)
+#   make test                                  all tests, with real switches and namespaces (root)
+#   make check                                 format, lint, types, spelling, architecture, generated pages
+#   make goldens, make docs                    write the golden flow tables, the generated pages
+#   make bench [SIZES="200 1000"]              how fast, against real switches (root)
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin
+TOPOLOGY ?= quickstart
+KEEP ?=
+PYTEST ?= .venv/bin/python -m pytest
+
+SWITCHES := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping
+TOOLS := tcpdump:tcpdump mn:mininet
+
+.PHONY: demo test check goldens docs bench clean programs tools
+
+demo: .venv/.installed programs
+	.venv/bin/weft demo topologies/$(TOPOLOGY) $(if $(KEEP),--keep)
+
+test: .venv/.installed programs tools
+	$(PYTEST)
+
+check: .venv/.installed
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	.venv/bin/mypy
+	.venv/bin/codespell --skip ./build,./weft.egg-info
+	.venv/bin/python docs/generate.py --check
+	$(PYTEST) -q tests/test_architecture.py
+
+goldens: .venv/.installed
+	$(PYTEST) -q tests/features --update-goldens
+
+docs: .venv/.installed
+	.venv/bin/python docs/generate.py
+
+bench: .venv/.installed programs
+	.venv/bin/python -m benchmarks $(SIZES)
+
+clean:
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+programs:
+	@.ci/bootstrap programs $(SWITCHES)
+
+tools:
+	@.ci/bootstrap programs $(TOOLS)
+
+# Installed anew only when what it is made from has changed.
+.venv/.installed: setup.cfg pyproject.toml
+	.ci/bootstrap python
+	touch $@

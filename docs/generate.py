@@ -1,0 +1,39 @@
+"""Write the pages of the documentation that are made from the code; with `--check`, only say which are out of date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from controller.config.reference import format_reference
+from controller.pipeline.reference import pipeline_reference
+
+HERE = Path(__file__).resolve().parent
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "format.md": format_reference,
+    "pipeline.md": pipeline_reference,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Return 1 if `--check` is given and a page differs from what the code says now."""
+    stale = []
+    for name, make in PAGES.items():
+        page, text = HERE / name, make()
+        if page.exists() and page.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            page.write_text(text, encoding="utf-8")
+            print(f"docs/{name} written")
+    if stale and "--check" in arguments:
+        print(f"out of date: {', '.join(f'docs/{name}' for name in stale)}; run make docs", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
