@@ -62,7 +62,8 @@ class Fabric:
         return physical is None or host in self.topology.physical_networks[physical].hosts
 
     def _build(self) -> nx.Graph[Node]:
-        topology, graph = self.topology, nx.Graph()
+        topology = self.topology
+        graph: nx.Graph[Node] = nx.Graph()
         for kind, names in (
             ("host", topology.hosts),
             ("physical_network", topology.physical_networks),

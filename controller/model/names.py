@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from controller.model.entities import NetworkType
+
 INTERFACE_LENGTH = 15
 
 PATCH_TO_TUNNEL = "patch-tun"  # on br-int
@@ -56,3 +58,8 @@ def _short(prefix: str, name: str) -> str:
         return prefix + name
     digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()[:6]
     return f"{prefix}{name[: INTERFACE_LENGTH - len(prefix) - 7]}_{digest}"
+
+
+def tunnel_port(kind: NetworkType) -> str:
+    """Return the flow-based tunnel port of br-tun for a type of network."""
+    return kind.value

@@ -22,13 +22,14 @@ from controller.pipeline.fields import BY_NAME, FIELDS
 
 Condition = tuple[int, int, int | None]  # field index, value, mask
 Match = tuple[Condition, ...]
+Wanted = int | tuple[int, int] | IPv4Network | IPv6Network  # how `match` is told a condition
 FlowKey = tuple[int, int, Match]  # table, priority, match
 
 _ONES = tuple(declared.ones for declared in FIELDS)
 _INDEX = {name: declared.index for name, declared in BY_NAME.items()}
 
 
-def match(**conditions: int | tuple[int, int] | IPv4Network | IPv6Network) -> Match:
+def match(**conditions: Wanted) -> Match:
     """Return the match of these fields, each a value, `(value, mask)` or a prefix.
 
     Bits outside the mask are cleared and full masks become None, as Open vSwitch does, so that equal meanings are
@@ -178,7 +179,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flow:
-    """One flow. No actions and no `goto` means drop. `feature` names the feature that made it.
+    """One flow. No actions and no `goto` means drop. `feature` names the feature that made it, `kind` which of its kinds it is.
 
     Compared by identity of the object: programs compare flows by `key` and `effect`.
     """
@@ -190,6 +191,7 @@ class Flow:
     goto: int | None
     origin: Origin
     feature: str
+    kind: str = ""
 
     @property
     def key(self) -> FlowKey:

@@ -1,0 +1,231 @@
+"""Where everything goes in the drawing of a fabric: pure geometry, the same for the same topology.
+
+Hosts are columns and networks are lanes, so that no line crosses another, however large the fabric is. A port sits where its
+host's column meets its network's lane; a lane passes behind the hosts that do not have the network.
+
+                        hv1             hv2             hv3
+                     ┌────────┐      ┌────────┐      ┌────────┐
+    red/web  ════════│ web1   │══════│ web2   │      │        │
+    red/db           │        │      │        │══════│ db1    │
+                     └───┬────┘      └───┬────┘      └────────┘
+    physnet1 ────────────┴───────────────┴───────────
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controller.graph.fabric import Fabric
+from controller.model.entities import Host, Network, PhysicalNetwork, Port
+
+MARGIN = 28
+LABEL_WIDTH = 216
+GUTTER = 30
+HEADER_HEIGHT = 58  # The host's name and address above its first lane.
+TITLE_HEIGHT = 64
+TENANT_HEIGHT = 30
+PORT_HEIGHT = 42
+PORT_GAP = 6
+PADDING = 8
+LANE_GAP = 6
+BAR_HEIGHT = 34
+BAR_GAP = 14
+LEGEND_HEIGHT = 46
+NARROWEST, WIDEST = 132, 236
+
+# A cell names this many ports and counts the others: a drawing of a thousand ports has to stay a drawing.
+PORTS_SHOWN = 6
+
+# The mean width of a character of a sans-serif font, in em, on the safe side.
+_EM = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle; y grows downwards."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """The x of the right edge."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """The y of the lower edge."""
+        return self.y + self.height
+
+    @property
+    def middle(self) -> float:
+        """The y halfway down."""
+        return self.y + self.height / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A host's card; `host` is None for the column of the ports that are on no host yet."""
+
+    host: Host | None
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class PortMark:
+    """A port and its place."""
+
+    port: Port
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A network on a host: the ports that are named, and how many are not."""
+
+    column: int
+    box: Box
+    ports: tuple[PortMark, ...]
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A network; `box` is the whole lane, its label at the left."""
+
+    network: Network
+    box: Box
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A tenant's name above its networks."""
+
+    tenant: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A physical network below the hosts; `taps` are the columns that are wired to it."""
+
+    physical: PhysicalNetwork
+    box: Box
+    taps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The whole drawing."""
+
+    width: float
+    height: float
+    columns: tuple[Column, ...]
+    headings: tuple[Heading, ...]
+    lanes: tuple[Lane, ...]
+    bars: tuple[Bar, ...]
+    legend: Box
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the room that a text of this font size needs."""
+    return len(text) * size * _EM
+
+
+def lay_out(fabric: Fabric) -> Layout:
+    """Return the geometry of a fabric's drawing."""
+    topology = fabric.topology
+    hosts: list[Host | None] = list(topology.hosts.values())
+    if any(name not in fabric.location for name in topology.ports):
+        hosts.append(None)
+    cells = _ports_by_cell(fabric, hosts)
+    widths = [_column_width(host, [cells[key] for key in cells if key[1] == place]) for place, host in enumerate(hosts)]
+    lefts = [MARGIN + LABEL_WIDTH + GUTTER + sum(widths[:place]) + place * GUTTER for place in range(len(hosts))]
+    right = max((left + width for left, width in zip(lefts, widths, strict=True)), default=MARGIN + LABEL_WIDTH)
+    right = max(right, MARGIN + LABEL_WIDTH + 2 * NARROWEST)
+
+    headings: list[Heading] = []
+    lanes: list[Lane] = []
+    y: float = TITLE_HEIGHT + HEADER_HEIGHT
+    for tenant in topology.tenants:
+        owned = [network for network in topology.networks.values() if network.tenant == tenant]
+        if owned:
+            headings.append(Heading(tenant, Box(MARGIN, y, right - MARGIN, TENANT_HEIGHT)))
+            y += TENANT_HEIGHT
+        for network in owned:
+            rows = {place: cells[network.name, place] for place in range(len(hosts)) if (network.name, place) in cells}
+            lane = _lane(network, rows, y, list(zip(lefts, widths, strict=True)), right)
+            lanes.append(lane)
+            y = lane.box.bottom + LANE_GAP
+    bottom = y + PADDING
+    columns = tuple(
+        Column(host, Box(left, TITLE_HEIGHT, width, bottom - TITLE_HEIGHT))
+        for host, left, width in zip(hosts, lefts, widths, strict=True)
+    )
+    bars = _bars(topology.physical_networks.values(), columns, bottom, right)
+    end = bars[-1].box.bottom if bars else bottom
+    legend = Box(MARGIN, end + BAR_GAP, right - MARGIN, LEGEND_HEIGHT)
+    return Layout(right + MARGIN, legend.bottom + PADDING, columns, tuple(headings), tuple(lanes), bars, legend)
+
+
+def _ports_by_cell(fabric: Fabric, hosts: list[Host | None]) -> dict[tuple[str, int], list[Port]]:
+    """Return (network, column) -> ports, each in the order of the files."""
+    place = {host.name if host else None: number for number, host in enumerate(hosts)}
+    cells: dict[tuple[str, int], list[Port]] = {}
+    for port in fabric.topology.ports.values():
+        cells.setdefault((port.network, place[fabric.location.get(port.name)]), []).append(port)
+    return cells
+
+
+def _column_width(host: Host | None, cells: list[list[Port]]) -> float:
+    texts = [text_width(host.name, 16) + 64 if host else 0.0]
+    for ports in cells:
+        for port in ports[:PORTS_SHOWN]:
+            groups = text_width(", ".join(_bare(group) for group in port.groups), 10.5) + 14 if port.groups else 0
+            texts.append(text_width(port.name, 12.5) + groups)
+            texts.append(text_width(str(port.ips[0]), 11) + 24 if port.ips else 0)
+    return min(max(NARROWEST, max(texts) + 4 * PADDING), WIDEST)
+
+
+def _bare(name: str) -> str:
+    return name.partition("/")[2] or name
+
+
+def _lane(
+    network: Network, rows: dict[int, list[Port]], y: float, spans: list[tuple[float, float]], right: float
+) -> Lane:
+    shown = max((min(len(ports), PORTS_SHOWN) + (len(ports) > PORTS_SHOWN) * 0.5 for ports in rows.values()), default=1)
+    height = 2 * PADDING + shown * (PORT_HEIGHT + PORT_GAP) - PORT_GAP
+    cells = []
+    for column, ports in rows.items():
+        left, width = spans[column]
+        box = Box(left + PADDING, y, width - 2 * PADDING, height)
+        marks = tuple(
+            PortMark(
+                port,
+                Box(
+                    box.x + PADDING,
+                    y + PADDING + row * (PORT_HEIGHT + PORT_GAP),
+                    box.width - 2 * PADDING,
+                    PORT_HEIGHT,
+                ),
+            )
+            for row, port in enumerate(ports[:PORTS_SHOWN])
+        )
+        cells.append(Cell(column, box, marks, len(ports) - len(marks)))
+    return Lane(network, Box(MARGIN, y, right - MARGIN, height), tuple(cells))
+
+
+def _bars(
+    physical: Iterable[PhysicalNetwork], columns: tuple[Column, ...], top: float, right: float
+) -> tuple[Bar, ...]:
+    bars = []
+    for number, network in enumerate(physical):
+        box = Box(MARGIN, top + BAR_GAP + number * (BAR_HEIGHT + BAR_GAP), right - MARGIN, BAR_HEIGHT)
+        taps = tuple(at for at, column in enumerate(columns) if column.host and column.host.name in network.hosts)
+        bars.append(Bar(network, box, taps))
+    return tuple(bars)

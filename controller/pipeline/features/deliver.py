@@ -1,0 +1,67 @@
+"""Deliver: an allowed new connection is kept, and the packet leaves through its port or ports."""
+
+from __future__ import annotations
+
+from controller.pipeline.features.forward import receivers, set_key
+from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED
+from controller.pipeline.flow import Conntrack, Origin, Output, match
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import TARGET, ZONE
+from controller.pipeline.tables import Feature, Stage, Table
+from controller.pipeline.view import network_origin
+
+
+def compile_flows(builder: Builder) -> None:
+    """Write the commit and the outputs."""
+    ours = Origin("Weft: connections", None)
+    new = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
+    commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index)]
+    builder.flow("commit", 100, new, commit, "output", kind="keep the connection", origin=ours)
+    builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=ours)
+    for port in builder.view.ports:
+        where = match(**{TARGET.field: TARGET.is_(port.key)})
+        builder.flow("output", 100, where, [Output(port.number)], kind="one port", origin=port.origin)
+    for facts in builder.view.networks:
+        for name, members in receivers(builder, facts):
+            by_class: dict[int, list[int]] = {}
+            for view in members:
+                by_class.setdefault(view.class_key, []).append(view.number)
+            for found, numbers in by_class.items():
+                where = match(**{TARGET.field: TARGET.is_(set_key(facts, name, found))})
+                copies = [Output(number) for number in sorted(numbers)]
+                builder.flow("output", 100, where, copies, kind="several ports", origin=network_origin(facts))
+
+
+FEATURE = Feature(
+    name="deliver",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="commit",
+            stage=Stage.DELIVER,
+            slot=0,
+            matches=("ct_state",),
+            writes=(),
+            next=("output",),
+            purpose="a new connection that both sides allow is kept",
+            miss="cannot be reached",
+        ),
+        Table(
+            name="output",
+            stage=Stage.DELIVER,
+            slot=1,
+            matches=("reg2",),
+            writes=(),
+            next=(),
+            purpose="the target becomes an output; Open vSwitch never sends a packet back out of its own port",
+            miss="dropped: the port has gone",
+        ),
+    ),
+    kinds={
+        "keep the connection": "from now on its packets are established",
+        "nothing to keep": "everything else goes straight out",
+        "one port": "the port that the destination MAC belongs to",
+        "several ports": "the ports of one class that get copies",
+    },
+    compile=compile_flows,
+)

@@ -1,0 +1,118 @@
+"""Egress policy: one connection lookup for every IP packet; new connections meet the sender's rules."""
+
+from __future__ import annotations
+
+from controller.model.entities import Direction
+from controller.pipeline.fields import (
+    BY_NAME,
+    CT_ESTABLISHED,
+    CT_INVALID,
+    CT_RELATED,
+    CT_TRACKED,
+    ETH_IPV4,
+    ETH_IPV6,
+    PROTO_ICMPV6,
+    PROTO_UDP,
+)
+from controller.pipeline.flow import Conntrack, Origin, match
+from controller.pipeline.policy import UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import NO_CLASS, SOURCE_CLASS, ZONE
+from controller.pipeline.tables import Feature, Stage, Table
+
+_SIDE = Side(
+    Direction.EGRESS, "egress_state", "egress_peer", "egress_rules", SOURCE_CLASS, far="dst", allowed=Stage.FORWARD
+)
+_DHCP = ((ETH_IPV4, 68, 67), (ETH_IPV6, 546, 547))
+
+
+def compile_flows(builder: Builder) -> None:
+    """Write the tracking of every packet and the rules of the host's classes."""
+    ours = Origin("Weft: connections", None)
+    for kind in UNTRACKED_ICMPV6:
+        where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
+        builder.flow("track", 200, where, goto=Stage.FORWARD, kind="not tracked", origin=ours)
+    look_up = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("egress_state"))]
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        builder.flow("track", 100, match(eth_type=ethertype), look_up, kind="look up", origin=ours)
+    builder.flow("track", 0, (), goto=Stage.FORWARD, kind="not tracked", origin=ours)
+    free = match(**{SOURCE_CLASS.field: SOURCE_CLASS.is_(NO_CLASS)})
+    builder.flow("egress_state", 400, free, goto=Stage.FORWARD, kind="free of policy", origin=ours)
+    for state, priority, goto, name in (
+        (CT_INVALID, 300, None, "invalid"),
+        (CT_ESTABLISHED, 200, Stage.FORWARD, "established"),
+        (CT_RELATED, 200, Stage.FORWARD, "established"),
+    ):
+        where = match(ct_state=(CT_TRACKED | state, CT_TRACKED | state))
+        builder.flow("egress_state", priority, where, goto=goto, kind=name, origin=ours)
+    for ethertype, source, target in _DHCP:
+        where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
+        builder.flow("egress_state", 160, where, goto=Stage.FORWARD, kind="DHCP client", origin=ours)
+    builder.flow("egress_state", 0, (), goto="egress_peer", kind="new", origin=ours)
+    write_rules(builder, _SIDE)
+
+
+FEATURE = Feature(
+    name="egress_policy",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="track",
+            stage=Stage.EGRESS_POLICY,
+            slot=0,
+            matches=("eth_type", "ip_proto", "icmpv6_type"),
+            writes=(),
+            next=("egress_state", Stage.FORWARD),
+            purpose="IP packets are looked up in the address space's zone",
+            miss="cannot be reached: the last flow lets everything else go on",
+        ),
+        Table(
+            name="egress_state",
+            stage=Stage.EGRESS_POLICY,
+            slot=1,
+            matches=("reg4", "ct_state", "eth_type", "ip_proto", "udp_src", "udp_dst"),
+            writes=(),
+            next=("egress_peer", Stage.FORWARD),
+            purpose="established goes straight on, only new connections meet rules",
+            miss="cannot be reached: what is left is new",
+        ),
+        Table(
+            name="egress_peer",
+            stage=Stage.EGRESS_POLICY,
+            slot=2,
+            matches=("reg3", "eth_type", "ip_dst", "ipv6_dst"),
+            writes=("reg7",),
+            next=("egress_rules",),
+            purpose="the receiver's address -> its class, for rules that name groups",
+            miss="cannot be reached: what nobody names has class 0",
+        ),
+        Table(
+            name="egress_rules",
+            stage=Stage.EGRESS_POLICY,
+            slot=3,
+            matches=(
+                *("reg4", "reg7", "eth_type", "ip_proto", "ip_dst", "ipv6_dst", "conj_id"),
+                *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
+            ),
+            writes=(),
+            next=(Stage.FORWARD,),
+            purpose="the sender's class and the packet decide",
+            miss="dropped: egress default deny",
+        ),
+    ),
+    kinds={
+        "look up": "the connection tracker tells what the packet belongs to",
+        "not tracked": "ARP and discovery belong to no connection",
+        "free of policy": "a port without port security, or a packet from another host, has been judged or never is",
+        "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
+        "established": "a packet of a connection that was allowed, or an ICMP error about one",
+        "DHCP client": "a client may always ask for an address",
+        "new": "a new connection meets the rules",
+        "everything allowed": "a rule lets the class send anything, so nothing is looked up",
+        "far side": "an address of a member of a group that a rule names",
+        "unknown far side": "nobody whom a rule names",
+        "rule": "a rule, or one mask of its port ranges",
+        "part of a rule": "one dimension of a rule's conjunction",
+    },
+    compile=compile_flows,
+)

@@ -1,0 +1,102 @@
+"""Ingress policy: new connections meet the receiver's rules in a pass of their own."""
+
+from __future__ import annotations
+
+from controller.model.entities import Direction
+from controller.pipeline.fields import (
+    BY_NAME,
+    CT_ESTABLISHED,
+    CT_INVALID,
+    CT_NEW,
+    CT_RELATED,
+    CT_TRACKED,
+    ETH_ARP,
+    ETH_IPV6,
+    PROTO_ICMPV6,
+)
+from controller.pipeline.flow import Conntrack, Origin, match
+from controller.pipeline.policy import UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
+from controller.pipeline.tables import Feature, Stage, Table
+
+_SIDE = Side(
+    Direction.INGRESS, "ingress_state", "ingress_peer", "ingress_rules", TARGET_CLASS, far="src", allowed=Stage.DELIVER
+)
+
+
+def compile_flows(builder: Builder) -> None:
+    """Write the states and the rules of the host's classes."""
+    ours = Origin("Weft: connections", None)
+    free = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(NO_CLASS)})
+    builder.flow("ingress_state", 400, free, goto=Stage.DELIVER, kind="free of policy", origin=ours)
+    builder.flow("ingress_state", 350, match(eth_type=ETH_ARP), goto=Stage.DELIVER, kind="not tracked", origin=ours)
+    for kind in UNTRACKED_ICMPV6:
+        where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
+        builder.flow("ingress_state", 350, where, goto=Stage.DELIVER, kind="not tracked", origin=ours)
+    for state, priority, goto, name in (
+        (CT_INVALID, 300, None, "invalid"),
+        (CT_ESTABLISHED, 200, Stage.DELIVER, "established"),
+        (CT_RELATED, 200, Stage.DELIVER, "established"),
+    ):
+        where = match(ct_state=(CT_TRACKED | state, CT_TRACKED | state))
+        builder.flow("ingress_state", priority, where, goto=goto, kind=name, origin=ours)
+    # A second lookup recirculates: the megaflows of the two directions' rules then add up and do not multiply.
+    again = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("ingress_peer"))]
+    new = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
+    builder.flow("ingress_state", 100, new, again, kind="new", origin=ours)
+    write_rules(builder, _SIDE)
+
+
+FEATURE = Feature(
+    name="ingress_policy",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="ingress_state",
+            stage=Stage.INGRESS_POLICY,
+            slot=0,
+            matches=("reg5", "ct_state", "eth_type", "ip_proto", "icmpv6_type"),
+            writes=(),
+            next=("ingress_peer", Stage.DELIVER),
+            purpose="established goes straight on, only new connections meet rules",
+            miss="dropped: neither IP nor ARP, for a port under policy",
+        ),
+        Table(
+            name="ingress_peer",
+            stage=Stage.INGRESS_POLICY,
+            slot=1,
+            matches=("reg3", "eth_type", "ip_src", "ipv6_src"),
+            writes=("reg7",),
+            next=("ingress_rules",),
+            purpose="the sender's address -> its class, for rules that name groups",
+            miss="cannot be reached: what nobody names has class 0",
+        ),
+        Table(
+            name="ingress_rules",
+            stage=Stage.INGRESS_POLICY,
+            slot=2,
+            matches=(
+                *("reg5", "reg7", "eth_type", "ip_proto", "ip_src", "ipv6_src", "conj_id"),
+                *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
+            ),
+            writes=(),
+            next=(Stage.DELIVER,),
+            purpose="the receiver's class and the packet decide",
+            miss="dropped: ingress default deny",
+        ),
+    ),
+    kinds={
+        "free of policy": "a port without port security gets everything",
+        "not tracked": "ARP and discovery belong to no connection",
+        "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
+        "established": "a packet of a connection that was allowed, or an ICMP error about one",
+        "new": "a new connection meets the rules, in a pass of its own",
+        "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
+        "far side": "an address of a member of a group that a rule names",
+        "unknown far side": "nobody whom a rule names",
+        "rule": "a rule, or one mask of its port ranges",
+        "part of a rule": "one dimension of a rule's conjunction",
+    },
+    compile=compile_flows,
+)

@@ -1,0 +1,127 @@
+"""Neighbours: ARP requests and IPv6 neighbour solicitations for known addresses are answered on the asker's host."""
+
+from __future__ import annotations
+
+from functools import partial
+from ipaddress import IPv4Address
+
+from controller.model.entities import Address, Port
+from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
+from controller.pipeline.flow import Flow, Origin, Output, PortNumber, match, move, set_field
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import NETWORK, SOURCE
+from controller.pipeline.tables import Feature, Stage, Table
+from controller.pipeline.view import NetworkFacts
+
+_ARP_REQUEST, _ARP_REPLY = 1, 2
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_TARGET_LINK_LAYER_OPTION = 2
+_SOLICITED_OVERRIDE = 0x60000000
+_SOLICIT = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_type": _SOLICITATION, "icmpv6_code": 0}
+
+
+def compile_flows(builder: Builder) -> None:
+    """Write the answers for every network that the host has."""
+    ours = Origin("Weft: neighbours", None)
+    probe = match(eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_spa=0)
+    builder.flow("respond", 300, probe, goto=Stage.EGRESS_POLICY, kind="probe", origin=ours)
+    detection = match(**_SOLICIT, ipv6_src=0)
+    builder.flow("respond", 300, detection, goto=Stage.EGRESS_POLICY, kind="probe", origin=ours)
+    builder.flow("respond", 0, (), goto=Stage.EGRESS_POLICY, kind="not asked", origin=ours)
+    _write_advertisement(builder, ours)
+    for port in builder.view.ports:
+        for address in port.port.ips:
+            if isinstance(address, IPv4Address):
+                own = match(
+                    **{SOURCE.field: SOURCE.is_(port.key)},
+                    eth_type=ETH_ARP,
+                    arp_op=_ARP_REQUEST,
+                    arp_tpa=int(address),
+                )
+                builder.flow("respond", 200, own, goto=Stage.EGRESS_POLICY, kind="own address", origin=port.origin)
+    for facts in builder.view.networks:
+        make = partial(_answers, builder, facts)
+        builder.extend(builder.view.shared.flows("answers", facts.network.name, make))
+
+
+def _answers(builder: Builder, facts: NetworkFacts) -> list[Flow]:
+    """Return the flows that answer for a network's known addresses; they are alike on every host."""
+    return [_answer(builder, facts, address, port) for address, port in facts.answers]
+
+
+def _answer(builder: Builder, facts: NetworkFacts, address: Address, port: Port) -> Flow:
+    here = {NETWORK.field: NETWORK.is_(facts.key)}
+    origin = Origin(f"port {port.name}", port.place)
+    if isinstance(address, IPv4Address):
+        asked = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
+        actions = (
+            move("eth_src", "eth_dst"),
+            set_field("eth_src", port.mac),
+            set_field("arp_op", _ARP_REPLY),
+            move("arp_sha", "arp_tha"),
+            move("arp_spa", "arp_tpa"),
+            set_field("arp_sha", port.mac),
+            set_field("arp_spa", int(address)),
+            Output(PortNumber.IN_PORT),
+        )
+        return builder.make("respond", 100, asked, actions, kind="ARP answer", origin=origin)
+    asked = match(**here, **_SOLICIT, nd_target=int(address))
+    actions_v6 = (
+        move("eth_src", "eth_dst"),
+        set_field("eth_src", port.mac),
+        move("ipv6_src", "ipv6_dst"),
+        set_field("ipv6_src", int(address)),
+        set_field("nd_options_type", _TARGET_LINK_LAYER_OPTION),
+        set_field("nd_reserved", _SOLICITED_OVERRIDE),
+        set_field("icmpv6_type", _ADVERTISEMENT),
+    )
+    return builder.make("respond", 100, asked, actions_v6, "advertise", kind="ND answer", origin=origin)
+
+
+def _write_advertisement(builder: Builder, origin: Origin) -> None:
+    """Write the second half of an ND answer: nd_tll can be written only where type 136 has been matched."""
+    where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=_ADVERTISEMENT, icmpv6_code=0)
+    actions = (move("eth_src", "nd_tll"), Output(PortNumber.IN_PORT))
+    builder.flow("advertise", 100, where, actions, kind="ND answer", origin=origin)
+
+
+FEATURE = Feature(
+    name="neighbours",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="respond",
+            stage=Stage.RESPOND,
+            slot=0,
+            matches=(
+                *("reg0", "reg1", "eth_type", "arp_op", "arp_spa", "arp_tpa"),
+                *("ip_proto", "ipv6_src", "icmpv6_type", "icmpv6_code", "nd_target"),
+            ),
+            writes=(
+                *("eth_src", "eth_dst", "arp_op", "arp_sha", "arp_tha", "arp_spa", "arp_tpa"),
+                *("ipv6_src", "ipv6_dst", "nd_options_type", "nd_reserved", "icmpv6_type"),
+            ),
+            next=("advertise", Stage.EGRESS_POLICY),
+            purpose="who has this address? -> the answer, sent back at once",
+            miss="cannot be reached: the last flow lets everything else go on",
+        ),
+        Table(
+            name="advertise",
+            stage=Stage.RESPOND,
+            slot=1,
+            matches=("eth_type", "ip_proto", "icmpv6_type", "icmpv6_code"),
+            writes=("nd_tll",),
+            next=(),
+            purpose="the MAC goes into a neighbour advertisement's option",
+            miss="dropped: only answers come here",
+        ),
+    ),
+    kinds={
+        "probe": "a check for a duplicate address must reach the address's owner, so it is not answered here",
+        "own address": "a port that announces or checks its own address is not answered, the others hear it",
+        "ARP answer": "an ARP request for a known address (RFC 826)",
+        "ND answer": "a neighbour solicitation for a known address (RFC 4861, section 7.2.4)",
+        "not asked": "everything else goes on",
+    },
+    compile=compile_flows,
+)

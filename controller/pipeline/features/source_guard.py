@@ -1,0 +1,158 @@
+"""Source guard: a port sends from its own MAC and addresses, and is no DHCP server and no router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+
+from controller.graph.fabric import host_prefix
+from controller.model.address import link_local
+from controller.model.entities import Prefix
+from controller.pipeline.fields import ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_UDP
+from controller.pipeline.flow import Origin, Wanted, match
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import SOURCE
+from controller.pipeline.tables import Feature, Stage, Table
+from controller.pipeline.view import PortView
+
+_ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT, _SOLICITATION, _ADVERTISEMENT, _REDIRECT = 133, 134, 135, 136, 137
+_LISTENER_REPORT, _LISTENER_DONE, _LISTENER_REPORT_2 = 131, 132, 143
+_ARP_REQUEST = 1
+_DHCP_SERVER, _DHCP_CLIENT, _DHCP6_SERVER, _DHCP6_CLIENT = 67, 68, 547, 546
+_EVERYTHING: dict[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+_ONES = 0xFFFFFFFF
+_DHCP_REQUEST = {"eth_type": ETH_IPV4, "ip_proto": PROTO_UDP, "udp_src": _DHCP_CLIENT, "udp_dst": _DHCP_SERVER}
+_ICMPV6 = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6}
+# Neighbour discovery's fields need the code as well as the type (ovs-fields(7), prerequisite ND).
+_SOLICIT = _ICMPV6 | {"icmpv6_type": _SOLICITATION, "icmpv6_code": 0}
+_ADVERTISE = _ICMPV6 | {"icmpv6_type": _ADVERTISEMENT, "icmpv6_code": 0}
+
+
+def compile_flows(builder: Builder) -> None:
+    """Write the guard of every port that has port security."""
+    _write_always(builder)
+    for port in builder.view.ports:
+        if port.port.port_security:
+            _write_ipv4(builder, port)
+            _write_ipv6(builder, port)
+
+
+def _write_always(builder: Builder) -> None:
+    """Write what holds for every guarded port: no DHCP server, no router, no neighbour that hides its address."""
+    ours = Origin("Weft: source guard", None)
+    servers = ((ETH_IPV4, _DHCP_SERVER, _DHCP_CLIENT), (ETH_IPV6, _DHCP6_SERVER, _DHCP6_CLIENT))
+    for ethertype, source, target in servers:
+        where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
+        builder.flow("source_guard", 300, where, kind="DHCP server", origin=ours)
+    for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT):
+        builder.flow("nd_guard", 400, match(**_ICMPV6, icmpv6_type=kind), kind="router", origin=ours)
+    for kind in (_ROUTER_SOLICITATION, _LISTENER_REPORT, _LISTENER_DONE, _LISTENER_REPORT_2):
+        where = match(**_ICMPV6, icmpv6_type=kind, ipv6_src=0)
+        builder.flow("nd_guard", 300, where, goto=Stage.RESPOND, kind="unspecified source", origin=ours)
+    builder.flow("nd_guard", 200, match(eth_type=ETH_IPV6, ipv6_src=0), kind="unspecified source", origin=ours)
+    for kind in (_SOLICITATION, _ADVERTISEMENT):
+        builder.flow("nd_guard", 50, match(**_ICMPV6, icmpv6_type=kind), kind="forged neighbour", origin=ours)
+    builder.flow("nd_guard", 0, (), goto=Stage.RESPOND, kind="own IPv6 source", origin=ours)
+
+
+def _write_ipv4(builder: Builder, port: PortView) -> None:
+    who: dict[str, Wanted] = {SOURCE.field: SOURCE.is_(port.key)}
+    for mac in sorted({mac for mac, _ in _pairs(port, 4)} | {port.port.mac}):
+        here = who | {"eth_src": mac}
+        dhcp = match(**here, **_DHCP_REQUEST, ip_src=0, ip_dst=_ONES)
+        builder.flow("source_guard", 100, dhcp, goto=Stage.EGRESS_POLICY, kind="DHCP client", origin=port.origin)
+        probe = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_sha=mac, arp_spa=0)
+        builder.flow("source_guard", 100, probe, goto=Stage.RESPOND, kind="ARP probe", origin=port.origin)
+    for mac, prefix in _pairs(port, 4):
+        here = who | {"eth_src": mac}
+        own = match(**here, eth_type=ETH_IPV4, ip_src=prefix)
+        builder.flow("source_guard", 100, own, goto=Stage.EGRESS_POLICY, kind="own IPv4 source", origin=port.origin)
+        arp = match(**here, eth_type=ETH_ARP, arp_sha=mac, arp_spa=prefix)
+        builder.flow("source_guard", 100, arp, goto=Stage.RESPOND, kind="own ARP", origin=port.origin)
+
+
+def _write_ipv6(builder: Builder, port: PortView) -> None:
+    who = {SOURCE.field: SOURCE.is_(port.key)}
+    pairs = list(_pairs(port, 6))
+    for mac, prefix in pairs:
+        own = match(**who, eth_src=mac, eth_type=ETH_IPV6, ipv6_src=prefix)
+        builder.flow("source_guard", 100, own, goto="nd_guard", kind="own IPv6 source", origin=port.origin)
+        for option in (mac, 0):
+            where = match(**who, **_ADVERTISE, nd_target=prefix, nd_tll=option)
+            builder.flow("nd_guard", 100, where, goto=Stage.EGRESS_POLICY, kind="own advertisement", origin=port.origin)
+        probe = match(**who, **_SOLICIT, ipv6_src=0, nd_target=prefix)
+        builder.flow("nd_guard", 300, probe, goto=Stage.RESPOND, kind="duplicate address detection", origin=port.origin)
+    for mac in sorted({mac for mac, _ in pairs}):
+        unspecified = match(**who, eth_src=mac, eth_type=ETH_IPV6, ipv6_src=0)
+        builder.flow("source_guard", 110, unspecified, goto="nd_guard", kind="unspecified source", origin=port.origin)
+        for option in (mac, 0):
+            where = match(**who, **_SOLICIT, nd_sll=option)
+            builder.flow("nd_guard", 100, where, goto=Stage.RESPOND, kind="own solicitation", origin=port.origin)
+
+
+def _pairs(port: PortView, version: int) -> Iterator[tuple[int, Prefix]]:
+    """Yield the (MAC, prefix) pairs of one IP version that the port may use.
+
+    On a network without cidr the files say nothing of addresses, so the MAC alone is guarded. A port with an IPv6
+    address also has the link-local address that follows from its MAC (RFC 4291, appendix A).
+    """
+    mine = port.port
+    found: list[tuple[int, Prefix]] = []
+    if not port.network.network.cidrs:
+        found.append((mine.mac, _EVERYTHING[version]))
+    found += [(mine.mac, host_prefix(address)) for address in mine.ips if address.version == version]
+    for allowed in mine.allowed:
+        if allowed.ip.version == version:
+            found.append((mine.mac if allowed.mac is None else allowed.mac, allowed.ip))
+    if version == 6:
+        found += [(mac, host_prefix(link_local(mac))) for mac in sorted({mac for mac, _ in found})]
+    yield from dict.fromkeys(found)
+
+
+FEATURE = Feature(
+    name="source_guard",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="source_guard",
+            stage=Stage.SOURCE_GUARD,
+            slot=0,
+            matches=(
+                *("reg1", "eth_src", "eth_type", "ip_proto", "ip_src", "ip_dst", "ipv6_src", "udp_src", "udp_dst"),
+                *("arp_op", "arp_sha", "arp_spa"),
+            ),
+            writes=(),
+            next=("nd_guard", Stage.RESPOND, Stage.EGRESS_POLICY),
+            purpose="source port, MAC and address belong together",
+            miss="dropped: forged, or of an ethertype other than IP and ARP",
+        ),
+        Table(
+            name="nd_guard",
+            stage=Stage.SOURCE_GUARD,
+            slot=1,
+            matches=(
+                *("reg1", "eth_type", "ip_proto", "ipv6_src", "icmpv6_type", "icmpv6_code"),
+                *("nd_target", "nd_sll", "nd_tll"),
+            ),
+            writes=(),
+            next=(Stage.RESPOND, Stage.EGRESS_POLICY),
+            purpose="neighbour discovery speaks of the port's own addresses only",
+            miss="cannot be reached: the last flow lets other IPv6 go on",
+        ),
+    ),
+    kinds={
+        "DHCP server": "a DHCP or DHCPv6 server's message from a port",
+        "DHCP client": "a client without an address asks for one",
+        "ARP probe": "the port asks whether an address is free (RFC 5227)",
+        "own IPv4 source": "IPv4 from an address of the port",
+        "own ARP": "ARP that speaks of an address of the port",
+        "own IPv6 source": "IPv6 from an address of the port, its link-local one included",
+        "own solicitation": "a neighbour solicitation with the port's MAC or none",
+        "own advertisement": "a neighbour advertisement of an address of the port",
+        "duplicate address detection": "the port asks whether one of its addresses is free (RFC 4862, section 5.4)",
+        "unspecified source": "IPv6 without a source address is for detection, routers and multicast listeners only",
+        "forged neighbour": "neighbour discovery that speaks of somebody else",
+        "router": "a router advertisement or redirect from a port",
+    },
+    compile=compile_flows,
+)

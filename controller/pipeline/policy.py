@@ -1,0 +1,108 @@
+"""What the two policy features share: the table of far classes, and the flows of a class's rules.
+
+The rules of both directions are looked up alike: the address of the far side becomes its class (`PEER`) if a rule
+here names a group of it, then the class of the near side and the packet decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from controller.model.entities import Direction, SecurityGroup
+from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
+from controller.pipeline.flow import Flow, Origin, match
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import PEER, SPACE, Register
+from controller.pipeline.rules import is_unrestricted, named_groups, rule_matches, rules_of
+from controller.pipeline.tables import Stage
+from controller.pipeline.view import class_key, class_name
+
+# Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
+_DIRECT, _JOINT = 200, 100
+
+# Multicast listener and neighbour discovery (RFC 2710, 3810, 4861): sent before there is any connection.
+UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One direction of the policy: its tables, the register of the near class, the far address, where to go on."""
+
+    direction: Direction
+    state: str
+    peer: str
+    rules: str
+    own: Register
+    far: str
+    allowed: Stage
+
+
+def write_rules(builder: Builder, side: Side) -> None:
+    """Write the flows of the host's classes for one direction."""
+    view = builder.view
+    groups = view.fabric.topology.groups
+    named: set[str] = set()
+    for names in view.classes.values():
+        members = tuple(groups[name] for name in names)
+        if any(is_unrestricted(rule) for _, rule in rules_of(members, side.direction)):
+            _write_open_class(builder, side, members)
+            continue
+        named |= named_groups(members, side.direction)
+        kind = f"{side.direction} rules"
+        builder.extend(view.shared.flows(kind, class_name(names), partial(_rules, builder, side, members)))
+    _write_peers(builder, side, named)
+    ours = Origin("Weft: unknown far side", None)
+    builder.flow(side.peer, 0, (), [PEER.load(0)], side.rules, kind="unknown far side", origin=ours)
+
+
+def _write_open_class(builder: Builder, side: Side, members: tuple[SecurityGroup, ...]) -> None:
+    """Write the shortcut of a class that a rule opens wholly."""
+    rule = next(rule for _, rule in rules_of(members, side.direction) if is_unrestricted(rule))
+    group = next(group for group, found in rules_of(members, side.direction) if found is rule)
+    near = match(**{side.own.field: side.own.is_(class_key(member.name for member in members))})
+    origin = Origin(f"{group.name} {side.direction} rule", rule.place)
+    builder.flow(side.state, 150, near, goto=side.allowed, kind="everything allowed", origin=origin)
+
+
+def _rules(builder: Builder, side: Side, members: tuple[SecurityGroup, ...]) -> list[Flow]:
+    """Return a class's rule flows; they are alike on every host."""
+    flows = []
+    for found in rule_matches(builder.view.fabric, members, side.direction, side.own):
+        if found.conjunctions:
+            made = builder.make(
+                side.rules, _JOINT, found.match, found.conjunctions, kind="part of a rule", origin=found.origin
+            )
+        else:
+            made = builder.make(side.rules, _DIRECT, found.match, goto=side.allowed, kind="rule", origin=found.origin)
+        flows.append(made)
+    return flows
+
+
+def _write_peers(builder: Builder, side: Side, named: set[str]) -> None:
+    """Write whose address is whose, for the addresses of groups that a rule here names."""
+    if not named:
+        return
+    view = builder.view
+    wanted = ",".join(sorted(named))
+    for space, key in sorted({(facts.space, facts.space_key) for facts in view.networks}):
+        make = partial(_peers, builder, side, named, space, key)
+        builder.extend(view.shared.flows(f"{side.direction} peers of {wanted}", space, make))
+
+
+def _peers(builder: Builder, side: Side, named: set[str], space: str, key: int) -> list[Flow]:
+    flows = []
+    for identity in builder.view.fabric.identities.get(space, ()):
+        if named.isdisjoint(identity.groups):
+            continue
+        version = identity.prefix.version
+        field = f"ip_{side.far}" if version == 4 else f"ipv6_{side.far}"
+        where = match(
+            **{SPACE.field: SPACE.is_(key), field: identity.prefix},
+            eth_type=ETH_IPV4 if version == 4 else ETH_IPV6,
+        )
+        origin = Origin(f"members of {class_name(identity.groups)}", None)
+        load = [PEER.load(class_key(identity.groups))]
+        priority = 100 + identity.prefix.prefixlen
+        flows.append(builder.make(side.peer, priority, where, load, side.rules, kind="far side", origin=origin))
+    return flows

@@ -1,0 +1,77 @@
+"""The registers of br-int: what each bit of the packet's scratch memory means.
+
+Registers do not survive a patch port (ovs-fields(7)), so they are br-int's alone; between bridges a network travels as
+a VLAN tag. Wide keys are hashes of names (`controller.model.ids.key`), the same on every host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.pipeline.fields import BY_NAME
+from controller.pipeline.flow import SetField
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A run of bits in a register: `bits` bits of `field` from bit `offset` on."""
+
+    name: str
+    field: str
+    offset: int
+    bits: int
+    meaning: str
+
+    def __post_init__(self) -> None:
+        if self.offset + self.bits > BY_NAME[self.field].bits:
+            raise ValueError(f"register {self.name} does not fit {self.field}")
+
+    @property
+    def mask(self) -> int:
+        """The bits of the field that are ours."""
+        return ((1 << self.bits) - 1) << self.offset
+
+    def is_(self, value: int) -> tuple[int, int]:
+        """Return the match condition that this register holds `value`."""
+        return value << self.offset, self.mask
+
+    def load(self, value: int) -> SetField:
+        """Return the action that writes `value` here."""
+        if not 0 <= value < 1 << self.bits:
+            raise ValueError(f"{value:#x} does not fit register {self.name}")
+        declared = BY_NAME[self.field]
+        return SetField(declared.index, value << self.offset, None if self.mask == declared.ones else self.mask)
+
+
+NETWORK = Register("network", "reg0", 0, 32, "key of the network that the packet is in")
+SOURCE = Register("source", "reg1", 0, 32, "key of the local port that sent the packet; 0 if it came from elsewhere")
+TARGET = Register("target", "reg2", 0, 32, "key of the local port, or of the set of ports, that gets the packet")
+SPACE = Register("space", "reg3", 0, 32, "key of the address space, the scope of addresses and of connections")
+SOURCE_CLASS = Register(
+    "source_class", "reg4", 0, 32, "class (combination of groups) of the sender; 0 is free of policy"
+)
+TARGET_CLASS = Register("target_class", "reg5", 0, 32, "class of the receiver; 0 is free of policy")
+ZONE = Register("zone", "reg6", 0, 16, "conntrack zone of the address space on this host")
+FROM = Register("from", "reg6", 16, 2, "where the packet came from: 0 a local port, 1 a tunnel, 2 a physical network")
+PEER = Register("peer", "reg7", 0, 32, "class of the far address, looked up for rules that name groups; 0 unknown")
+
+REGISTERS = (NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, PEER)
+
+FROM_PORT, FROM_TUNNEL, FROM_PHYSICAL = 0, 1, 2
+NO_CLASS = 0
+
+
+class RegisterClash(ValueError):
+    """Two registers share bits."""
+
+
+def check_registers(registers: tuple[Register, ...]) -> None:
+    """Raise RegisterClash if two registers share a bit."""
+    used: dict[str, int] = {}
+    for register in registers:
+        if used.get(register.field, 0) & register.mask:
+            raise RegisterClash(f"register {register.name} overlaps another in {register.field}")
+        used[register.field] = used.get(register.field, 0) | register.mask
+
+
+check_registers(REGISTERS)
