@@ -128,9 +128,9 @@ _DOT_EDGES = {"attached": "", "carried": " [style=dashed]", "wired": " [style=bo
 def _edges(fabric: Fabric) -> Iterator[tuple[Node, Node, str]]:
     """Yield the edges, each from the smaller thing to the one that it belongs to."""
     order = {kind: place for place, kind in enumerate(("port", "network", "host", "physical_network", "group"))}
-    for first, second, relation in fabric.graph.edges(data="relation"):
+    for first, second, facts in fabric.graph.edges(data=True):
         ends = sorted((first, second), key=lambda node: order.get(node.kind, len(order)))
-        yield ends[0], ends[1], relation
+        yield ends[0], ends[1], facts["relation"]
 
 
 def _data(fabric: Fabric) -> dict[str, Any]:

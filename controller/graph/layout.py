@@ -111,9 +111,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A physical network below the hosts; `taps` are the columns that are wired to it."""
+    """A physical network below the hosts, the `place`-th from above; `taps` are the columns that are wired to it."""
 
     physical: PhysicalNetwork
+    place: int
     box: Box
     taps: tuple[int, ...]
 
@@ -227,5 +228,5 @@ def _bars(
     for number, network in enumerate(physical):
         box = Box(MARGIN, top + BAR_GAP + number * (BAR_HEIGHT + BAR_GAP), right - MARGIN, BAR_HEIGHT)
         taps = tuple(at for at, column in enumerate(columns) if column.host and column.host.name in network.hosts)
-        bars.append(Bar(network, box, taps))
+        bars.append(Bar(network, number, box, taps))
     return tuple(bars)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Iterator
-from html import escape
 
 from controller.graph.fabric import Fabric
-from controller.graph.layout import Bar, Cell, Column, Heading, Lane, Layout, PortMark, lay_out, text_width
+from controller.graph.layout import (
+    LABEL_WIDTH,
+    MARGIN,
+    Bar,
+    Cell,
+    Column,
+    Heading,
+    Lane,
+    Layout,
+    PortMark,
+    lay_out,
+    text_width,
+)
 from controller.model.address import format_mac
 from controller.model.entities import HostKind, Network, NetworkType, Port
+
+_TAP_STEP = 14  # Wires to several physical networks leave a host side by side.
 
 # Ten hues that stay apart for readers who do not see all colours; every use is also told by a label.
 _HUES = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#4f46e5", "#a16207")
@@ -31,7 +45,7 @@ def svg(fabric: Fabric) -> str:
     """Return the fabric as an SVG document."""
     layout = lay_out(fabric)
     colours = {lane.network.name: _HUES[place % len(_HUES)] for place, lane in enumerate(layout.lanes)}
-    name = escape(fabric.topology.name)
+    name = _escape(fabric.topology.name)
     size = (
         f'width="{_n(layout.width)}" height="{_n(layout.height)}" viewBox="0 0 {_n(layout.width)} {_n(layout.height)}"'
     )
@@ -39,22 +53,28 @@ def svg(fabric: Fabric) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="Fabric {name}">',
         f"<title>Fabric {name}</title><style>{_STYLE}</style>",
         f'<rect class="page" width="{_n(layout.width)}" height="{_n(layout.height)}" rx="12"/>',
-        _text(28, 41, fabric.topology.name, "title"),
+        _text(MARGIN, 41, fabric.topology.name, "title"),
+        _text(layout.width - MARGIN, 40, _counts(fabric), "mono muted", end=True),
     ]
     for heading in layout.headings:
         parts += _heading(heading)
-    for lane in layout.lanes:
-        parts += _wire(lane, layout.columns, colours[lane.network.name])
     for bar in layout.bars:
         parts += _bar(bar, layout.columns)
     for column in layout.columns:
         parts += _card(column)
     for lane in layout.lanes:
+        parts += _wire(lane, layout.columns, colours[lane.network.name])
         parts += _label(lane, colours[lane.network.name])
         for cell in lane.cells:
             parts += _cell(cell, lane.network, colours[lane.network.name])
     parts += _legend(layout)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _counts(fabric: Fabric) -> str:
+    topology = fabric.topology
+    counted = {"host": topology.hosts, "tenant": topology.tenants, "network": topology.networks, "port": topology.ports}
+    return ", ".join(f"{len(things)} {word}{'' if len(things) == 1 else 's'}" for word, things in counted.items())
 
 
 def describe(network: Network) -> str:
@@ -64,17 +84,23 @@ def describe(network: Network) -> str:
     return f"{network.type}{segment}{there}"
 
 
+def _escape(text: str) -> str:
+    """Return the text as XML may hold it, where control characters are not even allowed escaped."""
+    return html.escape("".join(c if c.isprintable() or c == "\n" else " " for c in text))
+
+
 def _n(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")
 
 
 def _text(x: float, y: float, text: str, kind: str, *, room: float | None = None, end: bool = False) -> str:
     """Return a text element; what does not fit into `room` is cut with an ellipsis."""
-    size = {"small": 10.5, "mono": 11, "name": 12.5, "host": 16, "title": 21, "tenant": 12}[kind.split()[0]]
+    size = {"small": 10.5, "mono": 11, "name": 12.5, "host": 16, "title": 21, "tenant": 12}[kind.split(maxsplit=1)[0]]
     if room is not None and text_width(text, size) > room:
         text = text[: max(1, int(room / text_width("x", size)) - 1)] + "…"
+    text = text.replace("\n", " ")
     anchor = ' text-anchor="end"' if end else ""
-    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{anchor}>{escape(text)}</text>'
+    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{anchor}>{_escape(text)}</text>'
 
 
 def _heading(heading: Heading) -> Iterator[str]:
@@ -84,22 +110,32 @@ def _heading(heading: Heading) -> Iterator[str]:
 
 
 def _wire(lane: Lane, columns: tuple[Column, ...], colour: str) -> Iterator[str]:
-    """Yield the line from the label through every host that has the network; it passes behind the other hosts' cards."""
-    if not lane.cells or lane.network.type is NetworkType.LOCAL:
+    """Yield the line from the label to the last host that has the network; hosts that do not have it show it faintly."""
+    if lane.network.type is NetworkType.LOCAL:
         return
-    placed = [columns[cell.column].box for cell in lane.cells if columns[cell.column].host]
-    if placed:
-        dash = f' stroke-dasharray="{_DASHES[lane.network.type]}"' if lane.network.type in _DASHES else ""
-        start, end = lane.box.x + 190, max(box.x for box in placed) + 8
-        yield f'<path d="M{_n(start)} {_n(lane.box.middle)}H{_n(end)}" stroke="{colour}" stroke-width="3"{dash} fill="none"/>'
+    cells = {cell.column: cell.box for cell in lane.cells if columns[cell.column].host}
+    dash = f' stroke-dasharray="{_DASHES[lane.network.type]}"' if lane.network.type in _DASHES else ""
+    y, at = _n(lane.box.middle), lane.box.x + LABEL_WIDTH
+    for place in range(max(cells, default=-1) + 1):
+        card, cell = columns[place].box, cells.get(place)
+        for start, end, opacity in (
+            (at, cell.x if cell else card.x, "1"),
+            (card.x, card.x if cell else card.right, ".16"),
+        ):
+            if end > start:
+                yield (
+                    f'<path d="M{_n(start)} {y}H{_n(end)}" stroke="{colour}" stroke-opacity="{opacity}"'
+                    f' stroke-width="3"{dash}/>'
+                )
+        at = cell.right if cell else card.right
 
 
 def _label(lane: Lane, colour: str) -> Iterator[str]:
     box, network = lane.box, lane.network
     top = box.middle - 22
-    yield f"<g><title>{escape(f'network {network.name}, MTU {network.mtu} ({network.place})')}</title>"
+    yield f"<g><title>{_escape(f'network {network.name}, MTU {network.mtu} ({network.place})')}</title>"
     yield (
-        f'<rect x="{_n(box.x)}" y="{_n(box.y)}" width="216" height="{_n(box.height)}" rx="7" fill="{colour}"'
+        f'<rect x="{_n(box.x)}" y="{_n(box.y)}" width="{LABEL_WIDTH}" height="{_n(box.height)}" rx="7" fill="{colour}"'
         ' fill-opacity=".13"/>'
     )
     yield f'<rect x="{_n(box.x)}" y="{_n(box.y)}" width="5" height="{_n(box.height)}" rx="2.5" fill="{colour}"/>'
@@ -138,7 +174,7 @@ def _cell(cell: Cell, network: Network, colour: str) -> Iterator[str]:
 
 def _port(mark: PortMark, network: Network, colour: str) -> Iterator[str]:
     box, port = mark.box, mark.port
-    yield f"<g><title>{escape(_details(port))}</title>"
+    yield f"<g><title>{_escape(_details(port))}</title>"
     yield (
         f'<rect class="port" x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="6"'
         f' stroke="{colour}"/>'
@@ -162,17 +198,17 @@ def _details(port: Port) -> str:
 
 def _bar(bar: Bar, columns: tuple[Column, ...]) -> Iterator[str]:
     box = bar.box
-    for place in bar.taps:
-        card = columns[place].box
-        x = card.x + card.width / 2
-        yield f'<path class="tap" d="M{_n(x)} {_n(card.bottom)}V{_n(box.y)}"/>'
-        yield f'<circle class="dot" cx="{_n(x)}" cy="{_n(box.y)}" r="4.5"/>'
     yield (
         f'<rect class="bar" x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="7"/>'
     )
-    yield _text(box.x + 16, box.middle + 4, bar.physical.name, "name", room=120)
+    for place in bar.taps:
+        card = columns[place].box
+        x = card.x + card.width / 2 + bar.place * _TAP_STEP
+        yield f'<path class="tap" d="M{_n(x)} {_n(card.bottom)}V{_n(box.y + 5)}"/>'
+        yield f'<circle class="dot" cx="{_n(x)}" cy="{_n(box.y + 5)}" r="4.5"/>'
+    yield _text(box.x + 16, box.middle + 4, bar.physical.name, "name", room=LABEL_WIDTH)
     vlans = ", ".join(map(str, bar.physical.vlans))
-    offset = 28 + text_width(bar.physical.name, 12.5)
+    offset = min(28 + text_width(bar.physical.name, 12.5), LABEL_WIDTH + 28)
     yield _text(box.x + offset, box.middle + 4, f"VLAN {vlans}" if vlans else "untagged", "mono muted")
 
 

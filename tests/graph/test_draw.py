@@ -1,0 +1,135 @@
+"""Drawings: whole, deterministic, without overlaps, and unbreakable by what the files say."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from controller.graph.draw import draw
+from controller.graph.fabric import Fabric
+from controller.graph.layout import PORTS_SHOWN, Box, lay_out
+from controller.model.entities import Topology
+from tests.graph.fabrics import campus, port
+
+HOSTILE = """x"]; end\\" }-->%%<script>alert('&')</script>\n`#quot;\x00\x1b[2J"""
+DOT_TOKEN = re.compile(r'\s+|"(?:[^"\\\n]|\\.)*"|--|[\w.]+|[{}\[\]=;,]')
+
+
+def texts(svg: str) -> list[str]:
+    tree = ET.fromstring(svg)  # noqa: S314 - it is our own output, and must be XML.
+    return ["".join(each.itertext()) for each in tree.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def dot_tokens(text: str) -> list[str]:
+    tokens, at = [], 0
+    while at < len(text):
+        found = DOT_TOKEN.match(text, at)
+        assert found, f"not DOT: {text[at : at + 40]!r}"
+        tokens.append(found.group())
+        at = found.end()
+    return [token for token in tokens if token.strip()]
+
+
+@pytest.mark.parametrize("wanted", ["mermaid", "dot", "svg", "json"])
+def test_the_same_fabric_gives_the_same_drawing(wanted: str) -> None:
+    assert draw(Fabric(campus()), wanted) == draw(Fabric(campus()), wanted)
+
+
+@pytest.mark.parametrize("wanted", ["mermaid", "dot", "json"])
+def test_a_drawing_holds_everything(wanted: str) -> None:
+    topology = campus()
+    drawing = draw(Fabric(topology), wanted)
+    for name in (*topology.hosts, *topology.networks, *topology.ports, *topology.physical_networks):
+        assert name in drawing
+
+
+def test_the_picture_names_hosts_networks_and_ports() -> None:
+    said = texts(draw(Fabric(campus()), "svg"))
+    for text in (
+        "hv1",
+        "rack9",
+        "VTEP",
+        "red/web",
+        "vxlan 1007",
+        "vlan 110 on physnet1",
+        "web1",
+        "10.0.1.11",
+        "physnet1",
+    ):
+        assert text in said
+    assert "on no host yet" in said
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="png"):
+        draw(Fabric(campus()), "png")
+
+
+def hostile() -> Topology:
+    return campus(HOSTILE)
+
+
+def test_no_text_breaks_the_svg() -> None:
+    svg = draw(Fabric(hostile()), "svg")
+    assert "".join(c if c.isprintable() else " " for c in HOSTILE) in texts(svg)
+    assert "<script" not in svg
+
+
+def test_no_text_breaks_dot() -> None:
+    tokens = dot_tokens(draw(Fabric(hostile()), "dot"))
+    assert tokens[0] == "graph"
+    assert tokens[-1] == "}"
+    assert tokens.count("{") == tokens.count("}") == 1 + len(campus().hosts)
+
+
+def test_no_text_breaks_mermaid() -> None:
+    topology = hostile()
+    physical = dataclasses.replace(topology.physical_networks["physnet1"], name="physnet1")
+    topology = dataclasses.replace(topology, physical_networks={HOSTILE: physical}, networks={}, ports={})
+    node = next(line for line in draw(Fabric(topology), "mermaid").splitlines() if "[/" in line)
+    label = node.removeprefix("  w4[/").removesuffix("/]")
+    assert re.fullmatch(r'"[^"<>]*"', label)
+
+
+def test_json_is_the_graph() -> None:
+    data = json.loads(draw(Fabric(campus()), "json"))
+    assert data["fabric"] == "campus"
+    web1 = next(node for node in data["nodes"] if node["name"] == "red/web1")
+    assert (web1["kind"], web1["host"], web1["ips"]) == ("port", "hv1", ["10.0.1.11"])
+    placed = {(edge["from"]["name"], edge["to"]["name"]) for edge in data["edges"] if edge["relation"] == "placed"}
+    assert ("red/web1", "hv1") in placed
+    assert not any(name == "blue/laptop-of-the-new-colleague" for name, _ in placed)
+
+
+def apart(first: Box, second: Box) -> bool:
+    return first.right <= second.x or second.right <= first.x or first.bottom <= second.y or second.bottom <= first.y
+
+
+def test_nothing_overlaps_and_ports_are_inside_their_hosts() -> None:
+    layout = lay_out(Fabric(campus()))
+    marks = [mark.box for lane in layout.lanes for cell in lane.cells for mark in cell.ports]
+    assert all(apart(*pair) for pair in itertools.combinations(marks, 2))
+    assert all(apart(*pair) for pair in itertools.combinations([lane.box for lane in layout.lanes], 2))
+    for lane in layout.lanes:
+        for cell in lane.cells:
+            card = layout.columns[cell.column].box
+            assert all(card.x < mark.box.x and mark.box.right < card.right for mark in cell.ports)
+            assert all(mark.box.bottom < card.bottom for mark in cell.ports)
+
+
+def test_a_crowded_host_counts_the_ports_that_do_not_fit() -> None:
+    crowd = [port(f"red/vm{n}", "red/web", f"10.0.1.{n}", "hv1") for n in range(20, 60)]
+    topology = dataclasses.replace(campus(), ports={each.name: each for each in crowd})
+    (cell,) = (cell for lane in lay_out(Fabric(topology)).lanes for cell in lane.cells)
+    assert (len(cell.ports), cell.hidden) == (PORTS_SHOWN, 40 - PORTS_SHOWN)
+    assert f"and {40 - PORTS_SHOWN} more" in texts(draw(Fabric(topology), "svg"))
+
+
+def test_a_fabric_without_tenants_can_be_drawn() -> None:
+    bare = dataclasses.replace(campus(), tenants={}, networks={}, ports={})
+    assert "hv1" in texts(draw(Fabric(bare), "svg"))
