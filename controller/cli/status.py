@@ -40,14 +40,15 @@ def command(control: Path | None, watch: bool, output: str) -> None:
 
 
 def _ask(control: Path | None) -> dict[str, Any]:
-    from controller.control import default_path, request
+    from controller.control import NoController, default_path, request
 
-    path = control or default_path()
     try:
-        return request(path, {"do": "status"})
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        leave(Exit.TROUBLE, f"no controller answers at {path}: {reason}")
+        answer = request(control or default_path(), {"do": "status"})
+    except NoController as error:
+        leave(Exit.TROUBLE, str(error))
+    if "error" in answer:
+        leave(Exit.TROUBLE, f"the controller refuses to answer: {answer['error']}")
+    return answer
 
 
 def _show(answer: Mapping[str, Any], output: str) -> Exit:

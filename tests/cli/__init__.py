@@ -1,0 +1,1 @@
+"""Tests of the `weft` command as a user meets it."""

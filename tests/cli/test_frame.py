@@ -1,0 +1,137 @@
+"""The frame: help, wrong words, completion, and what `weft status` says and returns."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from controller.cli import VERBS, weft
+from controller.control import ControlServer
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(weft, arguments, prog_name="weft")
+
+
+def test_help_names_every_verb() -> None:
+    text = run("--help").output
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_line_in_help_is_the_verbs_own(verb: str) -> None:
+    module, line = VERBS[verb]
+    command = importlib.import_module(module).command
+    assert isinstance(command, click.Command)
+    assert command.get_short_help_str(200).rstrip(".") == line.rstrip(".")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = run(verb, "--help")
+    assert done.exit_code == 0
+    assert f"weft {verb}" in done.output
+
+
+def test_a_mistyped_verb_names_the_right_one() -> None:
+    done = run("vlidate")
+    assert done.exit_code == 2
+    assert 'did you mean "validate"?' in done.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_a_shell(shell: str) -> None:
+    done = run("completion", shell)
+    assert done.exit_code == 0
+    assert f"_WEFT_COMPLETE={shell}_complete" in done.output
+
+
+SWITCH = {
+    "host": "hv1",
+    "bridge": "br-int",
+    "dpid": "0001000000000001",
+    "state": "in sync",
+    "peer": "172.31.0.1:40000",
+    "flows_desired": 120,
+    "flows_installed": 120,
+    "added": 3,
+    "deleted": 1,
+    "last_error": None,
+    "sync_seconds": 0.012,
+}
+STATUS: dict[str, Any] = {
+    "topology": "quickstart",
+    "folder": "topologies/quickstart",
+    "in_sync": True,
+    "refused": [],
+    "loaded": None,
+    "switches": [SWITCH],
+    "ports": {"bound": 8, "unbound": [], "refused": []},
+}
+
+
+class Controller:
+    """Answers at a socket what the test wants."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answer = STATUS
+        self.server = ControlServer(path, lambda _question: self.answer)
+
+    def asked(self, *arguments: str) -> Result:
+        return run("status", "--control", str(self.path), *arguments)
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Iterator[Controller]:
+    made = Controller(tmp_path / "control.sock")
+    made.server.start()
+    yield made
+    made.server.close()
+
+
+def test_status_is_fine_when_every_switch_is_in_sync(controller: Controller) -> None:
+    done = controller.asked()
+    assert done.exit_code == 0
+    assert "quickstart (topologies/quickstart): in sync, 8 ports bound" in done.output
+    assert done.output.splitlines()[-1].split()[:5] == ["hv1", "br-int", "0001000000000001", "in", "sync"]
+
+
+def test_status_in_json_is_what_the_controller_said(controller: Controller) -> None:
+    assert json.loads(controller.asked("-o", "json").output) == STATUS
+
+
+def test_status_tells_the_error_of_a_switch_that_is_not_in_sync(controller: Controller) -> None:
+    broken = {**SWITCH, "state": "degraded", "last_error": "OFPFMFC_TABLE_FULL for tenants/red.yaml:4:3"}
+    controller.answer = {**STATUS, "in_sync": False, "switches": [broken]}
+    done = controller.asked()
+    assert done.exit_code == 3
+    assert "NOT in sync" in done.output
+    assert "br-int@hv1: OFPFMFC_TABLE_FULL for tenants/red.yaml:4:3" in done.output
+
+
+def test_status_says_that_a_refused_file_changes_nothing(controller: Controller) -> None:
+    controller.answer = {**STATUS, "refused": ["tenants/red.yaml:4:3: error: unknown key"]}
+    done = controller.asked()
+    assert done.exit_code == 0
+    assert "the last good topology stays in force" in done.output
+    assert "tenants/red.yaml:4:3: error: unknown key" in done.output
+
+
+def test_status_names_ports_without_an_interface_and_counts_many(controller: Controller) -> None:
+    controller.answer = {**STATUS, "ports": {"bound": 0, "unbound": [f"red/vm{n}" for n in range(20)], "refused": []}}
+    assert "unbound ports: red/vm0, red/vm1," in controller.asked().output
+    assert "red/vm7 and 12 more" in controller.asked().output
+
+
+def test_status_without_a_controller_is_trouble(tmp_path: Path) -> None:
+    done = run("status", "--control", str(tmp_path / "nobody.sock"))
+    assert done.exit_code == 3
+    assert "no controller answers" in done.output
