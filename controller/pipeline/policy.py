@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from controller.model.entities import Direction, SecurityGroup
-from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
+from controller.pipeline.fields import CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Flow, Origin, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import PEER, SPACE, Register
@@ -23,6 +23,13 @@ _DIRECT, _JOINT = 200, 100
 
 # Multicast listener and neighbour discovery (RFC 2710, 3810, 4861): sent before there is any connection.
 UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
+
+
+# The packets that start a connection, one match per IP version: an action `ct` needs to know it.
+NEW_CONNECTIONS = tuple(
+    match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
+    for ethertype in (ETH_IPV4, ETH_IPV6)
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from controller.pipeline.features.forward import receivers, set_key
-from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED
+from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Conntrack, Origin, Output, match
+from controller.pipeline.policy import NEW_CONNECTIONS
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import TARGET, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -14,9 +15,9 @@ from controller.pipeline.view import network_origin
 def compile_flows(builder: Builder) -> None:
     """Write the commit and the outputs."""
     ours = Origin("Weft: connections", None)
-    new = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
     commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index)]
-    builder.flow("commit", 100, new, commit, "output", kind="keep the connection", origin=ours)
+    for new in NEW_CONNECTIONS:
+        builder.flow("commit", 100, new, commit, "output", kind="keep the connection", origin=ours)
     builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=ours)
     for port in builder.view.ports:
         where = match(**{TARGET.field: TARGET.is_(port.key)})
@@ -40,7 +41,7 @@ FEATURE = Feature(
             name="commit",
             stage=Stage.DELIVER,
             slot=0,
-            matches=("ct_state",),
+            matches=("ct_state", "eth_type"),
             writes=(),
             next=("output",),
             purpose="a new connection that both sides allow is kept",

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from controller.model.entities import NetworkType, Port
 from controller.model.ids import key
 from controller.model.names import PATCH_TO_TUNNEL, patch_to_physical
-from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED, VLAN_PRESENT
+from controller.pipeline.fields import BY_NAME, VLAN_PRESENT
 from controller.pipeline.flow import Action, Conntrack, Origin, Output, PushVlan, Resubmit, ToGroup, match, set_field
+from controller.pipeline.policy import NEW_CONNECTIONS
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, TARGET, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -45,10 +46,10 @@ def receivers(builder: Builder, facts: NetworkFacts) -> list[tuple[str, list[Por
 def compile_flows(builder: Builder) -> None:
     """Write where each network's packets go."""
     ours = Origin("Weft: connections", None)
-    new = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
     commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index)]
-    builder.flow("leave", 100, new, commit, "send_out", kind="keep the connection", origin=ours)
-    builder.flow("leave", 0, (), goto="send_out", kind="keep the connection", origin=ours)
+    for new in NEW_CONNECTIONS:
+        builder.flow("leave", 100, new, commit, "send_out", kind="keep the connection", origin=ours)
+    builder.flow("leave", 0, (), goto="send_out", kind="nothing to keep", origin=ours)
     for facts in builder.view.networks:
         _write_unicast(builder, facts)
         _write_flood(builder, facts)
@@ -181,7 +182,7 @@ FEATURE = Feature(
             name="leave",
             stage=Stage.FORWARD,
             slot=1,
-            matches=("ct_state",),
+            matches=("ct_state", "eth_type"),
             writes=(),
             next=("send_out",),
             purpose="a connection that leaves the host is kept on the sender's side too",
@@ -206,6 +207,7 @@ FEATURE = Feature(
         "unknown MAC": "a MAC that no file names goes to the ports without port security, and out",
         "not local": "what is not here is looked for in br-tun or on the physical network",
         "keep the connection": "a new connection that was allowed is committed before it leaves",
+        "nothing to keep": "everything else goes straight out",
         "way out": "the network's tag and the patch port that leads out",
     },
     compile=compile_flows,

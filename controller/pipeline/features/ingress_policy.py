@@ -7,7 +7,6 @@ from controller.pipeline.fields import (
     BY_NAME,
     CT_ESTABLISHED,
     CT_INVALID,
-    CT_NEW,
     CT_RELATED,
     CT_TRACKED,
     ETH_ARP,
@@ -15,7 +14,7 @@ from controller.pipeline.fields import (
     PROTO_ICMPV6,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.policy import NEW_CONNECTIONS, UNTRACKED_ICMPV6, Side, write_rules
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -43,8 +42,8 @@ def compile_flows(builder: Builder) -> None:
         builder.flow("ingress_state", priority, where, goto=goto, kind=name, origin=ours)
     # A second lookup recirculates: the megaflows of the two directions' rules then add up and do not multiply.
     again = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("ingress_peer"))]
-    new = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
-    builder.flow("ingress_state", 100, new, again, kind="new", origin=ours)
+    for new in NEW_CONNECTIONS:
+        builder.flow("ingress_state", 100, new, again, kind="new", origin=ours)
     write_rules(builder, _SIDE)
 
 
