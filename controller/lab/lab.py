@@ -1,0 +1,322 @@
+"""A lab: a topology running on this machine, with real Open vSwitch on every host.
+
+    lab = Lab.up(topology, folder)          # hosts, ports, controller
+    lab.wait_in_sync(20)
+    lab.exec_port("red/web1", ["ping", "-c1", "10.0.1.12"])
+    lab.down()
+
+Everything a lab makes is in its record before it is made (`state`), and it all lies in network namespaces whose names begin
+with `weftN`, except one interface `weftN` by which the hosts reach the controller. Needs root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from controller import control
+from controller.lab import build
+from controller.lab.namespaces import Process, end, exists, inside, ip, processes_in
+from controller.lab.plan import LabError, LabPlan, plan_lab
+from controller.lab.state import LABS, State, is_recorded, read_state
+from controller.lab.switches import Switch, with_version
+from controller.model.entities import Topology
+
+IN_SYNC_SECONDS = 30.0
+
+_POLL_SECONDS = 0.05
+
+# Controllers that this very process started: they must be waited for, or they stay as zombies.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+class Lab:
+    """A lab that is up, or half up: `down` takes away whatever there is."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @classmethod
+    def up(
+        cls,
+        topology: Topology,
+        folder: Path,
+        name: str | None = None,
+        *,
+        directory: Path | None = None,
+        controller: bool = True,
+        without: Collection[str] = (),
+    ) -> Lab:
+        """Bring a topology up; what fails half-way is taken down again.
+
+        Args:
+            topology: The topology, as loaded from `folder`.
+            folder: Its files; the controller reads them itself.
+            name: The lab's name; the fabric's unless given.
+            directory: Where its record, sockets and logs go; `/run/weft/labs/NAME` unless given.
+            controller: Whether to start the controller.
+            without: Hosts and ports to leave out for now; `start_host` and `plug` bring them in.
+
+        Raises:
+            LabError: There is such a lab already, or this machine cannot run it.
+        """
+        if os.geteuid():
+            raise LabError("a lab needs root: it makes network namespaces")
+        name = name or topology.name
+        directory = directory or LABS / name
+        if is_recorded(directory):
+            raise LabError(f"the lab {name} is up, or was left half-way; `weft lab down` takes it away")
+        plan = plan_lab(topology)
+        directory.mkdir(parents=True, exist_ok=True)
+        lab = cls(State(directory, name, folder.resolve(), plan))
+        try:
+            build.reserve(lab._state)
+            build.build_centre(lab._state)
+            hosts = [host for host in plan.hosts.values() if host.name not in without]
+            started = {host.name for host in hosts}
+            ports = [port for port in plan.ports.values() if port.host in started and port.name not in without]
+            build.build(lab._state, hosts, ports)
+            if controller:
+                lab.start_controller()
+        except BaseException:
+            lab.down()
+            raise
+        return lab
+
+    @classmethod
+    def open(cls, name: str, directory: Path | None = None) -> Lab:
+        """Return the lab that another process brought up."""
+        return cls(read_state(directory or LABS / name))
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self._state.name
+
+    @property
+    def directory(self) -> Path:
+        """Where the lab's record, sockets and logs are."""
+        return self._state.directory
+
+    @property
+    def folder(self) -> Path:
+        """The topology's files."""
+        return self._state.folder
+
+    @property
+    def plan(self) -> LabPlan:
+        """What the lab consists of when everything is plugged."""
+        return self._state.plan
+
+    @property
+    def plugged(self) -> tuple[str, ...]:
+        """The ports that are plugged."""
+        return tuple(self._state.ports)
+
+    @property
+    def listen(self) -> str:
+        """Where the lab's switches look for their controller."""
+        return f"{self._state.address(1)}:{build.OPENFLOW_PORT}"
+
+    @property
+    def control(self) -> Path:
+        """The control socket of the lab's controller."""
+        return self.directory / "control.sock"
+
+    @property
+    def log(self) -> Path:
+        """What the lab's controller wrote."""
+        return self.directory / "controller.log"
+
+    def host_namespace(self, host: str) -> str:
+        """Return the namespace of a host that is up."""
+        if host not in self._state.hosts:
+            raise LabError(f'no host "{host}" in the lab {self.name}; there are {", ".join(self._state.hosts)}')
+        return self._state.namespace(host)
+
+    def port_namespace(self, port: str) -> str:
+        """Return the namespace of a plugged port."""
+        if port not in self._state.ports:
+            raise LabError(f'no port "{port}" in the lab {self.name}; there are {", ".join(self._state.ports)}')
+        return self._state.namespace(*port.split("/"))
+
+    def switch(self, host: str) -> Switch:
+        """Return the Open vSwitch of a host that is up."""
+        self.host_namespace(host)
+        return build.switch_of(self._state, host)
+
+    def port_command(self, port: str, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs `argv` as a port."""
+        return ["ip", "netns", "exec", self.port_namespace(port), *argv]
+
+    def host_command(self, host: str, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """Return the command line and the environment that run `argv` on a host, next to its Open vSwitch."""
+        command = ["ip", "netns", "exec", self.host_namespace(host), *with_version(tuple(argv))]
+        return command, self.switch(host).environment
+
+    def exec_port(
+        self, port: str, argv: Sequence[str], *, timeout: float = 30, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a port and return what it printed."""
+        command = self.port_command(port, argv)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=check)
+
+    def exec_host(
+        self, host: str, argv: Sequence[str], *, timeout: float = 30, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on a host and return what it printed; Open vSwitch's programs find the host's switch."""
+        command, environment = self.host_command(host, argv)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=check, env=environment)
+
+    def start_host(self, host: str) -> None:
+        """Start a host that was left out, without ports."""
+        if host in self._state.hosts:
+            raise LabError(f"{host} is up already")
+        build.build(self._state, [self.plan.hosts[host]], [])
+
+    def plug(self, port: str) -> None:
+        """Plug a port of the plan that was left out or unplugged."""
+        if port not in self.plan.ports:
+            raise LabError(f'no port "{port}" in {self.plan.topology}')
+        if port in self._state.ports:
+            raise LabError(f"{port} is plugged already")
+        self.host_namespace(self.plan.ports[port].host)
+        build.build(self._state, [], [self.plan.ports[port]])
+
+    def unplug(self, port: str) -> None:
+        """Take a port away, with everything that runs in it."""
+        namespace = self.port_namespace(port)
+        planned = self.plan.ports[port]
+        if self.plan.hosts[planned.host].kind == "ovs":
+            self.switch(planned.host).configure([("--if-exists", "del-port", planned.bridge, planned.interface)])
+        end(processes_in([namespace]))
+        # The far end of the wire goes with the namespace; deleting it first makes that certain before we return.
+        with inside(self.host_namespace(planned.host)):
+            ip([f"link del {planned.interface}"], forced=True)
+        ip([f"netns del {namespace}"])
+        self._state.ports.remove(port)
+        self._state.namespaces.remove(namespace)
+        self._state.save()
+
+    def follow(self, topology: Topology) -> None:
+        """Become the lab of changed files: ports that went or changed are unplugged, new hosts started, new ports plugged."""
+        old, new = self.plan, plan_lab(topology)
+        for name in list(self._state.ports):
+            if new.ports.get(name) != old.ports[name]:
+                self.unplug(name)
+        self._state.plan = new
+        hosts = [host for host in new.hosts.values() if host.name not in self._state.hosts]
+        build.build(self._state, hosts, [port for port in new.ports.values() if port.name not in self._state.ports])
+
+    def start_controller(self, *arguments: str) -> None:
+        """Start `weft run` on the lab's files; its log is `controller.log`."""
+        if self._state.controller and self._state.controller.is_alive:
+            raise LabError("the controller runs already")
+        command = [sys.executable, "-m", "controller.cli", "run", str(self.folder), "--listen", self.listen]
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(
+                [*command, "--control", str(self.control), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _children[child.pid] = child
+        self._state.controller = Process.of(child.pid, "controller")
+        self._state.save()
+
+    def stop_controller(self) -> None:
+        """End the controller; the switches keep their flows."""
+        if self._state.controller:
+            end([self._state.controller])
+            child = _children.pop(self._state.controller.pid, None)
+            if child:
+                child.wait()
+            self._state.controller = None
+            self._state.save()
+
+    def wait_in_sync(self, seconds: float = IN_SYNC_SECONDS) -> dict[str, Any]:
+        """Wait until every bridge of every host that is up holds its program; return the controller's status.
+
+        Raises:
+            LabError: The controller ended, or the switches were not in sync in time; the message says what is missing.
+        """
+        deadline = time.monotonic() + seconds
+        status: dict[str, Any] = {}
+        while True:
+            if self._state.controller and not self._state.controller.is_alive:
+                raise LabError(f"the controller ended:\n{self._last_words()}")
+            with contextlib.suppress(OSError, ValueError):
+                status = control.request(self.control, {"do": "status"})
+                if status["in_sync"] and not self._absent(status):
+                    return status
+            if time.monotonic() > deadline:
+                raise LabError(f"not in sync after {seconds:g} s: {self._missing(status)}")
+            time.sleep(_POLL_SECONDS)
+
+    def _absent(self, status: dict[str, Any]) -> list[str]:
+        there = {(switch["host"], switch["bridge"]) for switch in status["switches"]}
+        wanted = ((host, bridge) for host in self._state.hosts for bridge in self.plan.hosts[host].bridges)
+        return [f"{bridge}@{host}" for host, bridge in wanted if (host, bridge) not in there]
+
+    def _missing(self, status: dict[str, Any]) -> str:
+        if not status:
+            return f"no controller answers at {self.control}\n{self._last_words()}"
+        late = [switch for switch in status["switches"] if switch["state"] != "in sync"]
+        said = [f"{at['bridge']}@{at['host']} is {at['state']} {at['last_error'] or ''}".rstrip() for at in late]
+        return "; ".join([*(f"{name} has not connected" for name in self._absent(status)), *said]) or "no reason given"
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+        return ""
+
+    def status(self) -> dict[str, Any]:
+        """Return what is there and what of it is alive, as JSON's types."""
+        state = self._state
+        daemons: dict[str, list[bool]] = {}
+        for process in state.processes:
+            daemons.setdefault(process.what.rpartition(" ")[2], []).append(process.is_alive)
+        hosts = []
+        for name, number in state.hosts.items():
+            planned, namespace = self.plan.hosts[name], state.namespace(name)
+            alive = exists(namespace) and all(daemons.get(namespace, [True]))
+            facts = {"name": name, "kind": planned.kind, "alive": alive, "namespace": namespace}
+            hosts.append({**facts, "tunnel": planned.tunnel_address, "management": state.address(number + 2)})
+        ports = []
+        for name in self.plan.ports:
+            port, namespace = self.plan.ports[name], state.namespace(*name.split("/"))
+            plugged = name in state.ports and exists(namespace)
+            facts = {"name": name, "host": port.host, "plugged": plugged, "namespace": namespace}
+            ports.append({**facts, "interface": port.interface, "mac": port.mac, "addresses": list(port.addresses)})
+        running = bool(state.controller and state.controller.is_alive)
+        return {
+            "name": state.name,
+            "folder": str(state.folder),
+            "directory": str(state.directory),
+            "controller": {"alive": running, "listen": self.listen, "control": str(self.control), "log": str(self.log)},
+            "hosts": hosts,
+            "ports": ports,
+        }
+
+    def down(self) -> None:
+        """Take away everything the record names; what is gone already does not matter."""
+        state = self._state
+        self.stop_controller()
+        end([process for process in state.processes if process.is_alive])
+        end(processes_in(state.namespaces))
+        if state.namespaces:
+            ip([f"link del {state.link}"], forced=True)
+            ip((f"netns del {name}" for name in state.namespaces if exists(name)), forced=True)
+        for host in self.plan.hosts:
+            shutil.rmtree(state.directory / host, ignore_errors=True)
+        for path in (self.control, self.log):
+            path.unlink(missing_ok=True)
+        state.forget()

@@ -1,0 +1,257 @@
+"""What a lab of a topology consists of, as data: no process and no interface is touched here.
+
+The namespace lab, Mininet (`weft lab plan DIR -o json`) and the tests build from the same plan, so that a port has
+the same interface name, addresses and place in all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from controller.model.address import format_mac
+from controller.model.entities import Address, Host, HostKind, Network, NetworkType, Port, Topology
+from controller.model.names import interface_name, physical_bridge
+from controller.switch.ovsdb import Command, host_commands
+
+CONTROLLER = "CONTROLLER"  # Stands for the controller's address in `HostPlan.setup`, which only a running lab knows.
+DATAPATH = "netdev"
+VXLAN_PORT = 4789
+
+# The bridge that carries a host's tunnel address, and its wire. Bridges of physical networks begin with `br-`, ports'
+# interfaces hold `.` or `_`: no name of a topology can be one of these.
+UNDERLAY = "underlay"
+UPLINK = "eth0"
+
+# What a machine room would have done before Weft comes. One thread of each kind: a lab runs many switches on few cores.
+_UNDERLAY_COMMANDS: tuple[Command, ...] = (
+    ("set", "Open_vSwitch", ".", "other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1"),
+    ("add-br", UNDERLAY),
+    ("set", "bridge", UNDERLAY, f"datapath_type={DATAPATH}"),
+    ("add-port", UNDERLAY, UPLINK),
+)
+
+
+class LabError(Exception):
+    """The lab cannot do that; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """A port as it is plugged: a namespace with `eth0`, whose other end is `interface` on the host."""
+
+    name: str
+    host: str
+    network: str
+    interface: str
+    bridge: str  # Of the host, where the interface goes.
+    mac: str
+    addresses: tuple[str, ...]  # With prefix length.
+    gateways: tuple[str, ...]
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """A host: an Open vSwitch with its `ovs-vsctl` commands, or a foreign VTEP with its `ip` and `bridge` lines."""
+
+    name: str
+    kind: str
+    tunnel_address: str  # With prefix length.
+    integration_bridge: str
+    physical: Mapping[str, str]  # Physical network -> the uplink's interface.
+    bridges: tuple[str, ...]  # Those that the controller programs.
+    setup: tuple[Command, ...]
+    ip_lines: tuple[str, ...]
+    fdb_lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabPlan:
+    """All of a lab: hosts and ports by name, and the physical networks that join hosts besides the underlay."""
+
+    topology: str
+    mtu: int
+    physical_networks: tuple[str, ...]
+    hosts: Mapping[str, HostPlan]
+    ports: Mapping[str, PortPlan]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON's types."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> LabPlan:
+        """Return the plan that `to_json` wrote."""
+        return LabPlan(
+            topology=value["topology"],
+            mtu=value["mtu"],
+            physical_networks=tuple(value["physical_networks"]),
+            hosts={name: HostPlan(**_tuples(host)) for name, host in value["hosts"].items()},
+            ports={name: PortPlan(**_tuples(port)) for name, port in value["ports"].items()},
+        )
+
+
+def plan_lab(topology: Topology) -> LabPlan:
+    """Return the plan of a topology's lab; ports without a host get one, the same in every run."""
+    topology = placed(topology)
+    wide = {version: _prefix_length(topology.hosts.values(), version) for version in (4, 6)}
+    hosts = {host.name: _host(topology, host, wide[host.tunnel_ip.version]) for host in topology.hosts.values()}
+    ports = {port.name: _port(topology, port) for port in topology.ports.values() if port.host}
+    return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports)
+
+
+def placed(topology: Topology) -> Topology:
+    """Return the topology with a host for every port that has none and that some host can carry.
+
+    Hosts take turns in the order of the files. Ports of a local network join the first of their network, because its
+    frames leave no host.
+    """
+    local = {
+        port.network: port.host
+        for port in reversed(tuple(topology.ports.values()))
+        if port.host and topology.networks[port.network].type is NetworkType.LOCAL
+    }
+    ports = dict(topology.ports)
+    turn = 0
+    for name, port in ports.items():
+        network = topology.networks[port.network]
+        candidates = _carriers(topology, network)
+        if port.host or not candidates:
+            continue
+        host = local.get(port.network) or candidates[turn % len(candidates)]
+        turn += 1
+        if network.type is NetworkType.LOCAL:
+            local.setdefault(port.network, host)
+        ports[name] = dataclasses.replace(port, host=host)
+    return dataclasses.replace(topology, ports=ports)
+
+
+def _carriers(topology: Topology, network: Network) -> list[str]:
+    names = [host.name for host in topology.hosts.values() if host.kind is HostKind.OVS]
+    if network.physical_network is None:
+        return names
+    wired = topology.physical_networks[network.physical_network].hosts
+    return [name for name in names if name in wired]
+
+
+def _port(topology: Topology, port: Port) -> PortPlan:
+    network = topology.networks[port.network]
+    host = topology.hosts[port.host or ""]
+    bridge = host.integration_bridge
+    if host.kind is HostKind.VTEP:
+        if network.type is not NetworkType.VXLAN:
+            raise LabError(
+                f"{port.place}: {host.name} is a foreign VTEP, and the lab's speak vxlan only, not {network.type}"
+            )
+        bridge = f"br{_vtep_networks(topology, host).index(network.name)}"
+    return PortPlan(
+        name=port.name,
+        host=host.name,
+        network=port.network,
+        interface=interface_name(port.name),
+        bridge=bridge,
+        mac=format_mac(port.mac),
+        addresses=tuple(_with_length(address, network) for address in port.ips),
+        gateways=tuple(str(gateway) for gateway in network.gateways if gateway not in port.ips),
+        mtu=network.mtu,
+    )
+
+
+def _with_length(address: Address, network: Network) -> str:
+    lengths = (cidr.prefixlen for cidr in network.cidrs if cidr.version == address.version and address in cidr)
+    return f"{address}/{next(lengths, address.max_prefixlen)}"
+
+
+def _host(topology: Topology, host: Host, length: int) -> HostPlan:
+    wired = [network.name for network in topology.physical_networks.values() if host.name in network.hosts]
+    uplinks = {name: f"eth{number}" for number, name in enumerate(wired, start=1)}
+    setup: tuple[Command, ...] = ()
+    bridges: tuple[str, ...] = ()
+    ip_lines: list[str] = []
+    fdb_lines: list[str] = []
+    if host.kind is HostKind.OVS:
+        ours = host_commands(topology, host.name, controller=CONTROLLER, datapath=DATAPATH)
+        wires = (("add-port", physical_bridge(network), interface) for network, interface in uplinks.items())
+        setup = (*_UNDERLAY_COMMANDS, *ours, *wires)
+        bridges = (host.integration_bridge, host.tunnel_bridge, *map(physical_bridge, wired))
+    else:
+        for number, name in enumerate(_vtep_networks(topology, host)):
+            network = topology.networks[name]
+            ip_lines += [
+                f"link add br{number} type bridge mcast_snooping 0",
+                f"link add vx{number} mtu {network.mtu} {_vxlan(network, host)}",
+                f"link set vx{number} master br{number} up",
+                f"link set br{number} up",
+            ]
+            peers = {port.host for port in topology.ports.values() if port.network == name} - {host.name, None}
+            fdb_lines += [
+                f"fdb append 00:00:00:00:00:00 dev vx{number} dst {topology.hosts[peer].tunnel_ip}"
+                for peer in sorted(peer for peer in peers if peer)
+            ]
+    return HostPlan(
+        name=host.name,
+        kind=host.kind.value,
+        tunnel_address=f"{host.tunnel_ip}/{length}",
+        integration_bridge=host.integration_bridge,
+        physical=uplinks,
+        bridges=bridges,
+        setup=setup,
+        ip_lines=tuple(ip_lines),
+        fdb_lines=tuple(fdb_lines),
+    )
+
+
+def port_commands(port: PortPlan) -> tuple[Command, ...]:
+    """Return the `ovs-vsctl` commands that plug a port's interface into its host's switch."""
+    return (
+        ("--may-exist", "add-port", port.bridge, port.interface),
+        ("set", "interface", port.interface, f'external_ids:iface-id="{port.name}"'),
+    )
+
+
+def _vxlan(network: Network, host: Host) -> str:
+    # The outer checksum would be left to hardware that a virtual wire does not have.
+    without_checksum = "noudpcsum" if host.tunnel_ip.version == 4 else "udp6zerocsumtx udp6zerocsumrx"
+    return f"type vxlan id {network.segment} local {host.tunnel_ip} dstport {VXLAN_PORT} {without_checksum}"
+
+
+def _vtep_networks(topology: Topology, host: Host) -> list[str]:
+    return list(dict.fromkeys(port.network for port in topology.ports.values() if port.host == host.name))
+
+
+def _prefix_length(hosts: Iterable[Host], version: int) -> int:
+    """Return the length of the longest usual prefix that holds all tunnel addresses of a version and reserves none of them."""
+    addresses = [int(host.tunnel_ip) for host in hosts if host.tunnel_ip.version == version]
+    bits = 32 if version == 4 else 128
+    length = 24 if version == 4 else 64
+    while length and any(_is_unfit(address, addresses[0], bits - length, version) for address in addresses):
+        length -= 1
+    return length
+
+
+def _is_unfit(address: int, first: int, host_bits: int, version: int) -> bool:
+    inside = address & ((1 << host_bits) - 1)
+    reserved = version == 4 and inside in (0, (1 << host_bits) - 1)
+    return address >> host_bits != first >> host_bits or reserved
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an entity with JSON's lists as tuples again."""
+    return {name: _tuple(item) for name, item in value.items()}
+
+
+def _tuple(item: Any) -> Any:
+    return tuple(map(_tuple, item)) if isinstance(item, list) else item
+
+
+def without_length(address: str) -> str:
+    """Return an address of a plan without its prefix length, in its canonical text.
+
+    >>> without_length("10.0.1.11/24")
+    '10.0.1.11'
+    """
+    return str(ip_address(address.partition("/")[0]))
