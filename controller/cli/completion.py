@@ -56,14 +56,14 @@ def _items(incomplete: str, names: Iterable[tuple[str, str]]) -> list[Completion
 
 
 def _topology(ctx: click.Context) -> Topology | None:
-    from controller.config.load import load
+    from controller import config
 
     chain: list[click.Context] = [ctx]
     while chain[-1].parent is not None:
         chain.append(chain[-1].parent)
     named = (context.params.get(name) for context in chain for name in ("folder", "topology"))
     folder = next((Path(str(value)) for value in named if value), Path())
-    return load(folder).topology
+    return config.load(folder).topology
 
 
 _INSTALL = """\b

@@ -6,8 +6,6 @@ Answers go to standard output, complaints to standard error, so that `weft flows
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -43,20 +41,14 @@ output_option: Decorator = click.option(
 folder_argument: Decorator = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 
 
-def colour(stream: Any = None) -> bool:
-    """Whether to write colour: only on a terminal, and never when NO_COLOR is set."""
-    return not os.environ.get("NO_COLOR") and bool((stream or sys.stdout).isatty())
-
-
 def load_or_exit(folder: Path) -> Topology:
     """Return the topology in the folder; print every problem and leave with `Exit.BAD_INPUT` if it is refused."""
-    from controller.config.load import load
+    from controller import config
 
-    loaded = load(folder)
+    loaded = config.load(folder)
     if loaded.topology is None:
-        from controller.config.render import render
-
-        click.echo(render(loaded.problems, colour=colour(sys.stderr)), err=True)
+        for problem in loaded.problems:
+            click.echo(config.render(problem), err=True)
         raise SystemExit(Exit.BAD_INPUT)
     return loaded.topology
 

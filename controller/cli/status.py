@@ -24,7 +24,8 @@ _NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
 def command(control: Path | None, watch: bool, output: str) -> None:
     """Show each switch: connection, flows desired and installed, the last error with its YAML line.
 
-    Leaves with 0 if every switch is in sync, with 3 if one is not or if no controller answers.
+    Leaves with 0 if every switch is in sync, with 2 if the files as they are now are refused, with 3 if a switch is not in
+    sync or no controller answers.
     """
     if not watch:
         raise SystemExit(_show(_ask(control), output))
@@ -65,15 +66,17 @@ def _show(answer: Mapping[str, Any], output: str) -> Exit:
                 click.echo(f"\n{switch['bridge']}@{switch['host']}: {switch['last_error']}")
         for problem in answer["refused"]:
             click.echo(f"\n{problem}")
+    if answer["refused"]:
+        return Exit.BAD_INPUT
     return Exit.FINE if answer["in_sync"] else Exit.TROUBLE
 
 
 def _summary(answer: Mapping[str, Any]) -> list[str]:
     ports = answer["ports"]
     state = "in sync" if answer["in_sync"] else "NOT in sync"
-    lines = [f"{answer['topology']} ({answer['folder']}): {state}, {ports['bound']} ports bound"]
     if answer["refused"]:
-        lines.append("The files as they are now are refused; the last good topology stays in force.")
+        state = "the files as they are now are refused, the last good topology stays in force"
+    lines = [f"{answer['topology']} ({answer['folder']}): {state}, {ports['bound']} ports bound"]
     for label in ("unbound", "refused"):
         names = ports.get(label) or []
         if names:
@@ -82,15 +85,17 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-_HEADERS = ("HOST", "BRIDGE", "DPID", "STATE", "PEER", "DESIRED", "INSTALLED", "ADDED", "DELETED", "SYNC")
+_HEADERS = ("HOST", "BRIDGE", "DPID", "STATE", "PEER", "DESIRED", "INSTALLED", "ADDED", "CHANGED", "DELETED", "SYNC")
 
 
 def _row(switch: Mapping[str, Any]) -> tuple[str, ...]:
     seconds = switch["sync_seconds"]
     return (
-        *(_text(switch[name]) for name in ("host", "bridge")),
-        f"{switch['dpid']:016x}" if isinstance(switch["dpid"], int) else _text(switch["dpid"]),
-        *(_text(switch[name]) for name in ("state", "peer", "flows_desired", "flows_installed", "added", "deleted")),
+        *(_text(switch[name]) for name in ("host", "bridge", "dpid")),
+        *(
+            _text(switch[name])
+            for name in ("state", "peer", "flows_desired", "flows_installed", "added", "modified", "deleted")
+        ),
         "-" if seconds is None else f"{seconds * 1000:.0f} ms",
     )
 

@@ -62,6 +62,7 @@ SWITCH = {
     "flows_desired": 120,
     "flows_installed": 120,
     "added": 3,
+    "modified": 0,
     "deleted": 1,
     "last_error": None,
     "sync_seconds": 0.012,
@@ -71,7 +72,7 @@ STATUS: dict[str, Any] = {
     "folder": "topologies/quickstart",
     "in_sync": True,
     "refused": [],
-    "loaded": None,
+    "accepted": True,
     "switches": [SWITCH],
     "ports": {"bound": 8, "unbound": [], "refused": []},
 }
@@ -118,9 +119,14 @@ def test_status_tells_the_error_of_a_switch_that_is_not_in_sync(controller: Cont
 
 
 def test_status_says_that_a_refused_file_changes_nothing(controller: Controller) -> None:
-    controller.answer = {**STATUS, "refused": ["tenants/red.yaml:4:3: error: unknown key"]}
+    controller.answer = {
+        **STATUS,
+        "accepted": False,
+        "in_sync": False,
+        "refused": ["tenants/red.yaml:4:3: error: unknown key"],
+    }
     done = controller.asked()
-    assert done.exit_code == 0
+    assert done.exit_code == 2
     assert "the last good topology stays in force" in done.output
     assert "tenants/red.yaml:4:3: error: unknown key" in done.output
 

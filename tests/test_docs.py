@@ -1,0 +1,92 @@
+"""The pages: what they tell a reader to type works, what is generated is up to date, and links lead somewhere.
+
+Every `sh` block of a page is either in `RUN_BY`, which names the test that does the same, or is typed for real, page by page
+from top to bottom, in a shell on a copy of the topologies. A block that shows what to expect is no `sh` block.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+# Blocks that are not typed here, and where the same is done for real.
+RUN_BY = {
+    "make demo\n": "tests/cli/test_demo.py::test_the_demo_is_as_expected_and_leaves_nothing",
+    "make test\n": "tests/test_docs.py::test_links_lead_somewhere",
+}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def typed(page: Path) -> list[str]:
+    """Return the blocks of a page that are typed here."""
+    return [block for block in BLOCK.findall(page.read_text(encoding="utf-8")) if block not in RUN_BY]
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("page", [page for page in PAGES if typed(page)], ids=name)
+def test_what_a_page_says_works(page: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "topologies", tmp_path / "topologies")
+    script = tmp_path / "typed.sh"
+    script.write_text("set -euxo pipefail\n" + "\n".join(typed(page)), encoding="utf-8")
+    bin_directory = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{bin_directory}:{os.environ['PATH']}:/usr/sbin:/sbin", "NO_COLOR": "1"}
+    done = subprocess.run(
+        ["bash", str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=170
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("node", sorted(set(RUN_BY.values())))
+def test_what_is_run_elsewhere_is_a_test(node: str) -> None:
+    file, _, function = node.partition("::")
+    assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), f"{name(page)}: {target}"
+        assert found.is_relative_to(ROOT), f"{name(page)}: {target} leads out of the repository"
+        assert not anchor or anchor in anchors(found), f"{name(page)}: {target}"
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    command = [sys.executable, "docs/generate.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_dependency_has_its_reason() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    wanted = settings["options"]["install_requires"] + settings["options.extras_require"]["dev"]
+    packages = {re.split(r"[<>=!~;\[ ]", line)[0].lower() for line in wanted.split("\n") if line}
+    page = (ROOT / "docs/decisions/dependencies.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([\w.-]+)` \|", page, re.MULTILINE)) == packages
