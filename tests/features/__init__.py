@@ -1,0 +1,1 @@
+"""A small topology per feature, and the flows that the feature writes for it."""

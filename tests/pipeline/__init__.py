@@ -1,0 +1,1 @@
+"""The flow language, the table map, rules and numbers."""
