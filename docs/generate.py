@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from controller.config.reference import format_reference
+from picture import picture
+
 from controller.pipeline.reference import pipeline_reference
 
 HERE = Path(__file__).resolve().parent
@@ -15,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 PAGES: dict[str, Callable[[], str]] = {
     "format.md": format_reference,
     "pipeline.md": pipeline_reference,
+    "pipeline.svg": picture,
 }
 
 
