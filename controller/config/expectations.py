@@ -1,0 +1,69 @@
+"""The `tests:` of tenants: names resolved, so that they can be asked of any topology."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from controller.config.declared import Declared
+from controller.config.fabric import Fabric
+from controller.config.groups import WITH_PORTS
+from controller.config.scalars import protocol_name
+from controller.config.schema import TenantFile, Test
+from controller.config.source import Reporter, Spot
+from controller.model.entities import PolicyTest
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationContext:
+    """What a tenant's tests are read from. `hides_port` says of a port that nothing is known of it."""
+
+    fabric: Fabric
+    tenant: str
+    declared: Declared[TenantFile]
+    ports: Collection[str]  # Those of all tenants.
+    hides_port: Callable[[str, str], bool]
+    reporter: Reporter
+
+
+def build_tests(context: ExpectationContext) -> list[PolicyTest]:
+    """Return the tenant's tests in the file's order, and report what is wrong with them."""
+    numbered = zip(context.declared.tests, context.declared.content.tests, strict=True)
+    return [_test(context, number, each) for number, each in numbered]
+
+
+def _test(context: ExpectationContext, number: int, each: Test) -> PolicyTest:
+    spot = context.declared.spot("tests", number)
+    if each.port is not None and each.protocol not in WITH_PORTS:
+        message = f"protocol {protocol_name(each.protocol)} has no ports"
+        context.reporter.report("N026", (spot / "port").key, message, "ports go with tcp, udp and sctp")
+    is_address = "." in each.target or ":" in each.target
+    return PolicyTest(
+        tenant=context.tenant,
+        source=_port(context, spot / "from", each.source),
+        target=each.target if is_address else _port(context, spot / "to", each.target),
+        protocol=each.protocol,
+        port=each.port,
+        expect=each.expect,
+        reply=each.reply,
+        place=context.declared.place("tests", number),
+    )
+
+
+def _port(context: ExpectationContext, spot: Spot, reference: str) -> str:
+    """Return the qualified name of a port, or report that there is none such."""
+    owner, _, name = reference.rpartition("/")
+    owner = owner or context.tenant
+    qualified = f"{owner}/{name}"
+    if qualified in context.ports or context.hides_port(owner, name):
+        return qualified
+    fabric = context.fabric
+    if not fabric.knows("tenants", owner):
+        context.reporter.unknown("tenant", spot, owner, fabric.tenants, fabric.declared.spot("tenants"))
+    elif owner == context.tenant:
+        own = context.declared.content.ports
+        context.reporter.unknown("port", spot, name, own, context.declared.spot("ports"))
+    else:
+        names = [port.partition("/")[2] for port in context.ports if port.startswith(f"{owner}/")]
+        context.reporter.unknown("port", spot, name, names)
+    return qualified
