@@ -1,0 +1,212 @@
+"""`weft lab`: the topology as a running lab on this machine, with a real Open vSwitch for every host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from controller.cli.completion import complete_hosts, complete_ports
+from controller.cli.output import (
+    Exit,
+    folder_argument,
+    leave,
+    load_or_exit,
+    output_option,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from controller.lab.lab import Lab
+
+name_option = click.option("--name", metavar="LAB", help="Which lab.  [default: the only one]")
+directory_option = click.option(
+    "--dir",
+    "directory",
+    metavar="LABDIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the lab keeps its record, sockets and logs.  [default: /run/weft/labs/LAB]",
+)
+
+
+@click.group(short_help="Bring a topology up on this machine, with real Open vSwitch.")
+def command() -> None:
+    """Run a topology on this machine: hosts and ports as network namespaces, a real Open vSwitch for every host. Needs root."""
+
+
+@contextmanager
+def complaints() -> Iterator[None]:
+    """Turn what a lab cannot do into one line and an exit code."""
+    from controller.lab.plan import LabError
+
+    try:
+        yield
+    except LabError as error:
+        leave(Exit.TROUBLE, str(error))
+    except PermissionError as error:
+        leave(Exit.TROUBLE, f"{error.strerror}: a lab needs root")
+
+
+def open_lab(name: str | None, directory: Path | None) -> Lab:
+    """Return the lab of these options, or the only one that there is."""
+    from controller.lab.lab import Lab
+    from controller.lab.plan import LabError
+    from controller.lab.state import labs
+
+    if name is None and directory is None:
+        found = labs()
+        if len(found) != 1:
+            there = f"there are {', '.join(found)}; say which with --name" if found else "no lab is up; see weft lab up"
+            raise LabError(there)
+        name = found[0]
+    return Lab.open(name or "", directory)
+
+
+@command.command(short_help="Bring a topology up: hosts, ports and the controller.")
+@folder_argument
+@click.option("--name", metavar="LAB", help="The lab's name.  [default: the fabric's]")
+@directory_option
+@click.option("--controller/--no-controller", default=True, help="Start the controller, or leave that to you.")
+@output_option
+def up(folder: Path, name: str | None, directory: Path | None, controller: bool, output: str) -> None:
+    """Bring the topology in DIR up and wait until every switch holds its program.
+
+    A lab that is up already follows its files: ports that are new are plugged, ports that went are taken away.
+    """
+    topology = load_or_exit(folder)
+    from controller.lab.lab import Lab
+    from controller.lab.state import LABS, is_recorded
+
+    with complaints():
+        name = name or topology.name
+        if is_recorded(directory or LABS / name):
+            lab = Lab.open(name, directory)
+            if lab.folder != folder.resolve():
+                leave(Exit.BAD_INPUT, f"the lab {name} runs {lab.folder}; give this one another --name")
+            lab.follow(topology)
+        else:
+            lab = Lab.up(topology, folder, name, directory=directory, controller=controller)
+        status = lab.status()
+        if status["controller"]["alive"]:
+            lab.wait_in_sync()
+    if output == "json":
+        print_json(status)
+    else:
+        _print(status)
+
+
+@command.command(
+    "exec",
+    short_help="Run a command as a port, or on a host with --host.",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument(
+    "arguments", metavar="TENANT/PORT -- CMD...", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_ports
+)
+@click.option(
+    "--host", metavar="H", shell_complete=complete_hosts, help="Run it on this host, next to its Open vSwitch."
+)
+@name_option
+@directory_option
+def run(arguments: tuple[str, ...], host: str | None, name: str | None, directory: Path | None) -> None:
+    r"""Run CMD inside a port's namespace; with --host inside that host's, where ovs-vsctl and the like find its switch.
+
+    \b
+    weft lab exec red/web1 -- ping -c1 10.0.1.12
+    weft lab exec --host hv1 -- ovs-ofctl dump-flows br-int
+    """
+    with complaints():
+        lab = open_lab(name, directory)
+        environment = dict(os.environ)
+        port, argv = ("", list(arguments)) if host else ("".join(arguments[:1]), list(arguments[1:]))
+        if argv[:1] == ["--"]:
+            del argv[0]
+        if not argv:
+            raise click.UsageError("no command; write it after --")
+        if host is not None:
+            argv, environment = lab.host_command(host, argv)
+        else:
+            argv = lab.port_command(port, argv)
+    os.execvpe(argv[0], argv, environment)  # noqa: S606 - The command is the user's own.
+
+
+@command.command(short_help="Say what is up and where to look.")
+@name_option
+@directory_option
+@output_option
+def status(name: str | None, directory: Path | None, output: str) -> None:
+    """Show the hosts, ports and controller of a lab; leave with 3 if a part of it is dead."""
+    with complaints():
+        found = open_lab(name, directory).status()
+    if output == "json":
+        print_json(found)
+    else:
+        _print(found)
+    raise SystemExit(Exit.FINE if all(host["alive"] for host in found["hosts"]) else Exit.TROUBLE)
+
+
+@command.command(short_help="Take a lab away, and nothing else.")
+@name_option
+@directory_option
+@click.option("--all", "everything", is_flag=True, help="Take all labs of this machine away.")
+def down(name: str | None, directory: Path | None, everything: bool) -> None:
+    """Remove exactly what the lab's record names: its namespaces, processes, interface and files."""
+    from controller.lab.lab import Lab
+    from controller.lab.state import labs
+
+    with complaints():
+        chosen = [Lab.open(each) for each in labs()] if everything else [open_lab(name, directory)]
+        for lab in chosen:
+            lab.down()
+            click.echo(f"{lab.name} is down")
+
+
+@command.command(short_help="Print what a lab of a topology consists of.")
+@folder_argument
+@output_option
+def plan(folder: Path, output: str) -> None:
+    """Print the hosts and ports that `weft lab up` would make; with -o json all of it, as Mininet reads it."""
+    topology = load_or_exit(folder)
+    from controller.lab.plan import plan_lab
+
+    with complaints():
+        planned = plan_lab(topology)
+    if output == "json":
+        print_json(planned.to_json())
+        return
+    print_table(
+        ("HOST", "KIND", "TUNNEL"), ((host.name, host.kind, host.tunnel_address) for host in planned.hosts.values())
+    )
+    click.echo()
+    ports = planned.ports.values()
+    rows = ((port.name, port.host, port.interface, port.mac, " ".join(port.addresses) or "-") for port in ports)
+    print_table(("PORT", "HOST", "INTERFACE", "MAC", "ADDRESSES"), rows)
+
+
+def _print(status: dict[str, Any]) -> None:
+    controller = status["controller"]
+    state = (
+        f"listens on {controller['listen']}"
+        if controller["alive"]
+        else f"is not running; hosts look for it at {controller['listen']}"
+    )
+    click.echo(f"{status['name']} ({status['folder']}); the controller {state}\n")
+    rows = ((host["name"], host["kind"], "up" if host["alive"] else "DEAD", host["tunnel"]) for host in status["hosts"])
+    print_table(("HOST", "KIND", "STATE", "TUNNEL"), rows)
+    click.echo()
+    ports = (
+        (
+            port["name"],
+            port["host"],
+            "plugged" if port["plugged"] else "-",
+            port["interface"],
+            " ".join(port["addresses"]) or "-",
+        )
+        for port in status["ports"]
+    )
+    print_table(("PORT", "HOST", "STATE", "INTERFACE", "ADDRESSES"), ports)

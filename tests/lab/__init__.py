@@ -1,0 +1,1 @@
+"""The lab on this machine: hosts set up, labs up and down, probes, Mininet."""
