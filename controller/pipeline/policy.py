@@ -67,7 +67,9 @@ def _write_open_class(builder: Builder, side: Side, members: tuple[SecurityGroup
     """Write the shortcut of a class that a rule opens wholly."""
     rule = next(rule for _, rule in rules_of(members, side.direction) if is_unrestricted(rule))
     group = next(group for group, found in rules_of(members, side.direction) if found is rule)
-    near = match(**{side.own.field: side.own.is_(class_key(member.name for member in members))})
+    # Only what is tracked is open: a frame that is neither IP nor ARP stays closed for ports under policy.
+    own = {side.own.field: side.own.is_(class_key(member.name for member in members))}
+    near = match(**own, ct_state=(CT_TRACKED, CT_TRACKED))
     origin = Origin(f"{group.name} {side.direction} rule", rule.place)
     builder.flow(side.state, 150, near, goto=side.allowed, kind="everything allowed", origin=origin)
 
