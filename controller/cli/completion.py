@@ -1,7 +1,6 @@
 """Completion of names from the files, and `weft completion`, which prints the script that a shell needs.
 
-A callback looks for the topology where the command line says (`DIR`, `--topology`), else in the current
-folder. It must never disturb the line that is being typed, so files that are refused complete to nothing.
+It must never disturb the line that is being typed, so files that are refused complete to nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 if TYPE_CHECKING:
     from controller.model.entities import Topology
+
+_MARK = "fabric.yaml"  # What makes a folder a topology.
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -56,14 +57,26 @@ def _items(incomplete: str, names: Iterable[tuple[str, str]]) -> list[Completion
 
 
 def _topology(ctx: click.Context) -> Topology | None:
+    """Return the topology that the line speaks of: a folder on it, else the only lab's, else the current folder."""
     from controller import config
 
     chain: list[click.Context] = [ctx]
     while chain[-1].parent is not None:
         chain.append(chain[-1].parent)
-    named = (context.params.get(name) for context in chain for name in ("folder", "topology"))
-    folder = next((Path(str(value)) for value in named if value), Path())
-    return config.load(folder).topology
+    said = [context.params.get(name) for context in chain for name in ("folder", "topology")]
+    # While an option still lacks the value that is being typed, click leaves the words before it unparsed.
+    words = [str(word) for word in (*said, *ctx.args) if word]
+    for folder in (*map(Path, words), *_lab_folders(), Path()):
+        if (folder / _MARK).is_file():
+            return config.load(folder).topology
+    return None
+
+
+def _lab_folders() -> list[Path]:
+    from controller.lab.state import LABS, labs, read_state
+
+    names = labs()
+    return [read_state(LABS / names[0]).folder] if len(names) == 1 else []
 
 
 _INSTALL = """\b

@@ -49,6 +49,8 @@ def load_or_exit(folder: Path) -> Topology:
     if loaded.topology is None:
         for problem in loaded.problems:
             click.echo(config.render(problem), err=True)
+        if loaded.left_out:
+            click.echo(f"and {loaded.left_out} more problems", err=True)
         raise SystemExit(Exit.BAD_INPUT)
     return loaded.topology
 
