@@ -1,0 +1,1 @@
+"""Proof: an oracle that knows the model alone, and the tenants' tests evaluated by it."""

@@ -1,0 +1,72 @@
+"""A packet as the oracle sees it: what one port sends, with the fields that decide where it may go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.model.entities import Address
+
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
+WITH_PORTS = (TCP, UDP, SCTP)
+
+ARP_REQUEST = 1
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
+LISTENER_QUERY, LISTENER_REPORT, LISTENER_DONE, LISTENER_REPORT_2 = 130, 131, 132, 143
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One frame that the port `source` sends.
+
+    `src` and `dst` are the IP addresses, or ARP's protocol addresses. `hardware` is ARP's sender hardware address, or the
+    link-layer address option of a neighbour message (None if it carries none). `target` is a neighbour message's target.
+    """
+
+    source: str
+    eth_src: int
+    eth_dst: int
+    eth_type: int
+    src: Address | None = None
+    dst: Address | None = None
+    protocol: int | None = None
+    sport: int = 0
+    dport: int = 0
+    icmp_type: int = 0
+    icmp_code: int = 0
+    arp_op: int = 0
+    hardware: int | None = None
+    target: Address | None = None
+    tagged: bool = False
+
+    @property
+    def version(self) -> int | None:
+        """4 or 6 for IP, None for everything else."""
+        return {IPV4: 4, IPV6: 6}.get(self.eth_type)
+
+    @property
+    def is_icmpv6(self) -> bool:
+        """Whether this is ICMP of IPv6."""
+        return self.eth_type == IPV6 and self.protocol == ICMPV6
+
+    @property
+    def is_solicitation(self) -> bool:
+        """Whether this asks for a neighbour's MAC (RFC 4861, section 4.3)."""
+        return self.is_icmpv6 and self.icmp_type == NEIGHBOUR_SOLICITATION and self.icmp_code == 0
+
+    @property
+    def is_advertisement(self) -> bool:
+        """Whether this tells a neighbour's MAC (RFC 4861, section 4.4)."""
+        return self.is_icmpv6 and self.icmp_type == NEIGHBOUR_ADVERTISEMENT and self.icmp_code == 0
+
+    @property
+    def is_dhcp_request(self) -> bool:
+        """Whether a DHCP or DHCPv6 client speaks to servers."""
+        ports = {IPV4: (68, 67), IPV6: (546, 547)}.get(self.eth_type)
+        return self.protocol == UDP and (self.sport, self.dport) == ports
+
+    @property
+    def is_dhcp_reply(self) -> bool:
+        """Whether a DHCP or DHCPv6 server speaks to a client."""
+        ports = {IPV4: (67, 68), IPV6: (547, 546)}.get(self.eth_type)
+        return self.protocol == UDP and (self.sport, self.dport) == ports
