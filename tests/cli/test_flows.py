@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -134,3 +135,15 @@ def test_completion_is_silent_about_refused_files(pair: Path) -> None:
     line = f"weft flows {pair} --host h"
     typed = {"COMP_WORDS": line, "COMP_CWORD": "4", "_WEFT_COMPLETE": "bash_complete"}
     assert CliRunner().invoke(weft, [], prog_name="weft", env=typed).output.strip() == ""
+
+
+@pytest.mark.ovs
+@pytest.mark.parametrize("bridge", ["br-int", "br-tun"])
+def test_open_vswitch_reads_raw_flows(pair: Path, tmp_path: Path, bridge: str) -> None:
+    file = tmp_path / "flows.txt"
+    file.write_text(run("flows", pair, "--host", "hv1", "--bridge", bridge, "--raw").output)
+    command = ["ovs-ofctl", "-O", "OpenFlow14", "parse-flows", str(file)]
+    read = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
+    written = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    assert read.stdout.count("FLOW_MOD") == len(written) > 0
