@@ -57,24 +57,29 @@ class ControlServer:
     def __init__(self, path: Path, handle: Handler) -> None:
         self._path = path
         self._handle = handle
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket: socket.socket | None = None
 
     def start(self) -> None:
         """Open the socket; raise OSError if another controller answers there or the path cannot be made."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._remove_stale()
+        self._socket = socket.socket(socket.AF_UNIX)
         before = os.umask(0o177)
         try:
             self._socket.bind(str(self._path))
         finally:
             os.umask(before)
         self._socket.listen(_BACKLOG)
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
+        threading.Thread(target=self._accept, args=(self._socket,), name="control", daemon=True).start()
 
     def close(self) -> None:
         """Stop answering and remove the socket."""
-        self._socket.close()
-        self._path.unlink(missing_ok=True)
+        if self._socket is not None:
+            # A blocked accept() returns only when the listener is shut down, not when it is closed.
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._socket = None
+            self._path.unlink(missing_ok=True)
 
     def _remove_stale(self) -> None:
         if not self._path.exists():
@@ -87,10 +92,10 @@ class ControlServer:
                 return
         raise OSError(f"another controller answers at {self._path}")
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                channel, _ = self._socket.accept()
+                channel, _ = listener.accept()
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(channel,), name="control-client", daemon=True).start()

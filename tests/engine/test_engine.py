@@ -1,0 +1,241 @@
+"""What the engine asks of the switches when files, interfaces and connections change."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from controller.engine import Engine
+from controller.model.ids import host_id, integration_dpid, tunnel_dpid
+from controller.pipeline.flow import Program
+from controller.switch.status import State, SwitchStatus
+
+FABRIC = """\
+fabric: small
+hosts:
+  hv1: {tunnel_ip: 172.31.0.1}
+  hv2: {tunnel_ip: 172.31.0.2}
+tenants:
+  red: {segments: 1000-1099}
+"""
+RED = """\
+networks:
+  web: {cidr: 10.0.1.0/24, segment: 1001}
+ports:
+  web1: {network: web, ip: 10.0.1.11, host: hv1}
+  web2: {network: web, ip: 10.0.1.12, host: hv2}
+"""
+HV1, HV2 = integration_dpid(host_id("hv1")), integration_dpid(host_id("hv2"))
+TUN1 = tunnel_dpid(host_id("hv1"))
+INT1 = {"patch-tun": 1, "red.web1": 5}
+INT2 = {"patch-tun": 1, "red.web2": 7}
+
+
+class Recorder:
+    """Switches that remember what they are asked to hold."""
+
+    def __init__(self) -> None:
+        self.programs: dict[int, Program] = {}
+        self.asked = 0
+
+    def target(self, dpid: int, program: Program) -> None:
+        self.programs[dpid] = program
+        self.asked += 1
+
+    def statuses(self) -> Mapping[int, SwitchStatus]:
+        return {}
+
+    def outputs(self, dpid: int) -> set[str]:
+        return {str(flow.origin.what) for flow in self.programs[dpid].flows.values() if flow.kind == "one port"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "fabric.yaml").write_text(FABRIC)
+    (tmp_path / "tenants" / "red.yaml").write_text(RED)
+    return tmp_path
+
+
+@pytest.fixture
+def switches() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def engine(folder: Path, switches: Recorder) -> Iterator[Engine]:
+    engine = Engine(folder)
+    engine.attach(switches)
+    assert engine.load().accepted
+    engine.start()
+    yield engine
+    engine.close(5)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "the engine did not get there"
+        time.sleep(0.005)
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "tenants" / "red.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_switch_that_connects_gets_its_program(engine: Engine, switches: Recorder) -> None:
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+    assert switches.outputs(HV1) == {"port red/web1"}
+
+
+def test_a_port_without_its_interface_gets_no_flows_until_it_is_plugged_in(engine: Engine, switches: Recorder) -> None:
+    engine.connected(HV1, {"patch-tun": 1})
+    wait_for(lambda: HV1 in switches.programs)
+    assert switches.outputs(HV1) == set()
+    engine.connected(HV1, INT1)
+    wait_for(lambda: switches.outputs(HV1) == {"port red/web1"})
+
+
+def test_switches_that_nobody_has_seen_are_not_programmed(engine: Engine, switches: Recorder) -> None:
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+    assert HV2 not in switches.programs
+
+
+def test_only_datapaths_that_the_files_name_are_known(engine: Engine) -> None:
+    assert engine.is_known(HV1)
+    assert engine.is_known(TUN1)
+    assert not engine.is_known(0xBAD)
+    assert engine.table_name(HV1, 0) == "classify"
+    assert engine.table_name(TUN1, 0) == "sort"
+
+
+def test_a_refused_file_changes_nothing_and_is_told(engine: Engine, switches: Recorder, folder: Path) -> None:
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+    before, asked = switches.programs[HV1], switches.asked
+    edit(folder, "10.0.1.12", "10.0.9.12")
+    report = engine.reload()
+    assert not report.accepted
+    assert "red.yaml:5:" in report.problems[0]
+    assert (switches.programs[HV1], switches.asked) == (before, asked)
+    assert engine.status()["refused"] == list(report.problems)
+
+
+def test_a_file_that_is_mended_is_in_force_again(engine: Engine, folder: Path) -> None:
+    edit(folder, "10.0.1.12", "10.0.9.12")
+    assert not engine.reload().accepted
+    edit(folder, "10.0.9.12", "10.0.1.12")
+    assert engine.reload().accepted
+    assert engine.status()["refused"] == []
+
+
+def test_a_failing_policy_test_gates_the_push(engine: Engine, folder: Path) -> None:
+    path = folder / "tenants" / "red.yaml"
+    path.write_text(RED + "tests:\n  - {from: web1, to: web2, expect: deny}\n")
+    report = engine.reload()
+    assert not report.accepted
+    assert report.problems
+
+
+def test_one_more_port_touches_that_ports_flows_only(engine: Engine, switches: Recorder, folder: Path) -> None:
+    engine.connected(HV1, INT1)
+    engine.connected(HV2, INT2)
+    wait_for(lambda: len(switches.programs) >= 4)
+    before = dict(switches.programs)
+    edit(folder, "ports:\n", "ports:\n  web3: {network: web, ip: 10.0.1.13, host: hv2}\n")
+    assert engine.reload().accepted
+    wait_for(lambda: all(switches.programs[dpid] is not before[dpid] for dpid in before))
+    for dpid, program in before.items():
+        assert all(switches.programs[dpid].flows[key].effect == flow.effect for key, flow in program.flows.items())
+        new = [flow for key, flow in switches.programs[dpid].flows.items() if key not in program.flows]
+        assert {flow.origin.what for flow in new} <= {"port red/web3", "members of red/default"}
+
+
+def test_a_host_that_no_file_names_any_more_is_emptied(engine: Engine, switches: Recorder, folder: Path) -> None:
+    engine.connected(HV2, INT2)
+    wait_for(lambda: HV2 in switches.programs)
+    edit(folder, "  web2: {network: web, ip: 10.0.1.12, host: hv2}\n", "")
+    (folder / "fabric.yaml").write_text(FABRIC.replace("  hv2: {tunnel_ip: 172.31.0.2}\n", ""))
+    assert engine.reload().accepted
+    wait_for(lambda: not switches.programs[HV2].flows)
+    assert not engine.is_known(HV2)
+
+
+def test_a_port_without_a_host_follows_its_interface(engine: Engine, switches: Recorder, folder: Path) -> None:
+    edit(folder, ", host: hv2", "")
+    assert engine.reload().accepted
+    engine.connected(HV1, INT1)
+    engine.connected(HV2, INT2)
+    wait_for(lambda: HV2 in switches.programs and switches.outputs(HV2) == {"port red/web2"})
+    engine.connected(HV1, {**INT1, "red.web2": 9})
+    wait_for(lambda: switches.outputs(HV1) == {"port red/web1", "port red/web2"} and not switches.outputs(HV2))
+    assert engine.status()["ports"]["refused"] == ["port red/web2 is on hv1 now, hv2 still has its interface"]
+
+
+def test_a_pinned_port_that_shows_up_elsewhere_is_refused_there(engine: Engine, switches: Recorder) -> None:
+    engine.connected(HV1, {**INT1, "red.web2": 9})
+    wait_for(lambda: HV1 in switches.programs)
+    assert switches.outputs(HV1) == {"port red/web1"}
+    assert "showed up on hv1" in engine.status()["ports"]["refused"][0]
+
+
+def test_numbers_stay_with_their_owners_through_reloads(engine: Engine, switches: Recorder, folder: Path) -> None:
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+    before = switches.programs[HV1]
+    networks = "".join(f"  extra{n}: {{cidr: 10.{n}.0.0/24}}\n" for n in range(2, 60))
+    ports = "".join(f"  extra{n}: {{network: extra{n}, host: hv1}}\n" for n in range(2, 60))
+    edit(folder, "networks:\n", f"networks:\n{networks}")
+    edit(folder, "ports:\n", f"ports:\n{ports}")
+    assert engine.reload().accepted
+    wait_for(lambda: switches.programs[HV1] is not before)
+    assert all(switches.programs[HV1].flows[key].effect == flow.effect for key, flow in before.flows.items())
+
+
+def test_a_defect_in_handling_does_not_end_the_engine(
+    engine: Engine, switches: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(dpid: int, program: Program) -> None:
+        raise RuntimeError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(switches, "target", broken)
+        engine.connected(HV1, INT1)
+        wait_for(lambda: "injected" in caplog.text)
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+
+
+def test_a_folder_that_vanishes_leaves_the_last_good_topology_in_force(engine: Engine, folder: Path) -> None:
+    shutil.rmtree(folder / "tenants")
+    (folder / "fabric.yaml").unlink()
+    assert not engine.reload().accepted
+    assert engine.is_known(HV1)
+
+
+def test_states_are_logged_by_name(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    status = SwitchStatus(
+        dpid=HV1,
+        state=State.DEGRADED,
+        peer="127.0.0.1:1",
+        flows_desired=1,
+        flows_installed=0,
+        added=0,
+        modified=0,
+        deleted=0,
+        groups=0,
+        last_error="table full",
+        since=0.0,
+        sync_seconds=None,
+    )
+    engine.changed(status)
+    assert "br-int@hv1 is degraded: table full" in caplog.text
