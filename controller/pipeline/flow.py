@@ -192,6 +192,8 @@ class Flow:
     origin: Origin
     feature: str
     kind: str = ""
+    # The flow's bytes once `controller.wire.pack` made them: a flow that many hosts share is packed once.
+    packed: bytes | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def key(self) -> FlowKey:
