@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from controller.switch.status import State, SwitchStatus
 
 from controller.engine import Engine
 from controller.model.ids import host_id, integration_dpid, tunnel_dpid
 from controller.pipeline.flow import Program
-from controller.switch.status import State, SwitchStatus
 
 FABRIC = """\
 fabric: small
@@ -204,7 +204,7 @@ def test_numbers_stay_with_their_owners_through_reloads(engine: Engine, switches
 def test_a_defect_in_handling_does_not_end_the_engine(
     engine: Engine, switches: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(dpid: int, program: Program) -> None:
+    def broken(_dpid: int, _program: Program) -> None:
         raise RuntimeError("injected")
 
     with monkeypatch.context() as patch:
