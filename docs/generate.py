@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from controller import config
 from controller.config.reference import format_reference
 from picture import picture
 
+from controller.graph.draw import draw
+from controller.graph.fabric import Fabric
 from controller.pipeline.reference import pipeline_reference
 
 HERE = Path(__file__).resolve().parent
+
+
+def quickstart() -> str:
+    """Return the drawing of the quickstart, whose places are relative to the repository."""
+    os.chdir(HERE.parent)
+    topology = config.load(Path("topologies/quickstart")).topology
+    if topology is None:
+        raise SystemExit("topologies/quickstart is refused; see weft validate")
+    return draw(Fabric(topology), "svg")
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "format.md": format_reference,
     "pipeline.md": pipeline_reference,
     "pipeline.svg": picture,
+    "quickstart.svg": quickstart,
 }
 
 

@@ -27,6 +27,7 @@ TITLE_HEIGHT = 64
 TENANT_HEIGHT = 30
 PORT_HEIGHT = 42
 PORT_GAP = 6
+_ROW = PORT_HEIGHT + PORT_GAP
 PADDING = 8
 LANE_GAP = 6
 BAR_HEIGHT = 34
@@ -144,10 +145,9 @@ def lay_out(fabric: Fabric) -> Layout:
     if any(name not in fabric.location for name in topology.ports):
         hosts.append(None)
     cells = _ports_by_cell(fabric, hosts)
-    widths = [_column_width(host, [cells[key] for key in cells if key[1] == place]) for place, host in enumerate(hosts)]
-    lefts = [MARGIN + LABEL_WIDTH + GUTTER + sum(widths[:place]) + place * GUTTER for place in range(len(hosts))]
-    right = max((left + width for left, width in zip(lefts, widths, strict=True)), default=MARGIN + LABEL_WIDTH)
-    right = max(right, MARGIN + LABEL_WIDTH + 2 * NARROWEST)
+    width = _column_width(topology.hosts, cells.values())
+    lefts = [MARGIN + LABEL_WIDTH + GUTTER + place * (width + GUTTER) for place in range(len(hosts))]
+    right = max([left + width for left in lefts] + [MARGIN + LABEL_WIDTH + 2 * NARROWEST])
 
     headings: list[Heading] = []
     lanes: list[Lane] = []
@@ -159,13 +159,13 @@ def lay_out(fabric: Fabric) -> Layout:
             y += TENANT_HEIGHT
         for network in owned:
             rows = {place: cells[network.name, place] for place in range(len(hosts)) if (network.name, place) in cells}
-            lane = _lane(network, rows, y, list(zip(lefts, widths, strict=True)), right)
+            lane = _lane(network, rows, Box(MARGIN, y, right - MARGIN, 0), lefts, width)
             lanes.append(lane)
             y = lane.box.bottom + LANE_GAP
     bottom = y + PADDING
     columns = tuple(
         Column(host, Box(left, TITLE_HEIGHT, width, bottom - TITLE_HEIGHT))
-        for host, left, width in zip(hosts, lefts, widths, strict=True)
+        for host, left in zip(hosts, lefts, strict=True)
     )
     bars = _bars(topology.physical_networks.values(), columns, bottom, right)
     end = bars[-1].box.bottom if bars else bottom
@@ -182,43 +182,41 @@ def _ports_by_cell(fabric: Fabric, hosts: list[Host | None]) -> dict[tuple[str, 
     return cells
 
 
-def _column_width(host: Host | None, cells: list[list[Port]]) -> float:
-    texts = [text_width(host.name, 16) + 64 if host else 0.0]
+def _column_width(hosts: Iterable[str], cells: Iterable[list[Port]]) -> float:
+    """Return one width for all hosts: what the widest text that is shown needs, within bounds."""
+    texts = [text_width(name, 16) + 64 for name in hosts]
     for ports in cells:
         for port in ports[:PORTS_SHOWN]:
-            groups = text_width(", ".join(_bare(group) for group in port.groups), 10.5) + 14 if port.groups else 0
-            texts.append(text_width(port.name, 12.5) + groups)
-            texts.append(text_width(str(port.ips[0]), 11) + 24 if port.ips else 0)
-    return min(max(NARROWEST, max(texts) + 4 * PADDING), WIDEST)
+            groups = text_width(", ".join(_bare(group) for group in port.groups), 10.5) + 24 if port.groups else 0
+            texts.append(text_width(port.name.removeprefix(f"{port.network.partition('/')[0]}/"), 12.5) + groups)
+            texts.append(text_width(f"{port.ips[0]} +{len(port.ips)}", 11) if port.ips else 0)
+    return min(max([NARROWEST, *(text + 6 * PADDING for text in texts)]), WIDEST)
 
 
 def _bare(name: str) -> str:
     return name.partition("/")[2] or name
 
 
-def _lane(
-    network: Network, rows: dict[int, list[Port]], y: float, spans: list[tuple[float, float]], right: float
-) -> Lane:
-    shown = max((min(len(ports), PORTS_SHOWN) + (len(ports) > PORTS_SHOWN) * 0.5 for ports in rows.values()), default=1)
-    height = 2 * PADDING + shown * (PORT_HEIGHT + PORT_GAP) - PORT_GAP
+def _lane(network: Network, rows: dict[int, list[Port]], top: Box, lefts: list[float], width: float) -> Lane:
+    """Return a lane that begins where `top` says and is as high as its fullest cell."""
+    highest = max((_height(ports) for ports in rows.values()), default=PORT_HEIGHT)
+    lane = Box(top.x, top.y, top.width, highest + 2 * PADDING)
     cells = []
     for column, ports in rows.items():
-        left, width = spans[column]
-        box = Box(left + PADDING, y, width - 2 * PADDING, height)
+        box = Box(lefts[column] + PADDING, lane.y, width - 2 * PADDING, lane.height)
+        first = lane.middle - _height(ports) / 2
         marks = tuple(
-            PortMark(
-                port,
-                Box(
-                    box.x + PADDING,
-                    y + PADDING + row * (PORT_HEIGHT + PORT_GAP),
-                    box.width - 2 * PADDING,
-                    PORT_HEIGHT,
-                ),
-            )
+            PortMark(port, Box(box.x + PADDING, first + row * _ROW, box.width - 2 * PADDING, PORT_HEIGHT))
             for row, port in enumerate(ports[:PORTS_SHOWN])
         )
         cells.append(Cell(column, box, marks, len(ports) - len(marks)))
-    return Lane(network, Box(MARGIN, y, right - MARGIN, height), tuple(cells))
+    return Lane(network, lane, tuple(cells))
+
+
+def _height(ports: list[Port]) -> float:
+    """Return the height of a cell's ports, and of the line that counts those that are not shown."""
+    rows = min(len(ports), PORTS_SHOWN) + (len(ports) > PORTS_SHOWN) * 0.5
+    return rows * _ROW - PORT_GAP
 
 
 def _bars(

@@ -208,7 +208,7 @@ def _bar(bar: Bar, columns: tuple[Column, ...]) -> Iterator[str]:
         yield f'<circle class="dot" cx="{_n(x)}" cy="{_n(box.y + 5)}" r="4.5"/>'
     yield _text(box.x + 16, box.middle + 4, bar.physical.name, "name", room=LABEL_WIDTH)
     vlans = ", ".join(map(str, bar.physical.vlans))
-    offset = min(28 + text_width(bar.physical.name, 12.5), LABEL_WIDTH + 28)
+    offset = min(32 + text_width(bar.physical.name, 13.5), LABEL_WIDTH + 28)
     yield _text(box.x + offset, box.middle + 4, f"VLAN {vlans}" if vlans else "untagged", "mono muted")
 
 
