@@ -307,19 +307,19 @@ class TenantFile(Strict):
     tests: tuple[Test, ...] = Field(default=(), description="What shall stay true.")
 
 
-def json_schema() -> dict[str, Any]:
-    """Return one JSON Schema document for both files; `$defs` holds `FabricFile` and `TenantFile`."""
-    _, document = models_json_schema(
-        [(FabricFile, "validation"), (TenantFile, "validation")], ref_template="#/$defs/{model}"
-    )
+def json_schema(root: str | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of `FabricFile`, of `TenantFile`, or of either: one document whose `$defs` has both."""
+    files = (FabricFile, TenantFile)
+    _, document = models_json_schema([(file, "validation") for file in files], ref_template="#/$defs/{model}")
     definitions = document["$defs"]
     for definition in definitions.values():
         definition["properties"] = {key: _tidy(key, each) for key, each in definition["properties"].items()}
+    roots = [{"$ref": f"#/$defs/{file.__name__}"} for file in files if root in (None, file.__name__)]
     return {
         "$schema": DIALECT,
         "title": "Weft topology",
-        "description": "fabric.yaml is a FabricFile, tenants/TENANT.yaml a TenantFile; an editor is pointed to #/$defs/TenantFile.",
-        "anyOf": [{"$ref": "#/$defs/FabricFile"}, {"$ref": "#/$defs/TenantFile"}],
+        "description": "fabric.yaml is a FabricFile, each tenants/TENANT.yaml a TenantFile.",
+        **({"anyOf": roots} if root is None else roots[0]),
         "$defs": definitions,
     }
 
