@@ -196,7 +196,7 @@ def _set_field(action: SetField) -> bytes:
         padding = _PADDING[(4 + len(body)) & 7]
         return _TLV_ACTION(25, 4 + len(body) + len(padding)) + body + padding
     value_and_mask = (value & mask).to_bytes(size, "big") + mask.to_bytes(size, "big")
-    return _extension(33, bytes(6) + MASKED[index] + value_and_mask)
+    return _extension(33, MASKED[index] + value_and_mask)
 
 
 def _extension(subtype: int, body: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Bytes of OpenFlow, against os-ken's serialiser and against Open vSwitch."""
