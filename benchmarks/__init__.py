@@ -1,0 +1,1 @@
+"""How fast Weft is, against real switches: `python -m benchmarks`, or `make bench`."""

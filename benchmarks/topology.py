@@ -1,0 +1,88 @@
+"""A workload as a topology folder: `fabric.yaml` and a file per tenant, written as a tenant would write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workload import Document
+
+FABRIC = "bench"
+
+
+def write_topology(document: Document, folder: Path) -> None:
+    """Write the files of a workload into a folder, which may exist."""
+    tenants = folder / "tenants"
+    tenants.mkdir(parents=True, exist_ok=True)
+    (folder / "fabric.yaml").write_text(fabric_file(document), encoding="utf-8")
+    for tenant, text in tenant_files(document).items():
+        (tenants / f"{tenant}.yaml").write_text(text, encoding="utf-8")
+
+
+def fabric_file(document: Document) -> str:
+    """Return fabric.yaml: the hosts, and for each tenant a grant of exactly the segments that it uses."""
+    lines = [f"fabric: {FABRIC}", "hosts:"]
+    lines += [f"  {host['name']}: {{tunnel_ip: {host['tunnel_ip']}}}" for host in document["hosts"]]
+    lines.append("tenants:")
+    for tenant, networks in _by_tenant(document["networks"]).items():
+        segments = [network["vni"] for network in networks]
+        lines.append(f"  {tenant}: {{segments: {min(segments)}-{max(segments)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def tenant_files(document: Document) -> dict[str, str]:
+    """Return the text of each tenant's file."""
+    groups, ports = _by_tenant(document["groups"]), _by_tenant(document["ports"])
+    return {
+        tenant: "\n".join(_tenant_lines(networks, groups[tenant], ports[tenant])) + "\n"
+        for tenant, networks in _by_tenant(document["networks"]).items()
+    }
+
+
+def _tenant_lines(
+    networks: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]], ports: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    yield "networks:"
+    for network in networks:
+        facts = f"type: {network['type']}, segment: {network['vni']}, cidr: {network['cidr']}"
+        yield f"  {_own(network['name'])}: {{{facts}}}"
+    yield "security_groups:"
+    for group in groups:
+        yield f"  {_own(group['name'])}:"
+        yield "    ingress:"
+        for rule in group["rules"]:
+            yield f"      - {{{_rule(rule)}}}"
+    yield "ports:"
+    for port in ports:
+        yield f"  {port['name']}: {{{_port(port)}}}"
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    words = [f"protocol: {rule['protocol'] or 'any'}"]
+    if "port_min" in rule:
+        low, high = rule["port_min"], rule["port_max"]
+        words.append(f"ports: {low}" if low == high else f"ports: {low}-{high}")
+    if "remote_group" in rule:
+        words.append(f"from: {{group: {_own(rule['remote_group'])}}}")
+    else:
+        words.append(f"from: {{cidr: {rule['remote_cidr']}}}")
+    return ", ".join(words)
+
+
+def _port(port: Mapping[str, Any]) -> str:
+    groups = ", ".join(map(_own, port["groups"]))
+    place = f"network: {_own(port['network'])}, host: {port['host']}"
+    return f"{place}, mac: {port['mac']}, ip: {port['ip']}, security_groups: [{groups}]"
+
+
+def _own(name: str) -> str:
+    """Return a name of the workload, `TENANT-NAME`, as the tenant's own file says it."""
+    return name.partition("-")[2]
+
+
+def _by_tenant(entries: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault(entry["tenant"], []).append(entry)
+    return found
