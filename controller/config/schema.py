@@ -96,7 +96,7 @@ class Host(Strict):
     )
     local_vlans: Annotated[Range, Numbers("a VLAN", 1, MAX_VLAN)] = Field(
         default=Range(1, MAX_VLAN),
-        description="The VLANs that stand for networks between the host's bridges; never on a wire.",
+        description="The VLANs that stand for networks between the host's bridges; never on a wire. By default all.",
     )
     bridges: Bridges = Field(default=Bridges(), description="Other names for the host's bridges.")
     gateway: Flag = Field(default=False, description="Whether the host may carry north-south traffic.")
