@@ -38,7 +38,7 @@ class _Listen(click.ParamType[tuple[str, int]]):
 @click.option(
     "--control",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The socket that `weft status` asks.  [default: that of the user]",
+    help="The socket that `weft status` asks.  [default: /run/weft/control.sock]",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log every change of a flow.")
 def command(folder: Path, listen: tuple[str, int], control: Path | None, verbose: bool) -> None:

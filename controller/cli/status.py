@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,9 @@ _NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
 
 @click.command(short_help="Say what the running controller knows of its switches.")
 @click.option(
-    "--control", type=click.Path(path_type=Path), help="The controller's socket.  [default: that of the user]"
+    "--control",
+    type=click.Path(path_type=Path),
+    help="The controller's socket.  [default: this machine's, else the only lab's]",
 )
 @click.option("-w", "--watch", is_flag=True, help="Repeat each second until Ctrl-C.")
 @output_option
@@ -41,15 +44,29 @@ def command(control: Path | None, watch: bool, output: str) -> None:
 
 
 def _ask(control: Path | None) -> dict[str, Any]:
-    from controller.control import NoController, default_path, request
+    from controller.control import NoController, request
 
     try:
-        answer = request(control or default_path(), {"do": "status"})
+        answer = request(control or _find(), {"do": "status"})
     except NoController as error:
         leave(Exit.TROUBLE, str(error))
     if "error" in answer:
         leave(Exit.TROUBLE, f"the controller refuses to answer: {answer['error']}")
     return answer
+
+
+def _find() -> Path:
+    """Return this machine's control socket, or that of the only lab where there is no other controller."""
+    from controller.control import default_path
+
+    usual = default_path()
+    if not usual.exists() and "WEFT_CONTROL" not in os.environ:
+        from controller.lab.state import LABS, labs
+
+        names = labs()
+        if len(names) == 1:
+            return LABS / names[0] / "control.sock"
+    return usual
 
 
 def _show(answer: Mapping[str, Any], output: str) -> Exit:

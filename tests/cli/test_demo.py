@@ -1,0 +1,88 @@
+"""`make demo` and `weft demo`, as a newcomer types them, with real switches and packets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from controller.lab.state import LABS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WEFT = Path(sys.executable).with_name("weft")
+
+pytestmark = pytest.mark.lab
+
+
+def namespaces() -> set[str]:
+    return {entry.name for entry in Path("/run/netns").glob("*")}
+
+
+def weft(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(WEFT), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Path:
+    """A copy of the quickstart under a name that no other lab has."""
+    name = f"demo-{os.getpid()}"
+    folder = tmp_path / name
+    shutil.copytree(ROOT / "topologies/quickstart", folder)
+    fabric = folder / "fabric.yaml"
+    fabric.write_text(fabric.read_text().replace("fabric: quickstart", f"fabric: {name}"))
+    return folder
+
+
+def test_the_demo_is_as_expected_and_leaves_nothing() -> None:
+    before = namespaces(), set(LABS.glob("*"))
+    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all as expected" in done.stdout
+    own = [line for line in done.stdout.splitlines() if line.startswith("bringing up quickstart")]
+    assert own
+    assert (namespaces() - before[0], set(LABS.glob("*")) - before[1]) == (set(), set())
+
+
+def test_a_kept_demo_says_how_to_look_around_and_how_to_end_it(topology: Path) -> None:
+    kept = weft("demo", topology, "--keep")
+    try:
+        assert kept.returncode == 0, kept.stdout + kept.stderr
+        advice = [
+            line.split() for line in kept.stdout.splitlines() if line.startswith("  ") and " lab down" not in line
+        ]
+        assert len(advice) == 4
+        for words in advice:
+            done = weft(*words[1:], *(["--name", topology.name] if words[2] == "exec" else []))
+            assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    finally:
+        down = weft("lab", "down", "--name", topology.name)
+    assert down.returncode == 0, down.stderr
+    assert not (LABS / topology.name).exists()
+
+
+def test_a_demo_that_is_terminated_takes_its_lab_down(topology: Path) -> None:
+    running = subprocess.Popen([WEFT, "demo", topology], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    record = LABS / f"{topology.name}-{running.pid}" / "state.json"
+    deadline = time.monotonic() + 30
+    while not record.exists() and time.monotonic() < deadline:
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert not record.parent.exists()
+
+
+def test_a_demo_of_refused_files_brings_nothing_up(topology: Path) -> None:
+    (topology / "tenants/red.yaml").write_text("networks: [")
+    done = weft("demo", topology)
+    assert done.returncode == 2
+    assert "tenants/red.yaml:1" in done.stderr
