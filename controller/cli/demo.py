@@ -69,14 +69,17 @@ def _play(topology: Topology, folder: Path, name: str, *, keep: bool) -> tuple[L
 
 
 def _explain(lab: Lab, folder: Path, findings: list[Finding]) -> None:
+    from controller.lab.state import labs
+
     weft = "weft" if shutil.which("weft") else os.path.relpath(sys.argv[0])
     host = next(iter(lab.plan.hosts))
     example = next((each.question for each in findings if each.observed and each.question.probe.kind == "icmp"), None)
+    only = f"--name {lab.name} " if len(labs()) > 1 else ""
     click.secho("\nThe lab stays up. Look around:", bold=True)
     click.echo(f"  {weft} status --control {lab.control}")
     if example:
-        click.echo(f"  {weft} lab exec {example.source} -- ping -c1 {example.probe.address}")
-    click.echo(f"  {weft} lab exec --host {host} -- ovs-ofctl dump-flows br-int")
+        click.echo(f"  {weft} lab exec {only}{example.source} -- ping -c1 {example.probe.address}")
+    click.echo(f"  {weft} lab exec {only}--host {host} -- ovs-ofctl dump-flows br-int")
     click.echo(f"  {weft} flows {folder} --host {host}")
     click.echo(f"Files in {folder} are loaded as soon as they are saved. Take it down:")
     click.echo(f"  {weft} lab down --name {lab.name}")
