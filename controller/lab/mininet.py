@@ -14,6 +14,7 @@ a custom file defines for its own: that is how `Mininet` and `CLI` below come to
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -68,7 +69,7 @@ class WeftTopo(Topo):
         for number, host in enumerate(plan["hosts"].values()):
             kind = WeftSwitch if host["kind"] == "ovs" else WeftVtep
             ports = [port for port in plan["ports"].values() if port["host"] == host["name"]]
-            self.addSwitch(host["name"], cls=kind, inNamespace=True, dpid="1", plan=host, ports=ports)
+            self.addSwitch(host["name"], cls=kind, inNamespace=True, dpid="1", plan=host, members=ports)
             uplinks = {_UNDERLAY: "eth0", **host["physical"]}
             for wire, interface in uplinks.items():
                 self.addLink(host["name"], names[wire], intfName1=interface, intfName2=f"h{number}")
@@ -139,9 +140,9 @@ class WeftWire(Switch):
 class WeftVtep(Switch):
     """A VTEP that is not Weft's: Linux bridges with kernel `vxlan` devices."""
 
-    def __init__(self, name: str, *, plan: dict[str, Any], ports: list[dict[str, Any]], **params: Any) -> None:
+    def __init__(self, name: str, *, plan: dict[str, Any], members: list[dict[str, Any]], **params: Any) -> None:
         super().__init__(name, **params)
-        self.plan, self.ports = plan, ports
+        self.plan, self.members = plan, members
         self.cmd(_SILENT)
 
     def start(self, _: Sequence[Any]) -> None:
@@ -150,7 +151,7 @@ class WeftVtep(Switch):
         lines += [f"ip {line}" for line in self.plan["ip_lines"]]
         lines += [f"bridge {line}" for line in self.plan["fdb_lines"]]
         lines += [
-            f"ip link set {port['interface']} master {port['bridge']} mtu {port['mtu']} up" for port in self.ports
+            f"ip link set {port['interface']} master {port['bridge']} mtu {port['mtu']} up" for port in self.members
         ]
         for line in lines:
             said = self.cmd(line)
@@ -165,13 +166,15 @@ class WeftSwitch(Switch):
     its own run directory, which a thread of Mininet's process joins to the controller.
     """
 
-    def __init__(self, name: str, *, plan: dict[str, Any], ports: list[dict[str, Any]], **params: Any) -> None:
+    def __init__(self, name: str, *, plan: dict[str, Any], members: list[dict[str, Any]], **params: Any) -> None:
         super().__init__(name, **params)
-        self.plan, self.ports = plan, ports
+        self.plan, self.members = plan, members
         self.directory = Path(tempfile.mkdtemp(prefix=f"weft-{name}-"))
         self.relay: Relay | None = None
         places = ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR")
         self.environment = os.environ | dict.fromkeys(places, str(self.directory))
+        # Mininet forgets its switches when it fails; what runs here must not outlive it.
+        atexit.register(self._discard)
         self.cmd(_SILENT)
         # So that `hv1 ovs-vsctl show` at Mininet's prompt means this switch.
         self.cmd("export " + " ".join(f"{place}={self.directory}" for place in places))
@@ -181,7 +184,7 @@ class WeftSwitch(Switch):
         self.cmd("ip link set lo up; ip link set eth0 up")
         for interface in self.plan["physical"].values():
             self.cmd(f"ip link set {interface} up")
-        for port in self.ports:
+        for port in self.members:
             self.cmd(f"ip link set {port['interface']} mtu {port['mtu']} up")
         self.relay = Relay(self.directory / "controller.sock", controllers[0] if controllers else None)
         self._run("ovsdb-tool", "create", f"{self.directory}/conf.db", _SCHEMA)
@@ -190,7 +193,7 @@ class WeftSwitch(Switch):
         self._run("ovs-vswitchd", f"unix:{self.directory}/db.sock", "--disable-system", *_DAEMON)
         target = f"unix:{self.directory}/controller.sock"
         commands = [[target if word == _PLACEHOLDER else word for word in words] for words in self.plan["setup"]]
-        for port in self.ports:
+        for port in self.members:
             commands.append(["add-port", port["bridge"], port["interface"]])
             commands.append(["set", "interface", port["interface"], f'external_ids:iface-id="{port["name"]}"'])
         self._run("ovs-vsctl", "--timeout=20", *(word for command in commands for word in ("--", *command)))
@@ -205,13 +208,17 @@ class WeftSwitch(Switch):
 
     def stop(self, deleteIntfs: bool = True) -> None:  # noqa: N803 - Mininet's own name.
         """End the daemons of this switch, by the numbers that they wrote down, and remove their directory."""
+        super().stop(deleteIntfs)
+        self._discard()
+
+    def _discard(self) -> None:
         for name in ("ovs-vswitchd", "ovsdb-server"):
             path = self.directory / f"{name}.pid"
             if path.exists():
                 _end(int(path.read_text(encoding="ascii")))
         if self.relay:
             self.relay.close()
-        super().stop(deleteIntfs)
+            self.relay = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _run(self, *command: str) -> str:
