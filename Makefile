@@ -2,7 +2,7 @@
 #
 #   make demo [TOPOLOGY=quickstart] [KEEP=1]   a topology on this machine: up, probed, down (root)
 #   make test                                  all tests, with real switches and namespaces (root)
-#   make check                                 format, lint, types, spelling, architecture, generated pages
+#   make check                                 format, lint, types, spelling, pages, architecture: each is a target too
 #   make goldens, make docs                    write the golden flow tables, the generated pages
 #   make bench [SIZES="200 1000"]              how fast, against real switches (root)
 
@@ -15,7 +15,7 @@ PYTEST ?= .venv/bin/python -m pytest
 SWITCHES := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping
 TOOLS := tcpdump:tcpdump mn:mininet
 
-.PHONY: demo test check goldens docs bench clean programs tools
+.PHONY: demo test check format lint types spelling pages architecture goldens docs bench clean programs tools
 
 demo: .venv/.installed programs
 	.venv/bin/weft demo topologies/$(TOPOLOGY) $(if $(KEEP),--keep)
@@ -23,12 +23,24 @@ demo: .venv/.installed programs
 test: .venv/.installed programs tools
 	$(PYTEST)
 
-check: .venv/.installed
+check: format lint types spelling pages architecture
+
+format: .venv/.installed
 	.venv/bin/ruff format --check --quiet .
+
+lint: .venv/.installed
 	.venv/bin/ruff check --quiet .
+
+types: .venv/.installed
 	.venv/bin/mypy
-	.venv/bin/codespell --skip ./build,./weft.egg-info
+
+spelling: .venv/.installed
+	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd
+
+pages: .venv/.installed
 	.venv/bin/python docs/generate.py --check
+
+architecture: .venv/.installed
 	$(PYTEST) -q tests/test_architecture.py
 
 goldens: .venv/.installed

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from controller import config
-from controller.config.reference import format_reference
 from picture import picture
 
+from controller import config
+from controller.config.reference import format_reference
+from controller.config.schema import json_schema
 from controller.graph.draw import draw
 from controller.graph.fabric import Fabric
 from controller.pipeline.reference import pipeline_reference
 
 HERE = Path(__file__).resolve().parent
+
+
+def schema() -> str:
+    """Return what the first line of each example topology points editors at."""
+    return json.dumps(json_schema(None), indent=2, ensure_ascii=False) + "\n"
 
 
 def quickstart() -> str:
@@ -28,6 +35,7 @@ def quickstart() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "topology.schema.json": schema,
     "format.md": format_reference,
     "pipeline.md": pipeline_reference,
     "pipeline.svg": picture,
