@@ -27,8 +27,7 @@ UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
 # The packets that start a connection, one match per IP version: an action `ct` needs to know it.
 NEW_CONNECTIONS = tuple(
-    match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
-    for ethertype in (ETH_IPV4, ETH_IPV6)
+    match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW)) for ethertype in (ETH_IPV4, ETH_IPV6)
 )
 
 
@@ -52,6 +51,10 @@ def write_rules(builder: Builder, side: Side) -> None:
     named: set[str] = set()
     for names in view.classes.values():
         members = tuple(groups[name] for name in names)
+        if not members and side.direction is Direction.EGRESS:
+            # A port without groups is closed to others, but may itself speak (nothing in, everything out).
+            _write_open(builder, side, names, Origin("ports without security groups", None))
+            continue
         if any(is_unrestricted(rule) for _, rule in rules_of(members, side.direction)):
             _write_open_class(builder, side, members)
             continue
@@ -67,10 +70,14 @@ def _write_open_class(builder: Builder, side: Side, members: tuple[SecurityGroup
     """Write the shortcut of a class that a rule opens wholly."""
     rule = next(rule for _, rule in rules_of(members, side.direction) if is_unrestricted(rule))
     group = next(group for group, found in rules_of(members, side.direction) if found is rule)
-    # Only what is tracked is open: a frame that is neither IP nor ARP stays closed for ports under policy.
-    own = {side.own.field: side.own.is_(class_key(member.name for member in members))}
-    near = match(**own, ct_state=(CT_TRACKED, CT_TRACKED))
     origin = Origin(f"{group.name} {side.direction} rule", rule.place)
+    _write_open(builder, side, tuple(member.name for member in members), origin)
+
+
+def _write_open(builder: Builder, side: Side, names: tuple[str, ...], origin: Origin) -> None:
+    # Only what is tracked is open: a frame that is neither IP nor ARP stays closed for ports under policy.
+    own = {side.own.field: side.own.is_(class_key(names))}
+    near = match(**own, ct_state=(CT_TRACKED, CT_TRACKED))
     builder.flow(side.state, 150, near, goto=side.allowed, kind="everything allowed", origin=origin)
 
 

@@ -171,8 +171,9 @@ class Twin:
         self._spawn(
             "ovs-vswitchd",
             f"unix:{self.directory}/db.sock",
-            "--enable-dummy=override",
+            "--enable-dummy",
             "--disable-system",
+            "--disable-system-route",
             f"--unixctl={self.directory}/switch.ctl",
         )
         self._await(self.directory / "switch.ctl")

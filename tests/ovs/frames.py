@@ -1,0 +1,114 @@
+"""Frames to the byte, from the oracle's packets. Independent of os-ken and of the pipeline."""
+
+from __future__ import annotations
+
+import struct
+
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+
+PAYLOAD = b"from weft"
+_CRC32C = 0x82F63B78
+_SOURCE_OPTION, _TARGET_OPTION = 1, 2
+
+
+def frame(packet: Packet) -> bytes:
+    """Return the packet as a frame with right checksums."""
+    head = packet.eth_dst.to_bytes(6, "big") + packet.eth_src.to_bytes(6, "big")
+    if packet.tagged:
+        head += bytes.fromhex("81000005")
+    head += packet.eth_type.to_bytes(2, "big")
+    if packet.eth_type == wire.ARP:
+        body = _arp(packet)
+    elif packet.version == 4:
+        body = _ipv4(packet, _upper(packet))
+    elif packet.version == 6:
+        body = _ipv6(packet, _upper(packet))
+    else:
+        body = PAYLOAD
+    return (head + body).ljust(60, b"\0")
+
+
+def checksum(data: bytes) -> bytes:
+    """Return the Internet checksum (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\0"
+    total = int(sum(struct.unpack(f">{len(data) // 2}H", data)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+def crc32c(data: bytes) -> int:
+    """Return the checksum of SCTP (RFC 9260, appendix A)."""
+    remainder = 0xFFFFFFFF
+    for byte in data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (_CRC32C if remainder & 1 else 0)
+    return remainder ^ 0xFFFFFFFF
+
+
+def _ends(packet: Packet) -> bytes:
+    assert packet.src is not None
+    assert packet.dst is not None
+    return packet.src.packed + packet.dst.packed
+
+
+def _arp(packet: Packet) -> bytes:
+    half = len(_ends(packet)) // 2
+    sender = (packet.hardware or 0).to_bytes(6, "big") + _ends(packet)[:half]
+    return struct.pack(">HHBBH", 1, 0x0800, 6, 4, packet.arp_op) + sender + bytes(6) + _ends(packet)[half:]
+
+
+def _ipv4(packet: Packet, payload: bytes) -> bytes:
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, packet.protocol or 0, 0) + _ends(packet)
+    return head[:10] + checksum(head) + head[12:] + payload
+
+
+def _ipv6(packet: Packet, payload: bytes) -> bytes:
+    return struct.pack(">IHBB", 0x60000000, len(payload), packet.protocol or 0, 255) + _ends(packet) + payload
+
+
+def _upper(packet: Packet) -> bytes:
+    """Return the transport header and payload."""
+    ports = struct.pack(">HH", packet.sport, packet.dport)
+    match packet.protocol:
+        case wire.TCP:
+            return _sealed(packet, ports + struct.pack(">IIHHHH", 1, 0, 0x5002, 1024, 0, 0) + PAYLOAD, 16)
+        case wire.UDP:
+            return _sealed(packet, ports + struct.pack(">HH", 8 + len(PAYLOAD), 0) + PAYLOAD, 6)
+        case wire.SCTP:
+            # An INIT chunk (RFC 9260, section 3.3.2), which opens an association.
+            chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 7, 65536, 1, 1, 1)
+            seal = crc32c(ports + bytes(8) + chunk)
+            return ports + bytes(4) + struct.pack("<I", seal) + chunk
+        case wire.ICMP:
+            data = struct.pack(">BBHHH", packet.icmp_type, packet.icmp_code, 0, packet.sport, 1) + PAYLOAD
+            return data[:2] + checksum(data) + data[4:]
+        case wire.ICMPV6:
+            return _sealed(packet, _icmpv6(packet), 2)
+        case _:
+            return PAYLOAD
+
+
+def _icmpv6(packet: Packet) -> bytes:
+    head = struct.pack(">BBH", packet.icmp_type, packet.icmp_code, 0)
+    if packet.target is None:
+        return head + struct.pack(">HH", packet.sport, 1) + PAYLOAD
+    kind = _SOURCE_OPTION if packet.icmp_type == wire.NEIGHBOUR_SOLICITATION else _TARGET_OPTION
+    option = b"" if packet.hardware is None else bytes([kind, 1]) + packet.hardware.to_bytes(6, "big")
+    return head + bytes(4) + packet.target.packed + option
+
+
+def _sealed(packet: Packet, data: bytes, offset: int) -> bytes:
+    """Return the data with the checksum over it and the pseudo header (RFC 768, RFC 8200) at `offset`."""
+    numbers = (
+        struct.pack(">HH", packet.protocol, len(data))
+        if packet.version == 4
+        else struct.pack(">II", len(data), packet.protocol)
+    )
+    seal = checksum(_ends(packet) + numbers + data)
+    if packet.protocol == wire.UDP and seal == b"\0\0":
+        seal = b"\xff\xff"
+    return data[:offset] + seal + data[offset + 2 :]
