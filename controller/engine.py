@@ -294,4 +294,3 @@ class Engine:
         for dpid, seat in before.items():
             if dpid not in self._seats and self._switches is not None:
                 self._switches.target(dpid, Program(seat.host, seat.bridge, dpid))
-

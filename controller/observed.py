@@ -40,9 +40,7 @@ class Observed:
 
     def locations(self, topology: Topology) -> dict[str, str]:
         """Return where each port without a host is; of two hosts that claim one, the newer."""
-        return {
-            port.name: hosts[-1] for port, hosts in self._claimed(topology) if port.host is None
-        }
+        return {port.name: hosts[-1] for port, hosts in self._claimed(topology) if port.host is None}
 
     def misplaced(self, topology: Topology) -> list[str]:
         """Return, in words, which ports showed up where they may not be."""
