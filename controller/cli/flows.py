@@ -6,6 +6,7 @@ Nobody has seen the hosts, so port numbers are assumed; for people ports and tab
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,9 +19,13 @@ from controller.cli.completion import complete_bridges, complete_hosts
 from controller.cli.output import Exit, folder_argument, leave, load_or_exit, output_option, print_json
 
 if TYPE_CHECKING:
+    from controller.graph.fabric import Fabric
     from controller.model.entities import Topology
     from controller.pipeline.flow import Flow, Group, Origin, Program
     from controller.pipeline.tables import Table
+
+
+_NUMBER = re.compile(r"0x[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class _Listing:
     program: Program
     tables: dict[int, Table]
     ports: dict[int, str]
+    keys: dict[str, str]
 
     def table_name(self, number: int) -> str:
         table = self.tables.get(number)
@@ -79,6 +85,7 @@ def _compile(topology: Topology, host: str | None) -> list[_Listing]:
             leave(Exit.BAD_INPUT, f'Weft does not program "{host}": it is a foreign VTEP')
         leave(Exit.BAD_INPUT, _unknown("host", host, names))
     numbers = allocate_numbers(shared.fabric)
+    keys = _keys(shared.fabric)
     found = []
     for name in names if host is None else [host]:
         owner = topology.hosts[name]
@@ -88,7 +95,23 @@ def _compile(topology: Topology, host: str | None) -> list[_Listing]:
             kind = kinds.get(program.bridge, "br-PHYSNET")
             tables = {table.number: table for table in pipeline().tables.values() if table.stage.bridge == kind}
             ports = {number: port for port, number in bindings.ports.get(program.bridge, {}).items()}
-            found.append(_Listing(program, tables, ports))
+            found.append(_Listing(program, tables, ports, keys))
+    return found
+
+
+def _keys(fabric: Fabric) -> dict[str, str]:
+    """Return what the numbers in registers stand for, as they are written: number -> name."""
+    from controller.model.ids import key
+    from controller.pipeline.view import class_key, class_name
+
+    topology = fabric.topology
+    found = {f"{class_key(port.groups):#x}": f"class {class_name(port.groups)}" for port in topology.ports.values()}
+    for kind, names in (
+        ("network", topology.networks),
+        ("space", set(fabric.spaces.values())),
+        ("port", topology.ports),
+    ):
+        found |= {f"{key(kind, name):#x}": f"{kind} {name}" for name in names}
     return found
 
 
@@ -107,6 +130,7 @@ def _text(listing: _Listing) -> Iterator[str]:
     from controller.pipeline.text import flow_text, group_text
 
     port_name = listing.ports.get
+    numbers: dict[str, None] = {}
     yield click.style(_title(listing.program), bold=True)
     for number, flows in groupby(listing.flows, key=lambda flow: flow.table):
         table = listing.tables.get(number)
@@ -115,6 +139,7 @@ def _text(listing: _Listing) -> Iterator[str]:
         yield click.style(f"# table {number} {listing.table_name(number)}{said}", fg="cyan")
         for flow in flows:
             text = flow_text(flow, table_name=listing.table_name, port_name=port_name)
+            numbers.update(dict.fromkeys(_NUMBER.findall(text)))
             yield f"{text}  {click.style(f'# {flow.origin}', dim=True)}"
     if listing.program.groups:
         yield ""
@@ -122,6 +147,11 @@ def _text(listing: _Listing) -> Iterator[str]:
     for group in listing.program.groups.values():
         text = group_text(group, table_name=listing.table_name, port_name=port_name)
         yield f"{text}  {click.style(f'# {group.origin}', dim=True)}"
+    named = [f"# {number:<10} {listing.keys[number]}" for number in numbers if number in listing.keys]
+    if named:
+        yield ""
+        yield click.style("# what numbers stand for", fg="cyan")
+        yield from named
 
 
 def _raw(listing: _Listing) -> Iterator[str]:

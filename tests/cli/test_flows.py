@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from controller.cli import weft
+from controller.model.ids import key
 
 FABRIC = """\
 fabric: pair
@@ -50,6 +51,13 @@ def test_every_bridge_is_listed_with_table_names_and_origins(pair: Path) -> None
     web1 = next(line for line in done.output.splitlines() if 'in_port="red.web1"' in line)
     assert web1.startswith("table=classify, priority=")
     assert web1.endswith(f"# port red/web1 ({pair}/tenants/red.yaml:4:3)")
+
+
+def test_numbers_in_registers_are_explained(pair: Path) -> None:
+    output = run("flows", pair, "--host", "hv1", "--bridge", "br-int").output
+    meaning = dict(line.split(maxsplit=2)[1:] for line in output.splitlines() if line.startswith("# 0x"))
+    assert meaning[f"{key('network', 'red/web'):#x}"] == "network red/web"
+    assert {"port red/web1", "class red/default"} <= set(meaning.values())
 
 
 def test_one_bridge_can_be_chosen(pair: Path) -> None:
