@@ -32,7 +32,7 @@ _SECTIONS: tuple[tuple[str, type[schema.Strict]], ...] = (
     ("tests[]", schema.Test),
 )
 
-_TITLES = {model.__name__: f"see `{title}`" for title, model in _SECTIONS}
+_TITLES = {model.__name__: f"`{title}`" for title, model in _SECTIONS}
 
 _HEAD = f"""# The topology format
 

@@ -118,8 +118,10 @@ def find(root: Node, path: Iterable[str | int], *, on_key: bool = False) -> Node
         if isinstance(node, Mapping) and step in node.values:
             marked = node.keys[str(step)]
             node = node.values[str(step)]
-        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
-            node = marked = node.items[step]
+        elif isinstance(step, int):
+            # Where there is no list, the only item stands for it.
+            if isinstance(node, Sequence) and step < len(node.items):
+                node = marked = node.items[step]
         else:
             # The key that is not there stands nowhere: its owner's name does.
             on_key = on_key or isinstance(node, Mapping)

@@ -1,0 +1,1 @@
+"""Tests of the config room: files in, a topology or problems out."""

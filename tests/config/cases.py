@@ -1,0 +1,203 @@
+"""One small file for each kind of problem; `«…»` marks the offending text."""
+
+from __future__ import annotations
+
+_RED = "{segments: 1000-1099}"
+
+
+def _fabric(rest: str) -> str:
+    return f"fabric: test\n{rest}"
+
+
+FABRIC_CASES: list[tuple[str, str]] = [
+    ("N010", "fabric: test\nhosts: {hv1: {tunnel_ip: 172.31.0.1}\n«t»enants: {}\n"),
+    ("N011", "fabric: test\n«fabric»: again\n"),
+    ("N012", "fabric: &name «t»est\n".replace("&name «t»est", "«&»name test")),
+    ("N012", "fabric: «!»!str test\n"),
+    ("N012", "fabric: test\n«-»--\nfabric: test\n"),
+    ("N013", "fabric: " + "[" * 31 + "«[»" + "]" * 32 + "\n"),
+    ("N015", "fabric: test\n«host»: {}\n"),
+    ("N015", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1, bridges: {«itn»: br0}}}")),
+    ("N015", _fabric("hosts: {bridges: {tunnel_ip: 172.31.0.1, «tunel»: 1}}")),
+    ("N016", "fabric: test\n«external_networks»: {}\n"),
+    ("N017", _fabric("hosts:\n  «hv1»: {kind: ovs}")),
+    ("N018", _fabric("hosts: «[»hv1, hv2]")),
+    ("N018", _fabric("«mtu»:")),
+    ("N019", "fabric: «Test»\n"),
+    ("N019", _fabric("hosts: {«hv_1»: {tunnel_ip: 172.31.0.1}}")),
+    (
+        "N019",
+        _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1}}\nphysical_networks: {«a-long-physical-net»: {hosts: hv1}}"),
+    ),
+    ("N020", _fabric("overlay: «vxlam»")),
+    ("N020", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1, gateway: «yes»}}")),
+    ("N021", _fabric("tenants: {red: {segments: «1099-1000»}}")),
+    ("N022", _fabric("mtu: «70000»")),
+    ("N022", _fabric("mtu: «0x5dc»")),
+    ("N022", _fabric("tenants: {red: {segments: [1-5, «16777216»]}}")),
+    ("N023", _fabric("hosts: {hv1: {tunnel_ip: «172.31.0»}}")),
+    ("N023", _fabric("hosts: {hv1: {tunnel_ip: «172.31.0.1/24»}}")),
+    ("N023", _fabric("hosts: {hv1: {tunnel_ip: «'fe80::1%eth0'»}}")),
+    ("N026", _fabric("hosts: {rack9: {tunnel_ip: 172.31.0.9, kind: vtep, «gateway»: true}}")),
+    ("N027", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1}, hv2: {tunnel_ip: «'fd00::1'»}}")),
+    ("N030", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1}, hv2: {tunnel_ip: «172.31.0.1»}}")),
+    ("N033", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1, id: 7}, hv2: {tunnel_ip: 172.31.0.2, id: «7»}}")),
+    ("N033", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1, bridges: «{»int: br0, tun: br0}}}")),
+    ("N033", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1}}\nphysical_networks: {int: {hosts: [«hv1»]}}")),
+    ("N014", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1}}\nphysical_networks: {p: {hosts: [hv1, «hv3»]}}")),
+    ("N011", _fabric("hosts: {hv1: {tunnel_ip: 172.31.0.1}}\nphysical_networks: {p: {hosts: [hv1, «hv1»]}}")),
+    ("N014", _fabric("tenants: {red: {vlans: {«physnet1»: 1-5}}}")),
+    ("N040", _fabric("physical_networks: {p: {hosts: [], vlans: [10-15, 17]}}\ntenants: {red: {vlans: {p: «10-16»}}}")),
+    ("N041", _fabric("tenants: {red: {segments: 1000-1099}, blue: {segments: «1099-1200»}}")),
+    ("N041", _fabric("tenants: {red: {segments: [5-9, «7»]}}")),
+    (
+        "N041",
+        _fabric(
+            "physical_networks: {p: {hosts: [], vlans: 1-99}}\n"
+            "tenants: {red: {vlans: {p: 10-15}}, blue: {vlans: {p: [1-5, «15-16»]}}}"
+        ),
+    ),
+    ("N046", _fabric("hosts: {v: {tunnel_ip: 172.31.0.9, kind: vtep}}\nphysical_networks: {p: {hosts: «v»}}")),
+    ("N052", _fabric("hosts: {hv1: {tunnel_ip: «127.0.0.1»}}")),
+    ("N052", _fabric("hosts: {hv1: {tunnel_ip: «0.0.0.0»}}")),
+]
+
+_NET = "networks: {net: {cidr: 10.0.1.0/24}}\n"
+_TWO = "networks: {net: {cidr: 10.0.1.0/24}, two: {cidr: [10.0.2.0/24, 'fd00::/64']}}\n"
+
+
+def _rule(rule: str, direction: str = "ingress") -> str:
+    return _NET + (
+        f"security_groups:\n  web:\n    {direction}:\n      - {rule}\n  app: {{}}\n"
+        "ports: {a: {network: net, security_groups: [web, app]}}\n"
+    )
+
+
+TENANT_CASES: list[tuple[str, str]] = [
+    # What the YAML itself, and the schema, refuse.
+    ("N010", "networks:\n«\t»web: {}\n"),
+    ("N010", "networks: {web: {cidr: «@»1}}\n"),
+    ("N011", "ports: {}\nnetworks:\n  web: {}\n  «web»: {}\n"),
+    ("N012", "networks:\n  web: {«<<»: {}}\n"),
+    ("N012", "networks:\n  web: «*»a\n"),
+    ("N013", "networks: {n: {gateway: «[»" + "10.0.0.1, " * 65 + "]}}\n"),
+    ("N015", "«network»: {}\n"),
+    ("N015", "networks: {net: {«cird»: 10.0.0.0/24}}\n"),
+    ("N015", "n«е»tworks: {}\n".replace("n«е»tworks", "«nеtworks»")),  # noqa: RUF001 A Cyrillic letter is the point.
+    ("N015", _rule("{protocol: tcp, «to»: {cidr: 10.0.0.0/8}}")),
+    ("N016", "«routers»: {}\n"),
+    ("N016", "«floating_ips»: {}\n"),
+    ("N016", "«qos»: {}\n"),
+    ("N016", "«mirrors»: {}\n"),
+    ("N016", "networks: {net: {«dhcp»: false}}\n"),
+    ("N016", "networks: {net: {«dns»: [10.0.0.1]}}\n"),
+    ("N016", _NET + "ports: {a: {network: net, «trunk»: {5: net}}}\n"),
+    ("N016", _NET + "ports: {a: {network: net, «qos»: gold}}\n"),
+    ("N016", "port_groups: {web: {«qos»: gold}}\n"),
+    ("N016", _rule("{protocol: tcp, «enforce»: false}")),
+    ("N016", "security_groups: {default: {«enforce»: false}}\n"),
+    ("N017", "ports:\n  «a»: {}\n"),
+    ("N017", "port_groups: {web: {}}\nports:\n  «a»: {port_group: web}\n"),
+    ("N017", "networks:\n  «net»: {type: flat}\n"),
+    ("N017", _NET + "ports: {a: {network: net}, b: {network: net}}\ntests:\n  - «{»from: a, to: b}\n"),
+    ("N018", "«-» networks\n"),
+    ("N018", "networks: «web»\n"),
+    ("N018", "networks: {net: {«cidr»: }}\n"),
+    ("N018", "security_groups: {default: {ingress: «all»}}\n"),
+    ("N018", "networks: {«[»a, b]: {}}\n"),
+    ("N018", _NET + "ports: {a: {network: net, host: «[»hv1]}}\n"),
+    ("N019", "networks: {«Web»: {}}\n"),
+    ("N019", "networks: {«wеb»: {}}\n"),  # noqa: RUF001
+    ("N019", "networks: {«" + "x" * 32 + "»: {}}\n"),
+    ("N019", _NET + "ports: {a: {network: «net/net/net»}}\n"),
+    ("N020", "networks: {net: {type: «vlxan»}}\n"),
+    ("N020", _rule("{protocol: «tpc»}")),
+    ("N020", _NET + "ports: {a: {network: net, port_security: «no»}}\n"),
+    ("N021", _rule("{protocol: tcp, ports: [80, «3306-330»]}")),
+    ("N022", _rule("{protocol: tcp, ports: «65536»}")),
+    ("N022", _rule("{protocol: «256»}")),
+    ("N022", "networks: {net: {type: vlan, physical_network: physnet1, segment: «4095»}}\n"),
+    ("N022", "networks: {net: {segment: «" + "9" * 30 + "»}}\n"),
+    ("N023", "networks: {net: {cidr: «10.0.1.0»}}\n"),
+    ("N023", "networks: {net: {cidr: «10.0.1.0/33»}}\n"),
+    ("N023", "networks: {net: {cidr: «10.0.1.0/255.255.255.0»}}\n"),
+    ("N024", "networks: {net: {cidr: «10.0.1.5/24»}}\n"),
+    ("N024", "networks: {net: {cidr: [«'fd00::5/64'»]}}\n"),
+    ("N025", _NET + "ports: {a: {network: net, mac: «'01:00:5e:00:00:01'»}}\n"),
+    ("N025", _NET + "ports: {a: {network: net, mac: «02-00-00-00-00-01»}}\n"),
+    ("N025", _NET + "ports: {a: {network: net, mac: «'00:00:00:00:00:00'»}}\n"),
+    # Names.
+    ("N014", _NET + "ports: {a: {network: «nte»}}\n"),
+    ("N014", _NET + "ports: {a: {network: net, host: «hv4»}}\n"),
+    ("N014", _NET + "ports: {a: {network: net, port_group: «web»}}\n"),
+    ("N014", _NET + "ports: {a: {network: net, security_groups: [default, «web»]}}\n"),
+    ("N014", _NET + "ports: {a: {network: «green/net»}}\n"),
+    ("N014", _rule("{from: {group: «wbe»}}")),
+    ("N014", "networks: {net: {share: [blue, «bleu»]}}\n"),
+    ("N014", "networks: {net: {type: flat, physical_network: «physnet3»}}\n"),
+    ("N014", _NET + "ports: {a: {network: net}}\ntests: [{from: a, to: «b», expect: deny}]\n"),
+    ("N014", _NET + "ports: {a: {network: net}}\ntests: [{from: a, to: «blue/b», expect: deny}]\n"),
+    ("N014", _NET + "ports: {a: {network: net}}\ntests: [{from: a, to: «green/b», expect: deny}]\n"),
+    ("N042", _NET + "ports: {a: {network: «blue/net»}}\n"),
+    ("N042", _rule("{from: {group: «blue/default»}}")),
+    # Keys that do not go together.
+    ("N026", "networks: {net: {type: local, «segment»: 1000}}\n"),
+    ("N026", "networks: {net: {«physical_network»: physnet1}}\n"),
+    ("N026", "networks: {net: {«gateway»: 10.0.0.1}}\n"),
+    ("N026", "networks: {net: {cidr: 10.0.1.0/24, gateway: [10.0.1.1, «10.0.1.2»]}}\n"),
+    ("N026", "networks: {net: {share: «red»}}\n"),
+    ("N026", _rule("{protocol: icmp, «ports»: 80}")),
+    ("N026", _rule("{«ports»: 80}")),
+    ("N026", _rule("{protocol: tcp, «type»: 8}")),
+    ("N026", _rule("{protocol: icmp, «code»: 0}")),
+    ("N026", _rule("{from: «[»]}")),
+    ("N026", _rule("{from: «{»cidr: 10.0.0.0/8, group: app}}")),
+    ("N026", _rule("{to: [«{»}]}", "egress")),
+    ("N026", _NET + "ports: {a: {network: net}}\ntests: [{from: a, to: 10.0.0.1, «port»: 80, expect: deny}]\n"),
+    ("N027", _rule("{protocol: icmp, ethertype: «ipv6»}")),
+    ("N027", _rule("{ethertype: ipv6, from: «{»cidr: 10.0.0.0/8}}")),
+    ("N027", _rule("{protocol: icmpv6, to: «[»{cidr: 10.0.0.0/8}]}", "egress")),
+    # Addresses.
+    ("N030", _NET + "ports: {a: {network: net, ip: 10.0.1.5}, b: {network: net, ip: [«10.0.1.5»]}}\n"),
+    ("N030", _NET + "ports: {a: {network: net, ip: [10.0.1.5, «10.0.1.5»]}}\n"),
+    (
+        "N031",
+        "networks: {net: {}}\nports: {a: {network: net, mac: '02:00:00:00:00:01'}, b: {network: net, mac: «'02:00:00:00:00:01'»}}\n",
+    ),
+    ("N050", _TWO + "ports: {a: {network: two, ip: [10.0.2.5, «10.0.1.5»]}}\n"),
+    ("N050", "networks: {net: {}}\nports: {a: {network: net, ip: «10.0.1.5»}}\n"),
+    ("N050", "networks: {net: {cidr: 10.0.1.0/24, gateway: «10.0.2.1»}}\n"),
+    ("N051", _NET + "ports: {a: {network: net, ip: «10.0.1.1»}}\n"),
+    ("N051", _NET + "ports: {a: {network: net, ip: «10.0.1.0»}}\n"),
+    ("N051", _NET + "ports: {a: {network: net, ip: «10.0.1.255»}}\n"),
+    ("N051", _TWO + "ports: {a: {network: two, ip: «'fd00::'»}}\n"),
+    ("N051", "networks: {net: {cidr: 10.0.1.0/24, gateway: «10.0.1.255»}}\n"),
+    ("N052", "networks: {net: {cidr: «224.0.0.0/24»}}\n"),
+    ("N052", "networks: {net: {cidr: «0.0.0.0/0»}}\n"),
+    ("N052", "networks: {net: {cidr: «'fe80::/64'»}}\n"),
+    ("N052", "networks: {net: {cidr: «'::/0'»}}\n"),
+    ("N052", _NET + "ports: {a: {network: net, ip: «'ff02::1'»}}\n"),
+    ("N053", "networks: {net: {cidr: [10.0.0.0/16, «10.0.1.0/24»]}}\n"),
+    # Grants, quotas, hosts.
+    ("N032", "networks: {net: {segment: 1000}, two: {segment: «1000»}}\n"),
+    (
+        "N034",
+        "networks: {net: {type: flat, physical_network: physnet1}, two: {type: flat, physical_network: «physnet1»}}\n",
+    ),
+    ("N040", "networks: {net: {segment: «1100»}}\n"),
+    ("N040", "networks: {net: {type: vlan, physical_network: physnet1, segment: «120»}}\n"),
+    ("N040", "networks: {net: {type: flat, physical_network: «physnet2»}}\n"),
+    ("N043", "networks: {net: {cidr: «10.0.1.0/30»}}\nports: {a: {network: net}, b: {network: net}}\n"),
+    ("N045", "networks: {net: {type: flat, physical_network: physnet1}}\nports: {a: {network: net, host: «hv2»}}\n"),
+    ("N046", "networks: {net: {type: gre}}\nports: {a: {network: net, host: «rack9»}}\n"),
+    # Warnings.
+    ("W001", "security_groups: {«web»: {}}\n"),
+    (
+        "W002",
+        _rule(
+            "{protocol: tcp, from: {cidr: 10.0.0.0/8}}\n      - «{»protocol: tcp, ports: 22, from: {cidr: 10.1.0.0/16}}"
+        ),
+    ),
+    ("W002", _rule("{protocol: icmp}\n      - «{»protocol: icmp, type: 8}")),
+    ("W002", _rule("{from: [{group: app}, {cidr: 10.0.0.0/8}]}\n      - «{»protocol: udp, from: {group: app}}")),
+]

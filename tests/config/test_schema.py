@@ -1,0 +1,94 @@
+"""One declaration, two readers: what the loader takes, an editor's JSON Schema takes; and the pages made from it are current."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from controller.config import load
+from controller.config.reference import format_reference
+from controller.config.schema import json_schema
+from tests.config.folders import FABRIC
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(folder for folder in (ROOT / "topologies").iterdir() if folder.is_dir())
+KINDS = {"fabric.yaml": "FabricFile"}
+
+
+def as_editors_see(text: str, kind: str) -> list[str]:
+    """Return what a JSON Schema validator says of a file that an ordinary YAML parser has typed."""
+    validator = jsonschema.Draft202012Validator(json_schema(kind))
+    return [error.message for error in validator.iter_errors(yaml.safe_load(text))]
+
+
+@pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
+def test_examples_are_fine_for_the_loader_and_for_editors(folder: Path) -> None:
+    loaded = load(folder)
+    assert loaded.problems == ()
+    for name in loaded.files:
+        kind = KINDS.get(Path(name).name, "TenantFile")
+        assert as_editors_see(Path(name).read_text(encoding="utf-8"), kind) == []
+
+
+def test_the_schema_is_a_schema() -> None:
+    for root in (None, "FabricFile", "TenantFile"):
+        jsonschema.Draft202012Validator.check_schema(json_schema(root))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "networks:\nports:\ntests:\n",
+        "security_groups: {ops: , web: {ingress: any, egress: []}}",
+        "security_groups: {web: {ingress: [{protocol: 47}, {protocol: tcp, ports: '22', from: {group: web}}]}}",
+        "networks: {a: {cidr: 10.0.0.0/8, segment: '5'}}",
+    ],
+)
+def test_editors_take_what_the_loader_takes(text: str) -> None:
+    assert as_editors_see(text, "TenantFile") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "routers: {}",
+        "networks: {a: {type: vlxan}}",
+        "networks: {A: {}}",
+        "networks: {a: {cidr: }}",
+        "networks: {a: {segment: 16777216}}",
+        "ports: {a: {mac: nonsense}}",
+        "security_groups: {web: {ingress: all}}",
+        "tests: [{from: a, to: b}]",
+    ],
+)
+def test_editors_complain_where_the_loader_does(text: str) -> None:
+    assert as_editors_see(text, "TenantFile") != []
+
+
+def test_editors_take_the_fabric_of_these_tests() -> None:
+    assert as_editors_see(FABRIC, "FabricFile") == []
+
+
+def test_every_key_is_described() -> None:
+    definitions: dict[str, Any] = json_schema()["$defs"]
+    bare = [
+        f"{kind}.{key}"
+        for kind, definition in definitions.items()
+        for key, each in definition["properties"].items()
+        if not each.get("description")
+    ]
+    assert bare == []
+
+
+def test_the_reference_page_is_current() -> None:
+    assert (ROOT / "docs/format.md").read_text(encoding="utf-8") == format_reference(), "run make docs"
+
+
+def test_the_published_schema_is_current() -> None:
+    published = json.loads((ROOT / "docs/topology.schema.json").read_text(encoding="utf-8"))
+    assert published == json.loads(json.dumps(json_schema())), "run weft schema > docs/topology.schema.json"
