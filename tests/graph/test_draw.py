@@ -14,10 +14,36 @@ from controller.graph.draw import draw
 from controller.graph.fabric import Fabric
 from controller.graph.layout import PORTS_SHOWN, Box, lay_out
 from controller.model.entities import Topology
-from tests.graph.fabrics import campus, port
+from tests.builders import fabric, group, host, network, physical_network, port
 
 HOSTILE = """x"]; end\\" }-->%%<script>alert('&')</script>\n`#quot;\x00\x1b[2J"""
 DOT_TOKEN = re.compile(r'\s+|"(?:[^"\\\n]|\\.)*"|--|[\w.]+|[{}\[\]=;,]')
+
+
+def campus() -> Topology:
+    """Two tenants, three hosts and a foreign VTEP, every way of travelling, one port that is nowhere yet."""
+    return fabric(
+        *(host(name) for name in ("hv1", "hv2", "hv3")),
+        host("rack9", vtep=True),
+        physical_network("physnet1", "hv2", "hv3"),
+        network("red/web", "10.0.1.0/24", segment=1007),
+        network("red/db", "10.0.2.0/24", kind="geneve", segment=1019),
+        network("red/dmz", "10.0.3.0/24", kind="vlan", segment=110, physical="physnet1"),
+        network("red/scratch", "10.0.9.0/24", kind="local"),
+        network("blue/lan", "192.0.2.0/24", kind="flat", physical="physnet1"),
+        network("blue/web", "10.0.1.0/24", kind="gre", segment=1103),
+        *(group(name) for name in ("red/web", "red/ops", "blue/default")),
+        port("red/web1", "red/web", "10.0.1.11", host="hv1", groups=["red/web"]),
+        port("red/web2", "red/web", "10.0.1.12", host="hv2", groups=["red/web"]),
+        port("red/web3", "red/web", "10.0.1.13", host="hv1", groups=["red/web", "red/ops"]),
+        port("red/db1", "red/db", "10.0.2.11", host="hv3", secure=False),
+        port("red/edge1", "red/dmz", "10.0.3.11", host="hv2"),
+        port("red/tmp1", "red/scratch", "10.0.9.11", host="hv2"),
+        port("blue/printer", "blue/lan", "192.0.2.20", host="hv3", groups=["blue/default"]),
+        port("blue/web1", "blue/web", "10.0.1.11", host="hv1", groups=["blue/default"]),
+        port("blue/switch", "blue/web", "10.0.1.99", host="rack9", groups=["blue/default"]),
+        port("blue/laptop-of-the-new-colleague", "blue/web", "10.0.1.40", groups=["blue/default"]),
+    )
 
 
 def texts(svg: str) -> list[str]:
@@ -71,7 +97,7 @@ def test_an_unknown_format_is_refused() -> None:
 
 
 def hostile() -> Topology:
-    return campus(HOSTILE)
+    return dataclasses.replace(campus(), name=HOSTILE)
 
 
 def test_no_text_breaks_the_svg() -> None:
@@ -98,7 +124,7 @@ def test_no_text_breaks_mermaid() -> None:
 
 def test_json_is_the_graph() -> None:
     data = json.loads(draw(Fabric(campus()), "json"))
-    assert data["fabric"] == "campus"
+    assert data["fabric"] == "test"
     web1 = next(node for node in data["nodes"] if node["name"] == "red/web1")
     assert (web1["kind"], web1["host"], web1["ips"]) == ("port", "hv1", ["10.0.1.11"])
     placed = {(edge["from"]["name"], edge["to"]["name"]) for edge in data["edges"] if edge["relation"] == "placed"}
@@ -123,7 +149,7 @@ def test_nothing_overlaps_and_ports_are_inside_their_hosts() -> None:
 
 
 def test_a_crowded_host_counts_the_ports_that_do_not_fit() -> None:
-    crowd = [port(f"red/vm{n}", "red/web", f"10.0.1.{n}", "hv1") for n in range(20, 60)]
+    crowd = [port(f"red/vm{n}", "red/web", f"10.0.1.{n}", host="hv1") for n in range(20, 60)]
     topology = dataclasses.replace(campus(), ports={each.name: each for each in crowd})
     (cell,) = (cell for lane in lay_out(Fabric(topology)).lanes for cell in lane.cells)
     assert (len(cell.ports), cell.hidden) == (PORTS_SHOWN, 40 - PORTS_SHOWN)
