@@ -155,6 +155,15 @@ class Fabric:
         """Every combination of groups that some address belongs to."""
         return frozenset(identity.groups for found in self.identities.values() for identity in found)
 
+    @cached_property
+    def combinations_with(self) -> dict[str, list[frozenset[str]]]:
+        """Group -> the combinations that it is part of."""
+        found: dict[str, list[frozenset[str]]] = {}
+        for combination in self.combinations:
+            for group in combination:
+                found.setdefault(group, []).append(combination)
+        return found
+
     def is_programmed(self, host: str) -> bool:
         """Return whether Weft writes this host's flows."""
         return self.topology.hosts[host].kind is HostKind.OVS

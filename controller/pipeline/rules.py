@@ -131,10 +131,9 @@ def _peers(fabric: Fabric, rule: Rule, version: int, direction: Direction) -> It
     for cidr in rule.cidrs:
         if cidr.version == version:
             yield {field: cidr}
-    named = set(rule.groups)
-    for combination in sorted(map(sorted, fabric.combinations)):
-        if not named.isdisjoint(combination):
-            yield {PEER.field: PEER.is_(class_key(combination))}
+    named = {combination for name in rule.groups for combination in fabric.combinations_with.get(name, ())}
+    for combination in sorted(map(sorted, named)):
+        yield {PEER.field: PEER.is_(class_key(combination))}
 
 
 def _text(rule: Rule) -> str:

@@ -45,20 +45,10 @@ class Stage(Enum):
     TO_TUNNEL = (Bridge.TUNNEL, 2, "the tag and the destination become a key and a VTEP")
     PHYSICAL_CLASSIFY = (Bridge.PHYSICAL, 0, "only the VLANs of known networks pass between br-int and the wire")
 
-    @property
-    def bridge(self) -> Bridge:
-        """The bridge that the stage is in."""
-        return self.value[0]
-
-    @property
-    def position(self) -> int:
-        """The stage's place within its bridge."""
-        return self.value[1]
-
-    @property
-    def meaning(self) -> str:
-        """What happens in this stage."""
-        return self.value[2]
+    def __init__(self, bridge: Bridge, position: int, meaning: str) -> None:
+        self.bridge = bridge
+        self.position = position  # Within the bridge.
+        self.meaning = meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +106,7 @@ class Pipeline:
     features: tuple[Feature, ...]
     tables: dict[str, Table] = field(default_factory=dict)
     _contracts: dict[tuple[Bridge, int], _Contract] = field(default_factory=dict)
+    _numbers: dict[tuple[str | Stage, Bridge], int] = field(default_factory=dict)
     _shapes: set[object] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -138,6 +129,12 @@ class Pipeline:
 
     def resolve(self, target: str | Stage, bridge: Bridge) -> int:
         """Return the number of a table, given by name or as the first of a stage; raise ContractError if there is none."""
+        number = self._numbers.get((target, bridge))
+        if number is None:
+            number = self._numbers[target, bridge] = self._resolve(target, bridge)
+        return number
+
+    def _resolve(self, target: str | Stage, bridge: Bridge) -> int:
         if isinstance(target, Stage):
             found = [table for table in self.tables.values() if table.stage is target]
             if not found or target.bridge is not bridge:
