@@ -52,6 +52,11 @@ class Offline:
         """The groups of the host that has most."""
         return max(self._per_host("groups"))
 
+    @property
+    def bundle_bytes(self) -> int:
+        """The bytes that make all switches hold their programs."""
+        return sum(bridge.bundle_bytes for bridge in self.bridges)
+
     def _per_host(self, what: str) -> Iterable[int]:
         hosts: dict[str, int] = {}
         for bridge in self.bridges:
