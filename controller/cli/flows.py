@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from controller.pipeline.tables import Table
 
 
+_NAMES_SHOWN = 12  # Of those that could have been meant; the others are counted.
 _NUMBER = re.compile(r"0x[0-9a-f]+")
 
 
@@ -117,8 +118,10 @@ def _keys(fabric: Fabric) -> dict[str, str]:
 
 def _unknown(what: str, word: str, names: list[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1)
-    known = dict.fromkeys(names)
-    return f'unknown {what} "{word}"; ' + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
+    known = list(dict.fromkeys(names))
+    more = f" and {len(known) - _NAMES_SHOWN} more" if len(known) > _NAMES_SHOWN else ""
+    hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known[:_NAMES_SHOWN])}{more}"
+    return f'unknown {what} "{word}"; {hint}'
 
 
 def _title(program: Program) -> str:
