@@ -1,0 +1,146 @@
+"""The same files inside Debian's Mininet, under the system's Python, by `mn` and from Python.
+
+Mininet cleans up after itself by process names and file patterns. It runs here in a process namespace and with a /tmp of its
+own, where nobody else's processes and files are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INSIDE = Path("/tmp")  # noqa: S108 - As the commands see their private directory.
+MININET = "controller/lab/mininet.py"
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(shutil.which("mn") is None, reason="Debian's mininet is not installed"),
+]
+
+FABRIC = """\
+fabric: classroom
+hosts:
+  hv1: {tunnel_ip: 172.31.0.1}
+  hv2: {tunnel_ip: 172.31.0.2}
+  rack9: {tunnel_ip: 172.31.0.9, kind: vtep}
+physical_networks:
+  physnet1: {hosts: [hv1, hv2], vlans: 100-199}
+tenants:
+  red: {segments: 1000-1099}
+  blue: {segments: 1100-1199}
+"""
+RED = """\
+networks:
+  web: {cidr: 10.0.1.0/24, segment: 1000}
+ports:
+  web1: {network: web, ip: 10.0.1.11, host: hv1}
+  web2: {network: web, ip: 10.0.1.12, host: hv2}
+  metal: {network: web, ip: 10.0.1.19, host: rack9}
+"""
+BLUE = """\
+networks:
+  web: {cidr: 10.0.1.0/24}
+ports:
+  web2: {network: web, ip: 10.0.1.12, host: hv2}
+"""
+
+# What the controller would do, by hand: red's network across both hosts and the foreign VTEP.
+SCRIPT = """\
+import sys
+sys.path.insert(0, {root!r})
+from mininet.log import setLogLevel
+from controller.lab.mininet import WeftNet, WeftTopo
+
+setLogLevel("info")
+net = WeftNet(topo=WeftTopo({folder!r}), controller=None)
+net.start()
+try:
+    for host, peer, port in (("hv1", "172.31.0.2", "red.web1"), ("hv2", "172.31.0.1", "red.web2")):
+        both = ",".join(f"set_field:{{to}}->tun_dst,output:vxlan" for to in (peer, "172.31.0.9"))
+        for bridge, flow in (
+            ("br-int", f"in_port={{port}},actions=output:patch-tun"),
+            ("br-int", f"in_port=patch-tun,actions=output:{{port}}"),
+            ("br-tun", f"in_port=patch-int,actions=set_field:1000->tun_id,{{both}}"),
+            ("br-tun", "in_port=vxlan,tun_id=1000,actions=output:patch-int"),
+        ):
+            print(net[host].cmd(f"ovs-ofctl -O OpenFlow14 add-flow {{bridge}} '{{flow}}'"))
+    net.pingAll()
+finally:
+    net.stop()
+"""
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    """A directory that the commands of `alone` see as /tmp, with the files in `topology`."""
+    for path, text in {"fabric.yaml": FABRIC, "tenants/red.yaml": RED, "tenants/blue.yaml": BLUE}.items():
+        (tmp_path / "topology" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "topology" / path).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def alone(box: Path, *command: str, text: str = "", seconds: float = 60) -> str:
+    """Run a command where its clean-up finds only itself; return what it printed."""
+    inner = 'mount --bind "$0" /tmp && exec "$@"'
+    wrapper = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inner, str(box)]
+    done = subprocess.run(
+        [*wrapper, *command],
+        cwd=ROOT,
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def mn(box: Path, *arguments: str, text: str = "") -> str:
+    return alone(
+        box, "mn", "--custom", MININET, "--topo", "weft,/tmp/topology", "--switch", "weft", *arguments, text=text
+    )
+
+
+def interfaces() -> set[str]:
+    return {entry.name for entry in Path("/sys/class/net").iterdir()}
+
+
+def test_mn_brings_the_files_up_and_leaves_nothing(box: Path) -> None:
+    prompt = "red-web1 ip addr\nhv1 ovs-vsctl get bridge br-int fail_mode\nhv1 ping -c1 -W2 172.31.0.2\nexit\n"
+    said = mn(box, "--controller", "none", text=prompt)
+    assert "inet 10.0.1.11/24" in said
+    assert "mtu 1450" in said
+    assert "secure" in said
+    assert "1 received" in said
+    assert {entry.name for entry in box.iterdir()} == {"topology"}
+
+
+def test_a_refused_file_is_said_as_weft_says_it(box: Path) -> None:
+    (box / "topology" / "tenants" / "red.yaml").write_text("netwroks: {}\n", encoding="utf-8")
+    wrapped = [
+        "sh",
+        "-c",
+        f"mn --custom {MININET} --topo weft,/tmp/topology --switch weft --controller none; test $? = 1",
+    ]
+    assert "tenants/red.yaml:1:1" in alone(box, *wrapped)
+
+
+def test_pingall_tells_tenants_with_the_same_addresses_apart(box: Path) -> None:
+    (box / "story.py").write_text(SCRIPT.format(root=str(ROOT), folder=str(INSIDE / "topology")), encoding="utf-8")
+    before = interfaces()
+    said = alone(box, SYSTEM_PYTHON, str(INSIDE / "story.py"))
+    rows = {
+        line.partition(" -> ")[0]: line.partition(" -> ")[2].split() for line in said.splitlines() if " -> " in line
+    }
+    assert rows["red-web1"] == ["X", "red-metal", "red-web2"]
+    assert rows["red-metal"] == ["X", "red-web1", "red-web2"]
+    assert rows["blue-web2"] == ["X", "X", "X"]
+    assert {entry.name for entry in box.iterdir()} == {"topology", "story.py"}
+    assert before - interfaces() == set()
