@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from controller.cli.completion import complete_hosts
 from controller.cli.output import Exit, leave, load_or_exit, output_option, print_json
+
+if TYPE_CHECKING:
+    from controller.switch.ovsdb import Database
 
 _TARGET = re.compile(r"(tcp|ssl|unix):\S+")
 
@@ -50,16 +54,21 @@ def init(
     if not _TARGET.fullmatch(controller):
         raise click.BadParameter(f'"{controller}" is not of the form tcp:ADDRESS:PORT', param_hint="--controller")
     intent = load_or_exit(topology)
-    from controller.switch.ovsdb import HostError, command_line, host_commands, read_database, set_up_host
+    from controller.switch.ovsdb import HostError, command_line, host_commands, set_up_host
 
     try:
+        # What is wrong with the question comes out before anything is asked of the switch.
+        commands = host_commands(intent, host, controller=controller, datapath=datapath)
+    except HostError as error:
+        leave(Exit.BAD_INPUT, str(error))
+    try:
         if dry_run:
-            database = read_database(db)
+            database = _database(db)
             commands = host_commands(intent, host, controller=controller, datapath=datapath, database=database)
         else:
             commands = set_up_host(intent, host, controller=controller, db=db, datapath=datapath)
     except HostError as error:
-        leave(Exit.BAD_INPUT if host not in intent.hosts else Exit.TROUBLE, str(error))
+        leave(Exit.TROUBLE, str(error))
     if output == "json":
         print_json({"host": host, "dry_run": dry_run, "commands": [list(words) for words in commands]})
     elif not commands:
@@ -68,6 +77,17 @@ def init(
         click.echo(" \\\n  -- ".join(_phrases(command_line(commands, db))))
     else:
         click.echo(f"{host}: {len(commands)} changes in one transaction")
+
+
+def _database(db: str | None) -> Database:
+    """Return what the switch has; where there is none, the command for an empty one is still worth reading."""
+    from controller.switch.ovsdb import Database, HostError, read_database
+
+    try:
+        return read_database(db)
+    except HostError as error:
+        click.echo(f"{error}\nshown for an empty Open vSwitch:", err=True)
+        return Database()
 
 
 def _phrases(words: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from controller.cli.output import Exit, load_or_exit, output_option, print_json,
 if TYPE_CHECKING:
     from controller.lab.lab import Lab
     from controller.lab.reach import Finding
+
+_WIDE = 16  # A matrix of more ports fits no screen.
 
 
 @click.command(short_help="Probe pairs of ports in the lab; compare with what the files allow.")
@@ -41,7 +43,9 @@ def command(everything: bool, name: str | None, directory: Path | None, output: 
 
 def probe(lab: Lab) -> list[Finding]:
     """Probe all plugged ports of a lab, with progress on a terminal, and return what was found."""
-    topology = load_or_exit(lab.folder)
+    # Places in the files are named as the user would, who is most often above them.
+    here = Path.cwd()
+    topology = load_or_exit(lab.folder.relative_to(here) if lab.folder.is_relative_to(here) else lab.folder)
     from controller.lab.reach import observe, questions
 
     location = {port: lab.plan.ports[port].host for port in lab.plugged}
@@ -53,22 +57,18 @@ def probe(lab: Lab) -> list[Finding]:
 
 
 def show(findings: Sequence[Finding], *, everything: bool = False) -> None:
-    """Print the matrix, then what is not as expected, or with `everything` all there is."""
-    matrix(findings)
-    wrong = [finding for finding in findings if not finding.is_right]
+    """Print the matrix, then what is not as expected; with `everything` each pair's probes as well."""
+    ports = {finding.question.source for finding in findings}
+    if everything or len(ports) <= _WIDE:
+        matrix(findings)
     if everything:
         click.echo()
         for line in _details(findings):
             click.echo(line)
-    for finding in wrong:
-        click.echo()
-        question = finding.question
-        click.secho(f"{question.source} -> {question.target} ({question.probe.address})  {question.what}", bold=True)
-        click.echo(f"  expected {_word(question.expected)}: {question.reason}")
-        note = f", {finding.note}" if finding.note else ""
-        click.secho(f"  observed {_word(finding.observed)}{note}", fg="red")
-    noted = sorted({finding.note for finding in findings if finding.note and finding.is_right})
-    for note in noted:
+    wrong = [finding for finding in findings if not finding.is_right]
+    for line in _surprises(wrong):
+        click.echo(line)
+    for note in sorted({finding.note for finding in findings if finding.note and finding.is_right}):
         click.echo(f"\nnote: {note}")
     pairs = len({(finding.question.source, finding.question.target) for finding in findings})
     verdict = f"{len(wrong)} NOT as expected" if wrong else "all as expected"
@@ -76,13 +76,13 @@ def show(findings: Sequence[Finding], *, everything: bool = False) -> None:
 
 
 def matrix(findings: Iterable[Finding]) -> None:
-    """Print for every ordered pair how many of its probes got through of how many; `!` marks a surprise."""
+    """Print for every ordered pair how many probes were expected to get through, and how many did."""
     cells: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         cells.setdefault((finding.question.source, finding.question.target), []).append(finding)
     names = list(dict.fromkeys([source for source, _ in cells] + [target for _, target in cells]))
     click.echo(
-        "from (rows) to (columns): probes that got through / probes sent; 0 is what the files forbid, ! a surprise\n"
+        "rows to columns: probes expected / observed to get through; . none, ! not as expected, - same address\n"
     )
     rows = [(name, *(_cell(cells.get((name, other))) for other in names)) for name in names]
     print_table(("", *names), rows)
@@ -91,8 +91,25 @@ def matrix(findings: Iterable[Finding]) -> None:
 def _cell(findings: Sequence[Finding] | None) -> str:
     if not findings:
         return "-"
-    through = sum(finding.observed for finding in findings)
-    return f"{through}/{len(findings)}" + ("" if all(finding.is_right for finding in findings) else " !")
+    expected = sum(finding.question.expected for finding in findings)
+    observed = sum(finding.observed for finding in findings)
+    counts = f"{expected}/{observed}" if expected or observed else "."
+    return counts if all(finding.is_right for finding in findings) else f"{counts} !"
+
+
+def _surprises(wrong: Iterable[Finding]) -> Iterator[str]:
+    """Yield what is not as expected: one paragraph for each pair of ports, with the rules that say what should be."""
+    groups: dict[tuple[str, str, bool, str], list[Finding]] = {}
+    for finding in wrong:
+        question = finding.question
+        groups.setdefault((question.source, question.target, question.expected, finding.note), []).append(finding)
+    for (source, target, expected, note), group in groups.items():
+        observed = _word(not expected) + (f" ({note})" if note else "")
+        yield f"\n{source} -> {target}: expected {_word(expected)}, observed {observed}"
+        reasons: dict[str, list[str]] = {}
+        for finding in group:
+            reasons.setdefault(finding.question.reason, []).append(finding.question.what)
+        yield from (f"  {', '.join(kinds)}: {reason}" for reason, kinds in reasons.items())
 
 
 def _details(findings: Sequence[Finding]) -> Iterable[str]:

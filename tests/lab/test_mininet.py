@@ -7,7 +7,10 @@ own, where nobody else's processes and files are.
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,28 @@ def test_mn_brings_the_files_up_and_leaves_nothing(box: Path) -> None:
     assert "secure" in said
     assert "1 received" in said
     assert {entry.name for entry in box.iterdir()} == {"topology"}
+
+
+def test_every_bridge_reaches_a_controller_on_the_machines_loopback(box: Path) -> None:
+    hellos: list[bytes] = []
+
+    def greet(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                with client:
+                    hellos.append(client.recv(8))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        listener = threading.Thread(target=greet, args=(server,))
+        listener.start()
+        try:
+            mn(box, "--controller", f"remote,ip=127.0.0.1,port={server.getsockname()[1]}", text="sh sleep 0.5\nexit\n")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            listener.join(5)
+    said = [hello for hello in hellos if hello[:2] == bytes([5, 0])]
+    assert len(said) >= 6, f"three bridges on each of two hosts say hello in OpenFlow 1.4: {hellos}"
 
 
 def test_a_refused_file_is_said_as_weft_says_it(box: Path) -> None:
