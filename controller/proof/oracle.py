@@ -23,7 +23,7 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | ARP request, neighbour solicitation for another guarded port's own address | answered at once, nobody gets it |
 | broadcast, multicast | every other port of the network that has a path |
 | a MAC that ports may use | each of those ports but the sender |
-| an unknown MAC | the network's ports without port security |
+| an unknown MAC (in a `local` network: unknown on the host) | the network's ports without port security |
 
 | is there a path | |
 |---|---|
@@ -36,6 +36,7 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 |---|---|
 | ARP, neighbour discovery and listener messages | pass |
 | the ethertype is not IP | passes only to ports that are not guarded |
+| ICMP that opens nothing (an error, an answer) | passes as part of a connection only, unless neither end is guarded |
 | a port that is not guarded | its own side passes; in others' rules its addresses count as members' |
 | no groups | nothing in, everything out |
 | egress of a DHCP client's request | passes |
@@ -58,8 +59,7 @@ from controller.proof.guard import Guard, malformed
 from controller.proof.packet import Packet
 from controller.proof.rules import ALL_NUMBERS, Rulebook, Span, Traffic, common, rule_text, spans
 
-ECHO = {4: (wire.ICMP, 8), 6: (wire.ICMPV6, 128)}
-_BEYOND_GROUPS = frozenset((*range(wire.LISTENER_QUERY, wire.REDIRECT + 1), wire.LISTENER_REPORT_2))
+ECHO = {4: (wire.ICMP, wire.ECHO_REQUEST), 6: (wire.ICMPV6, wire.ECHO_REQUEST_6)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Oracle:
 
     def _refusal(self, source: Port, packet: Packet) -> str | None:
         if not self.is_guarded(source):
-            return malformed(packet) if self._is_programmed(source) else None
+            return malformed(packet)
         guard = self._guards.get(source.name)
         if guard is None:
             guard = self._guards[source.name] = Guard(source, self.topology.networks[source.network])
@@ -246,13 +246,14 @@ class Oracle:
         return found or next(iter(self._claimants(sender.network, address)), None)
 
     def _meant(self, source: Port, mac: int) -> list[Port]:
-        everyone = [port for port in self._in_network[source.network] if port is not source]
+        reached = [port for port in self._in_network[source.network] if self._no_path(source, port) is None]
         if is_multicast_mac(mac):
-            return [port for port in everyone if self._no_path(source, port) is None]
-        owners = self._by_mac.get((source.network, mac))
-        if owners is not None:
-            return [port for port in owners if port is not source]
-        return [port for port in everyone if not port.port_security]
+            return [port for port in reached if port is not source]
+        owners = self._by_mac.get((source.network, mac), [])
+        if not any(port in reached for port in owners):
+            # Nobody here has it, so it is unknown; its owner without a path is named only if nobody else gets it.
+            return [port for port in reached if not port.port_security and port is not source] or owners
+        return [port for port in owners if port is not source and port in reached]
 
     def _no_path(self, source: Port, target: Port) -> str | None:
         """Return why no frame of one port reaches the other, or None."""
@@ -261,6 +262,8 @@ class Oracle:
                 f"{source.name} is in network {source.network}, {target.name} in {target.network}"
                 ", and no router joins them"
             )
+        if source is target:
+            return None
         network = self.topology.networks[source.network]
         here, there = self._host[source.name], self._host[target.name]
         if network.type is NetworkType.LOCAL and (here is None or here != there):
@@ -289,11 +292,13 @@ class Oracle:
         reason = self._no_path(source, target)
         if reason is not None:
             return Decision(False, f"no path: {reason}", None, source.place)
-        if packet.eth_type == wire.ARP or (packet.is_icmpv6 and packet.icmp_type in _BEYOND_GROUPS):
+        if packet.eth_type == wire.ARP or (packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED):
             return Decision(True, "ARP and neighbour discovery pass between the ports of a network")
         if packet.version is None or packet.protocol is None:
             closed = self.is_guarded(target)
             return Decision(not closed, f"ethertype {packet.eth_type:#06x} to {target.name}", None, target.place)
+        if packet.opens_nothing and (self.is_guarded(source) or self.is_guarded(target)):
+            return Decision(False, f"ICMP type {packet.icmp_type} starts no connection", None, source.place)
         has_ports, is_icmp = packet.protocol in wire.WITH_PORTS, packet.protocol in (wire.ICMP, wire.ICMPV6)
         traffic = Traffic(
             packet.version,

@@ -12,7 +12,12 @@ WITH_PORTS = (TCP, UDP, SCTP)
 
 ARP_REQUEST = 1
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
+ECHO_REQUEST, TIMESTAMP_REQUEST, INFORMATION_REQUEST, ECHO_REQUEST_6 = 8, 13, 15, 128
+QUESTIONS = (ECHO_REQUEST, TIMESTAMP_REQUEST, INFORMATION_REQUEST)
 LISTENER_QUERY, LISTENER_REPORT, LISTENER_DONE, LISTENER_REPORT_2 = 130, 131, 132, 143
+
+# Neighbour discovery and multicast listener messages of IPv6, which are no part of a connection.
+UNTRACKED = frozenset((*range(LISTENER_QUERY, REDIRECT + 1), LISTENER_REPORT_2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,13 @@ class Packet:
     def is_advertisement(self) -> bool:
         """Whether this tells a neighbour's MAC (RFC 4861, section 4.4)."""
         return self.is_icmpv6 and self.icmp_type == NEIGHBOUR_ADVERTISEMENT and self.icmp_code == 0
+
+    @property
+    def opens_nothing(self) -> bool:
+        """Whether this is ICMP that starts no connection: an error, an answer or a type that no tracker knows."""
+        if self.is_icmpv6:
+            return self.icmp_type != ECHO_REQUEST_6 and self.icmp_type not in UNTRACKED
+        return self.eth_type == IPV4 and self.protocol == ICMP and self.icmp_type not in QUESTIONS
 
     @property
     def is_dhcp_request(self) -> bool:

@@ -12,8 +12,8 @@ _CRC32C = 0x82F63B78
 _SOURCE_OPTION, _TARGET_OPTION = 1, 2
 
 
-def frame(packet: Packet) -> bytes:
-    """Return the packet as a frame with right checksums."""
+def frame(packet: Packet, *, answer: bool = False) -> bytes:
+    """Return the packet as a frame with right checksums; as an `answer` it accepts what the other end opened."""
     head = packet.eth_dst.to_bytes(6, "big") + packet.eth_src.to_bytes(6, "big")
     if packet.tagged:
         head += bytes.fromhex("81000005")
@@ -21,9 +21,9 @@ def frame(packet: Packet) -> bytes:
     if packet.eth_type == wire.ARP:
         body = _arp(packet)
     elif packet.version == 4:
-        body = _ipv4(packet, _upper(packet))
+        body = _ipv4(packet, _upper(packet, answer))
     elif packet.version == 6:
-        body = _ipv6(packet, _upper(packet))
+        body = _ipv6(packet, _upper(packet, answer))
     else:
         body = PAYLOAD
     return (head + body).ljust(60, b"\0")
@@ -70,17 +70,18 @@ def _ipv6(packet: Packet, payload: bytes) -> bytes:
     return struct.pack(">IHBB", 0x60000000, len(payload), packet.protocol or 0, 255) + _ends(packet) + payload
 
 
-def _upper(packet: Packet) -> bytes:
+def _upper(packet: Packet, answer: bool) -> bytes:
     """Return the transport header and payload."""
     ports = struct.pack(">HH", packet.sport, packet.dport)
     match packet.protocol:
         case wire.TCP:
-            return _sealed(packet, ports + struct.pack(">IIHHHH", 1, 0, 0x5002, 1024, 0, 0) + PAYLOAD, 16)
+            numbers, flags = ((1, 2), 0x5012) if answer else ((1, 0), 0x5002)  # SYN and ACK, or SYN.
+            return _sealed(packet, ports + struct.pack(">IIHHHH", *numbers, flags, 1024, 0, 0), 16)
         case wire.UDP:
             return _sealed(packet, ports + struct.pack(">HH", 8 + len(PAYLOAD), 0) + PAYLOAD, 6)
         case wire.SCTP:
-            # An INIT chunk (RFC 9260, section 3.3.2), which opens an association.
-            chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 7, 65536, 1, 1, 1)
+            # INIT opens an association, INIT ACK accepts it (RFC 9260, sections 3.3.2 and 3.3.3).
+            chunk = struct.pack(">BBHIIHHI", 2 if answer else 1, 0, 20, 7, 65536, 1, 1, 1)
             seal = crc32c(ports + bytes(8) + chunk)
             return ports + bytes(4) + struct.pack("<I", seal) + chunk
         case wire.ICMP:

@@ -15,6 +15,7 @@ a fabric names its ports `HOST-INTERFACE`.
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import subprocess
 import time
@@ -123,7 +124,7 @@ class Twin:
         """Wait until every frame injected so far has been worked off.
 
         The daemon takes frames in one thread, a turn for all ports, and a command between two turns. A sentinel frame on a
-        bridge of its own therefore arrives in the turn that ends all work injected before it.
+        bridge of its own therefore arrives in a turn that ends all work injected before it, and a command waits for its end.
         """
         if not self._sentinels:
             self.add_bridge(_SENTINEL_BRIDGE, {"sentinel-in": 1, "sentinel-out": 2})
@@ -134,6 +135,7 @@ class Twin:
         while not self.sent("sentinel-out"):
             assert time.monotonic() < deadline, "the sentinel frame did not arrive"
             self.control.call("version")
+        self.control.call("version")
 
     def sent(self, port: str) -> list[bytes]:
         """Return the frames that a dummy port sent since the last call."""
@@ -192,11 +194,15 @@ class Twin:
         self._processes.append(process)
 
     def _await(self, path: Path) -> None:
+        """Wait until somebody listens at a socket, which has its name a moment before."""
         deadline = time.monotonic() + _DEADLINE
-        while not path.exists():
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    return
             dead = [process.args for process in self._processes if process.poll() is not None]
             assert not dead, f"{dead} ended at once"
-            assert time.monotonic() < deadline, f"{path} did not appear"
+            assert time.monotonic() < deadline, f"nobody listens at {path}"
             time.sleep(0.002)
 
     def _run(self, *command: str, text: str | None = None) -> str:

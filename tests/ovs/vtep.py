@@ -96,11 +96,13 @@ class ForeignVtep:
         return here, copies
 
     def _local(self, network: str, sent: bytes) -> Iterable[str]:
-        mine = [port for port in self._members(network) if self._location[port] == self.name]
-        known = [port for port in mine if _target(sent) in self._macs(port)]
+        members = self._members(network)
+        mine = [port for port in members if self._location[port] == self.name]
         if is_multicast_mac(_target(sent)):
             return mine
-        return known or [port for port in mine if not self._topology.ports[port].port_security]
+        if any(_target(sent) in self._macs(port) for port in members):
+            return [port for port in mine if _target(sent) in self._macs(port)]
+        return [port for port in mine if not self._topology.ports[port].port_security]
 
     def _members(self, network: str) -> list[str]:
         ports = self._topology.ports.values()

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 from controller.model.entities import TUNNEL_TYPES, Address, Host
 from controller.model.names import PATCH_TO_INTEGRATION, tunnel_port
-from controller.pipeline.fields import VLAN_PRESENT
+from controller.pipeline.fields import VLAN_MASK, VLAN_PRESENT
 from controller.pipeline.flow import Action, Origin, Output, PopVlan, PushVlan, match, set_field
 from controller.pipeline.program import Builder
 from controller.pipeline.tables import Feature, Stage, Table
@@ -45,7 +45,8 @@ def _write_receive(builder: Builder, facts: NetworkFacts, segment: int, number: 
     enter: list[Action] = [PushVlan(), set_field("vlan_tci", tag), Output(inside)]
     for peer in builder.view.tunnel_peers(facts):
         field = "tun_src" if isinstance(peer.tunnel_ip, IPv4Address) else "tun_ipv6_src"
-        where = match(in_port=number, tun_id=segment, **{field: int(peer.tunnel_ip)})
+        # A tag inside the tunnel would come out as a tag of ours once br-int has taken its own off.
+        where = match(in_port=number, tun_id=segment, vlan_tci=(0, VLAN_MASK), **{field: int(peer.tunnel_ip)})
         builder.flow("from_tunnel", 100, where, enter, kind="known VTEP", origin=network_origin(facts))
 
 
@@ -100,10 +101,10 @@ FEATURE = Feature(
             name="from_tunnel",
             stage=Stage.FROM_TUNNEL,
             slot=0,
-            matches=("in_port", "tun_id", "tun_src", "tun_ipv6_src"),
+            matches=("in_port", "tun_id", "tun_src", "tun_ipv6_src", "vlan_tci"),
             writes=("vlan_tci",),
             next=(),
-            purpose="type, key and known sender -> the network's local tag, to br-int",
+            purpose="type, key and known sender -> the network's local tag, to br-int; frames with a tag of their own stay out",
             miss="dropped: a key that is not here, or a sender that has no such network",
         ),
         Table(

@@ -1,0 +1,119 @@
+"""One packet, two judges: what the oracle says and what Open vSwitch does with the compiled flows."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+from controller.model.entities import Port
+from controller.proof import packet as wire
+from controller.proof.oracle import Oracle
+from controller.proof.packet import Packet
+from tests.ovs.fabric import Deliveries, FabricTwin
+from tests.ovs.frames import checksum, frame
+
+
+def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None:
+    """Return how oracle and switches disagree about a packet, or None.
+
+    The packet is sent twice, so that a connection that one receiver opened is no door to the others; what is allowed is answered,
+    so that replies are seen to pass.
+    """
+    sent = frame(packet)
+    foreign = _is_foreign(twin, packet.source)
+    decisions = oracle.receivers(packet)
+    expected = {name: [sent] for name, decision in decisions.items() if decision.allowed}
+    if foreign:  # What a foreign VTEP does among its own ports is not ours to judge.
+        expected = {name: frames for name, frames in expected.items() if not _is_foreign(twin, name)}
+    owner = oracle.answerer(packet)
+    twin.forget()
+    for when in ("first", "second"):
+        seen = twin.send(packet.source, sent)
+        if foreign:
+            seen = {name: frames for name, frames in seen.items() if not _is_foreign(twin, name)}
+        if owner is not None:
+            wrong = _answer_is_wrong(packet, owner, seen.pop(packet.source, []))
+            if wrong is not None:
+                return _report(oracle, twin, packet, f"{when}: {wrong}")
+        if seen != expected:
+            return _report(oracle, twin, packet, f"{when}: expected {_short(expected)}, seen {_short(seen)}")
+    for name in expected:
+        reply = _reply(packet, oracle.topology.ports[packet.source], oracle.topology.ports[name])
+        if reply is not None:
+            answered = frame(reply, answer=True)
+            seen = twin.send(name, answered)
+            if seen != {packet.source: [answered]}:
+                return _report(oracle, twin, packet, f"reply {reply}: seen {_short(seen)}")
+    return None
+
+
+def _is_foreign(twin: FabricTwin, port: str) -> bool:
+    return not twin.graph.is_programmed(twin.location[port])
+
+
+def _reply(packet: Packet, source: Port, receiver: Port) -> Packet | None:
+    """Return the receiver's answer, if both use their own MACs and addresses and the protocol has answers."""
+    if packet.eth_src != source.mac or packet.eth_dst != receiver.mac or packet.protocol is None:
+        return None
+    if packet.src not in source.ips or packet.dst not in receiver.ips:
+        return None
+    if packet.is_dhcp_request:  # Ports are no DHCP servers.
+        return None
+    kind = packet.icmp_type
+    if packet.protocol in (wire.ICMP, wire.ICMPV6):
+        answers = {(4, 8): 0, (4, 13): 14, (6, 128): 129}
+        if packet.opens_nothing or (packet.version or 0, kind) not in answers:
+            return None
+        kind = answers[packet.version or 0, kind]
+    return replace(
+        packet,
+        source=receiver.name,
+        eth_src=packet.eth_dst,
+        eth_dst=packet.eth_src,
+        src=packet.dst,
+        dst=packet.src,
+        # An echo's identifier stands in `sport` in both ways.
+        sport=packet.dport if packet.protocol in wire.WITH_PORTS else packet.sport,
+        dport=packet.sport if packet.protocol in wire.WITH_PORTS else packet.dport,
+        icmp_type=kind,
+    )
+
+
+def _answer_is_wrong(packet: Packet, owner: Port, answers: list[bytes]) -> str | None:
+    """Return what is wrong with the answer to an ARP request or a neighbour solicitation, or None."""
+    if len(answers) != 1:
+        return f"{len(answers)} answers instead of one for {owner.name}"
+    [answer] = answers
+    mac, asker = owner.mac.to_bytes(6, "big"), packet.eth_src.to_bytes(6, "big")
+    if answer[:12] != asker + mac:
+        return f"answer from or to a wrong MAC: {answer.hex()}"
+    assert packet.src is not None
+    if packet.eth_type == wire.ARP:
+        assert packet.dst is not None
+        asking = (packet.hardware or 0).to_bytes(6, "big")
+        wanted = b"\x00\x02" + mac + packet.dst.packed + asking + packet.src.packed
+        return None if answer[20:42] == wanted else f"wrong ARP answer {answer.hex()}"
+    assert packet.target is not None
+    message = answer[54 : 54 + int.from_bytes(answer[18:20], "big")]
+    if answer[22:54] != packet.target.packed + packet.src.packed:
+        return f"neighbour advertisement with wrong addresses {answer.hex()}"
+    if message[:2] != b"\x88\x00" or message[8:24] != packet.target.packed:
+        return f"not an advertisement of {packet.target}: {answer.hex()}"
+    if packet.hardware is not None and message[24:32] != b"\x02\x01" + mac:
+        return f"neighbour advertisement with a wrong option {answer.hex()}"
+    if checksum(answer[22:54] + struct.pack(">II", len(message), wire.ICMPV6) + message) != b"\0\0":
+        return f"neighbour advertisement with a wrong checksum {answer.hex()}"
+    return None
+
+
+def _short(deliveries: Deliveries) -> str:
+    return ", ".join(f"{len(frames)} x {name}" for name, frames in sorted(deliveries.items())) or "nobody"
+
+
+def _report(oracle: Oracle, twin: FabricTwin, packet: Packet, what: str) -> str:
+    reasons = [
+        f"  {name}: {decision.allowed}, {decision.reason}" for name, decision in oracle.receivers(packet).items()
+    ]
+    ports = [str(oracle.topology.ports[name]) for name in dict.fromkeys((packet.source, *oracle.receivers(packet)))]
+    lines = (what, str(packet), "the oracle says:", *reasons, *ports, twin.trace(packet.source, frame(packet)))
+    return "\n".join(lines)

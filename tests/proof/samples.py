@@ -1,0 +1,208 @@
+"""Random fabrics and random packets, from a seed: small, crowded and hostile.
+
+Tenants use the same addresses and MACs, ports share addresses, rules overlap; packets are mostly plausible, often with one
+thing forged, so that both verdicts are common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
+from random import Random
+
+from controller.model.address import BROADCAST_MAC, link_local, parse_mac
+from controller.model.entities import Address, Port, Rule, Topology
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port
+
+HOSTS, WIRED, VTEP = ("hv1", "hv2", "hv3"), ("hv1", "hv2"), "rack9"
+PORTS = (1, 22, 53, 80, 443, 1023, 1024, 3306, 5000, 5999, 6000, 65535)
+PROTOCOLS = {4: (wire.TCP, wire.UDP, wire.SCTP, wire.ICMP, 47), 6: (wire.TCP, wire.UDP, wire.SCTP, wire.ICMPV6, 47)}
+ICMP_TYPES = {4: (0, 3, 8, 8, 8, 13), 6: (1, 128, 128, 128, 129, 133, 134, 137, 143, 144)}
+CIDRS = {4: ("10.0.0.0/24", "10.0.0.0/30", "10.0.0.4/31", "10.0.0.5/32"), 6: ("fd00::/64", "fd00::/126", "fd00::5/128")}
+SHARED_MAC, STRANGE_MAC = parse_mac("02:00:00:00:ff:01"), parse_mac("02:00:00:00:99:99")
+SHARED = {4: ip_address("10.0.0.200"), 6: ip_address("fd00::200")}
+STRANGE = {4: ip_address("10.0.0.250"), 6: ip_address("fd00::250")}
+GROUP_MACS = {4: BROADCAST_MAC, 6: parse_mac("33:33:00:00:00:01")}
+GROUP_ADDRESSES = {4: (ip_address("255.255.255.255"), ip_address("224.0.0.251")), 6: (ip_address("ff02::1"),)}
+ALLOWED: tuple[tuple[tuple[str, str | None], ...], ...] = (
+    (("10.0.0.200/32", "02:00:00:00:ff:01"),),
+    (("10.0.0.200/32", "02:00:00:00:ff:01"), ("fd00::200/128", "02:00:00:00:ff:01")),
+    (("10.0.0.128/25", None),),
+    (("10.0.0.0/29", None),),
+)
+UNSPECIFIED = {4: ip_address("0.0.0.0"), 6: ip_address("::")}  # noqa: S104 - an address in a packet, nobody listens.
+
+
+def dice(seed: int) -> Random:
+    """Return a source of chances that is the same for the same seed."""
+    return Random(seed)  # noqa: S311 - chosen for its repeatability.
+
+
+def topology(random: Random) -> Topology:
+    """Two tenants with equal addresses, three hosts and a foreign VTEP, every type of network among them."""
+    entities: list[Entity] = [*map(host, HOSTS), host(VTEP, vtep=True), physical_network("physnet1", *WIRED)]
+    kinds = ["vxlan", "vxlan", "vxlan", "gre", "geneve", "vlan", "vlan", "local", "flat"]
+    random.shuffle(kinds)
+    for tenant in ("red", "blue"):
+        groups = [f"{tenant}/g{number}" for number in range(4)]
+        for name in groups:
+            ingress = [_rule(random, tenant, groups, line) for line in range(1, random.randrange(2, 6))]
+            egress = [_rule(random, tenant, groups, line) for line in range(10, random.randrange(10, 15))]
+            entities.append(group(name, ingress=ingress, egress=random.choice((None, None, egress))))
+        for number in range(3):
+            entities += _network(random, f"{tenant}/n{number}", kinds.pop(), groups)
+    return fabric(*entities)
+
+
+def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule:
+    version = random.choice((4, 6))
+    protocol = random.choice((*PROTOCOLS[version], None, None))
+    ports: list[int | tuple[int, int]] = []
+    if protocol in wire.WITH_PORTS:
+        first, last = sorted(random.choices(PORTS, k=2))
+        some_ports: list[int | tuple[int, int]] = [random.choice(PORTS), (first, last)]
+        ports = some_ports[: random.randrange(3)]
+    kind = code = None
+    if protocol in (wire.ICMP, wire.ICMPV6) and random.random() < 0.5:
+        kind = random.choice(ICMP_TYPES[version])
+        code = random.choice((None, None, 0, 1))
+    cidr, some = random.choice(CIDRS[version]), random.sample(groups, 2)
+    far = random.choice(([], some[:1], some, [cidr], [cidr, some[0]]))
+    both = cidr not in far and protocol not in (wire.ICMP, wire.ICMPV6) and random.random() < 0.7
+    return allow(
+        "any" if protocol is None else protocol,
+        *ports,
+        far=far,
+        ethertype=None if both else version,
+        icmp_type=kind,
+        icmp_code=code,
+        line=line,
+        tenant=tenant,
+    )
+
+
+def _network(random: Random, name: str, kind: str, groups: Sequence[str]) -> list[Entity]:
+    physical = "physnet1" if kind in ("vlan", "flat") else None
+    cidrs = random.choice((("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ()))
+    entities: list[Entity] = [network(name, *cidrs, kind=kind, physical=physical)]
+    hosts = WIRED if physical else HOSTS if kind == "local" else (*HOSTS, *HOSTS, VTEP)
+    for number in range(1, random.randrange(3, 7)):
+        allowed: list[tuple[str, str | None]] = []
+        if cidrs and random.random() < 0.3:
+            allowed = list(random.choice(ALLOWED))
+        entities.append(
+            port(
+                f"{name}p{number}",
+                name,
+                *(f"{cidr.partition('/')[0].removesuffix('0')}{number}" for cidr in cidrs),
+                host=random.choice(hosts),
+                groups=random.sample(groups, random.choice((0, 1, 1, 2, 2, 3))),
+                secure=random.random() < 0.85,
+                mac=f"02:00:00:00:00:0{number}",
+                allowed=allowed,
+            )
+        )
+    return entities
+
+
+def packet(random: Random, fabric_: Topology) -> Packet:
+    """A packet of a random port, plausible or with something forged."""
+    ports = list(fabric_.ports.values())
+    source = random.choice(ports)
+    near = [other for other in ports if other.network == source.network and other is not source]
+    target = random.choice(near if random.random() < 0.9 else ports)
+    version = random.choice((4, 4, 6))
+    plain = Packet(
+        source.name,
+        source.mac,
+        target.mac,
+        wire.IPV4 if version == 4 else wire.IPV6,
+        _address(random, source, version),
+        _address(random, target, version),
+    )
+    make = random.choice((_ip, _ip, _ip, _ip, _ip, _neighbour, _neighbour, _dhcp, _other))
+    made = make(random, plain, version, target)
+    if random.random() < 0.35:
+        made = _forged(random, made, version, random.choice(ports))
+    return made if made.eth_src != made.eth_dst else replace(made, eth_dst=GROUP_MACS[version])
+
+
+def _address(random: Random, of: Port, version: int) -> Address:
+    mine: list[Address] = [ip for ip in of.ips if ip.version == version]
+    if version == 6 and random.random() < 0.2:
+        return link_local(of.mac)
+    if of.allowed and random.random() < 0.3:
+        return SHARED[version]
+    return random.choice(mine) if mine else STRANGE[version]
+
+
+def _ip(random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+    protocol = random.choice(PROTOCOLS[version])
+    sport, dport = random.randrange(1024, 65536), random.choice((*PORTS, *PORTS, random.randrange(1, 65536)))
+    kind, code = 0, 0
+    if protocol in (wire.ICMP, wire.ICMPV6):
+        # Trackers differ about questions with another code than 0.
+        kind, dport = random.choice(ICMP_TYPES[version]), 0
+        code = 0 if kind in (*wire.QUESTIONS, wire.ECHO_REQUEST_6) else random.randrange(2)
+    made = replace(plain, protocol=protocol, sport=sport, dport=dport, icmp_type=kind, icmp_code=code)
+    if random.random() < 0.15:
+        made = replace(made, eth_dst=GROUP_MACS[version], dst=random.choice(GROUP_ADDRESSES[version]))
+    return made
+
+
+def _neighbour(random: Random, plain: Packet, version: int, target: Port) -> Packet:
+    """ARP or neighbour discovery: a question, an answer, a probe, an announcement."""
+    shape = random.choice(("ask", "ask", "answer", "probe", "announce"))
+    probe = shape == "probe"
+    mac = plain.eth_dst if shape == "answer" else GROUP_MACS[version]
+    asked = plain.src if shape == "announce" else plain.dst
+    if version == 4:
+        src = UNSPECIFIED[4] if probe else plain.src
+        op = 2 if shape == "answer" else 1
+        return replace(plain, eth_type=wire.ARP, eth_dst=mac, src=src, dst=asked, arp_op=op, hardware=plain.eth_src)
+    kind = wire.NEIGHBOUR_ADVERTISEMENT if shape in ("answer", "announce") else wire.NEIGHBOUR_SOLICITATION
+    about = plain.src if kind == wire.NEIGHBOUR_ADVERTISEMENT or probe else asked
+    dst = target_address(target) if shape == "answer" else ip_address("ff02::1")
+    made = replace(plain, protocol=wire.ICMPV6, icmp_type=kind, target=about, eth_dst=mac, dst=dst)
+    if probe:
+        return replace(made, src=UNSPECIFIED[6])
+    return replace(made, hardware=random.choice((plain.eth_src, plain.eth_src, None)))
+
+
+def target_address(target: Port) -> Address:
+    """An IPv6 address of a port, its link-local one if it has no other."""
+    return next((ip for ip in target.ips if isinstance(ip, IPv6Address)), link_local(target.mac))
+
+
+def _dhcp(random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+    client, server = (68, 67) if version == 4 else (546, 547)
+    made = replace(plain, protocol=wire.UDP, sport=client, dport=server)
+    if random.random() < 0.3:
+        return replace(made, sport=server, dport=client)
+    if version == 4 and random.random() < 0.7:
+        return replace(made, src=UNSPECIFIED[4], dst=GROUP_ADDRESSES[4][0], eth_dst=BROADCAST_MAC)
+    return made
+
+
+def _other(random: Random, plain: Packet, _version: int, _target: Port) -> Packet:
+    return replace(plain, eth_type=random.choice((0x88CC, 0x8847, 0x0842, 0x8035)), src=None, dst=None)
+
+
+def _forged(random: Random, made: Packet, version: int, other: Port) -> Packet:
+    """The packet with one thing changed that its sender has no right to, or that nobody waits for."""
+    changes = [
+        replace(made, eth_src=random.choice((other.mac, STRANGE_MAC, SHARED_MAC, GROUP_MACS[version]))),
+        replace(made, eth_dst=random.choice((other.mac, STRANGE_MAC, SHARED_MAC, GROUP_MACS[version]))),
+        replace(made, tagged=True),
+    ]
+    if made.src is not None:
+        addresses = (_address(random, other, version), STRANGE[version], SHARED[version], UNSPECIFIED[version])
+        changes += [replace(made, src=random.choice(addresses)), replace(made, dst=random.choice(addresses[:3]))]
+    if made.hardware is not None:
+        changes.append(replace(made, hardware=random.choice((other.mac, STRANGE_MAC, SHARED_MAC))))
+    if made.target is not None:
+        changes.append(replace(made, target=random.choice((target_address(other), SHARED[6], STRANGE[6]))))
+    return random.choice(changes)
