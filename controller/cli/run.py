@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from controller.cli.output import Exit, folder_argument, load_or_exit
+from controller.cli.output import folder_argument
 
 OPENFLOW_PORT = 6653  # IANA's number for OpenFlow.
 
@@ -45,16 +45,10 @@ def command(folder: Path, listen: tuple[str, int], control: Path | None, verbose
     """Run the controller for the topology in DIR until it is told to leave.
 
     A saved file, or SIGHUP, reloads the topology; a refused file changes nothing. SIGTERM and Ctrl-C leave the switches
-    as they are, so that the network works on without a controller.
+    as they are, so that the network works on without a controller. Leaves with 2 if the files are refused at the
+    start, with 3 if the address cannot be opened.
     """
-    # A controller that starts on bad files has no last good topology to keep; refuse before any switch is told anything.
-    load_or_exit(folder)
     from controller import manager
 
     host, port = listen
-    try:
-        code = manager.run(folder, host, port, control, verbose)
-    except OSError as error:
-        click.echo(f"weft run: {host}:{port}: {error.strerror or error}", err=True)
-        code = Exit.TROUBLE
-    sys.exit(code)
+    sys.exit(manager.run(folder, host, port, control, verbose))
