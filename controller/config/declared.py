@@ -23,6 +23,8 @@ from controller.model.entities import Place
 File = TypeVar("File", bound=Strict)
 Path = tuple[str | int, ...]
 
+_WHOLE = ""  # Stands for all entries of a section that was refused as a whole.
+
 _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -35,7 +37,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Declared(Generic[File]):
-    """What a file says: `content` without the entries named in `broken`, which are (section, name).
+    """What a file says: `content` without the entries named in `broken`, which are (section, name), or (section, "") for all.
 
     `places` holds where every entry, rule and test stands; `tests` the numbers, in the file, of the tests in `content`.
     `is_whole` is False when the file could not be read as YAML, so that nothing is known of what it wanted to say.
@@ -60,7 +62,7 @@ class Declared(Generic[File]):
 
     def hides(self, section: str, name: str) -> bool:
         """Whether nothing can be said of a name that is missing: its entry, or the whole file, was refused."""
-        return not self.is_whole or (section, name) in self.broken
+        return not self.is_whole or not self.broken.isdisjoint(((section, name), (section, _WHOLE)))
 
 
 def declare(kind: type[File], source: Source, stand_in: dict[str, Data]) -> Declared[File]:
@@ -69,6 +71,7 @@ def declare(kind: type[File], source: Source, stand_in: dict[str, Data]) -> Decl
     parsed = source.parsed()
     for fault in parsed.faults:
         _report_fault(problems, source, fault)
+    problems.errors_left_out += parsed.left_out
     root = parsed.root
     if not parsed.is_sound:
         root = None
@@ -139,6 +142,7 @@ def _prune(data: dict[str, Data], paths: Iterable[Path]) -> _Refused:
             refused.tests.add(step)
         else:
             data.pop(section, None)
+            refused.names.add((section, _WHOLE))
     tests = data.get("tests")
     if isinstance(tests, list):
         data["tests"] = [test for number, test in enumerate(tests) if number not in refused.tests]

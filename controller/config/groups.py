@@ -18,7 +18,11 @@ DEFAULT_GROUP = "default"
 
 WITH_PORTS = frozenset(PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
 _ICMP_VERSION = {PROTOCOLS["icmp"]: 4, PROTOCOLS["icmpv6"]: 6}
-_MAX_COMPARED = 64  # Rules of a direction that are compared pairwise; beyond that only equal ones are found.
+
+# Rules are compared pairwise where that is quick: beyond these numbers only equal ones are found.
+_MAX_TENANT_RULES = 2000
+_MAX_GROUP_RULES = 64
+_MAX_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,14 @@ def build_groups(context: GroupContext) -> dict[str, SecurityGroup]:
     """Return the tenant's groups by qualified name, with `default`, and report what is wrong with them."""
     owner = context.tenant.name
     groups: dict[str, SecurityGroup] = {}
-    for name, each in context.declared.content.security_groups.items():
+    declared_groups = context.declared.content.security_groups
+    count = sum(len(each.ingress) + len(each.egress) for each in declared_groups.values())
+    compared = _MAX_GROUP_RULES if count <= _MAX_TENANT_RULES else 0
+    for name, each in declared_groups.items():
         ingress = _rules(context, name, Direction.INGRESS, each)
         egress = _rules(context, name, Direction.EGRESS, each)
+        for rules in (ingress, egress):
+            _warn_of_covered(context, name, rules, compared)
         place = context.declared.place("security_groups", name)
         groups[f"{owner}/{name}"] = SecurityGroup(f"{owner}/{name}", owner, ingress, egress, place)
     if not context.declared.hides("security_groups", DEFAULT_GROUP):
@@ -63,7 +72,6 @@ def _rules(context: GroupContext, group: str, direction: Direction, each: Declar
     for number, rule in enumerate(listed):
         place = declared.place(*spot.path, number) if has_key else declared.place("security_groups", group)
         rules.append(_rule(context, direction, rule, spot / number, place))
-    _warn_of_covered(context.reporter, spot, rules)
     return tuple(rules)
 
 
@@ -160,23 +168,26 @@ def find_group(context: GroupContext, spot: Spot, reference: str) -> str | None:
     return None
 
 
-def _warn_of_covered(reporter: Reporter, spot: Spot, rules: list[Rule]) -> None:
-    """Warn of rules that allow nothing which an earlier rule does not allow already."""
+def _warn_of_covered(context: GroupContext, group: str, rules: tuple[Rule, ...], compared: int) -> None:
+    """Warn of rules that allow nothing which an earlier rule does not allow already; the first `compared` are compared."""
     seen: dict[tuple[object, ...], Rule] = {}
     for number, rule in enumerate(rules):
         same = (rule.ethertype, rule.protocol, rule.ports, rule.icmp_type, rule.icmp_code, rule.cidrs, rule.groups)
         cover = seen.setdefault(same, rule)
-        if cover is rule and number < _MAX_COMPARED:
+        if cover is rule and number < compared:
             cover = next((earlier for earlier in rules[:number] if _covers(earlier, rule)), rule)
         if cover is not rule:
-            reporter.report("W002", spot / number, f"the rule at {cover.place} allows all of this already")
+            spot = context.declared.spot("security_groups", group, str(rule.direction), number)
+            context.reporter.report("W002", spot, f"the rule at {cover.place} allows all of this already")
 
 
 def _covers(wide: Rule, narrow: Rule) -> bool:
-    """Whether all that `narrow` allows is allowed by `wide` as well."""
+    """Whether all that `narrow` allows is allowed by `wide` as well; False for long lists, which would take too long."""
     if wide.protocol is not None and wide.protocol != narrow.protocol:
         return False
     if wide.ethertype is not None and wide.ethertype != narrow.ethertype:
+        return False
+    if max(map(len, (wide.ports, wide.cidrs, narrow.ports, narrow.cidrs))) > _MAX_PARTS:
         return False
     if wide.ports and not (narrow.ports and all(_holds(wide.ports, each) for each in narrow.ports)):
         return False

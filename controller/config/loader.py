@@ -37,13 +37,16 @@ def load_folder(folder: Path, previous: Topology | None, cache: Cache) -> Loaded
     if not declared.is_whole:
         # Nothing is known of the tenants. Their files' own problems are worth reporting all the same.
         for path in reader.tenant_files().values():
-            found = reader.read(path)
-            if found is not None:
-                files.append(found.name)
-                problems.include(declare(TenantFile, Source(found.name, found.text), {}).problems)
+            problems.include(_own_problems(reader, path, files))
         return Loaded(None, problems.shown(files), tuple(files), problems.left_out())
     fabric = build_fabric(declared, Reporter(problems))
-    tenants = _declare_tenants(fabric, reader, cache, files)
+    paths = reader.tenant_files()
+    tenants = _declare_tenants(fabric, reader, paths, cache, files)
+    for name in sorted(paths.keys() - tenants.keys()):
+        if fabric.knows("tenants", name):
+            problems.include(_own_problems(reader, paths[name], files))
+        else:
+            reader.refuse_stranger(paths[name], name, list(fabric.tenants))
     parts = _parts(fabric, tenants, previous, cache)
     for name, tenant in tenants.items():
         problems.include(tenant.problems)
@@ -71,12 +74,10 @@ def _declare_fabric(text: Text, cache: Cache) -> Declared[FabricFile]:
     return declared
 
 
-def _declare_tenants(fabric: Fabric, reader: Reader, cache: Cache, files: list[str]) -> dict[str, Declared[TenantFile]]:
+def _declare_tenants(
+    fabric: Fabric, reader: Reader, paths: Mapping[str, Path], cache: Cache, files: list[str]
+) -> dict[str, Declared[TenantFile]]:
     """Return what each tenant's file says; a tenant without a file says nothing."""
-    paths = reader.tenant_files()
-    for tenant, path in paths.items():
-        if not fabric.knows("tenants", tenant):
-            reader.refuse_stranger(path, tenant, list(fabric.tenants))
     tenants: dict[str, Declared[TenantFile]] = {}
     found: dict[str, tuple[str, Declared[TenantFile]]] = {}
     for tenant in fabric.tenants:
@@ -98,6 +99,15 @@ def _declare_tenants(fabric: Fabric, reader: Reader, cache: Cache, files: list[s
     return tenants
 
 
+def _own_problems(reader: Reader, path: Path, files: list[str]) -> Problems:
+    """Return what is wrong with a tenant's file by itself, where the fabric's part cannot be had."""
+    text = reader.read(path)
+    if text is None:
+        return Problems()
+    files.append(text.name)
+    return declare(TenantFile, Source(text.name, text.text), {}).problems
+
+
 def _parts(
     fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], previous: Topology | None, cache: Cache
 ) -> dict[str, Part]:
@@ -112,7 +122,7 @@ def _parts(
             kept[name] = part
         else:
             changed[name] = declared
-    built = build_parts(fabric, changed, previous, hider(tenants, "networks"))
+    built = build_parts(fabric, changed, previous, hider(fabric, tenants, "networks"))
     return {name: kept.get(name) or built[name] for name in tenants}
 
 
@@ -123,7 +133,7 @@ def _tests(fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], problems
         return []
     # What is declared is known, even if it could not be built.
     ports = {f"{name}/{port}" for name, declared in tenants.items() for port in declared.content.ports}
-    hides = hider(tenants, "ports")
+    hides = hider(fabric, tenants, "ports")
     reporter = Reporter(problems)
     return [
         test

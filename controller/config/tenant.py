@@ -21,6 +21,9 @@ from controller.model import ids
 from controller.model.entities import Network, NetworkType, Port, SecurityGroup, Tenant, Topology
 from controller.model.names import interface_name
 
+# The sections whose entries use security groups.
+_USERS = frozenset(("security_groups", "port_groups", "ports"))
+
 Keys = dict[tuple[str, int | str], str]  # (kind, number or interface) -> the name that has it
 
 
@@ -86,12 +89,12 @@ def build_parts(
     }
 
 
-def hider(tenants: Mapping[str, Declared[TenantFile]], section: str) -> Callable[[str, str], bool]:
-    """Return the question whether nothing can be said of a tenant's missing entry, because its file is in part unreadable."""
+def hider(fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], section: str) -> Callable[[str, str], bool]:
+    """Return the question whether nothing can be said of a tenant's missing entry, because it, or its tenant, was refused."""
 
     def hides(owner: str, name: str) -> bool:
         declared = tenants.get(owner)
-        return declared is not None and declared.hides(section, name)
+        return fabric.declared.hides("tenants", owner) if declared is None else declared.hides(section, name)
 
     return hides
 
@@ -148,7 +151,7 @@ def _warn_of_unused(
     ports: Mapping[str, Port],
     reporter: Reporter,
 ) -> None:
-    if declared.broken:
+    if not _USERS.isdisjoint(section for section, _ in declared.broken):
         return  # What uses a group may be among what was refused.
     used = {group for port in ports.values() for group in port.groups}
     for group in groups.values():

@@ -15,7 +15,7 @@ import yaml
 from controller.config.problem import quote
 
 MAX_DEPTH = 32
-MAX_NODES = 1_000_000
+MAX_NODES = 500_000
 _MAX_FAULTS = 200
 
 # What ends a line for YAML 1.1, and what may not stand in a file at all.
@@ -80,10 +80,14 @@ class Fault(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """The tree, None for an empty document, and what is wrong. Not `is_sound`: the tree is not what the writer meant."""
+    """The tree, None for an empty document, and what is wrong; `left_out` more faults were only counted.
+
+    Not `is_sound`: the tree is not what the writer meant.
+    """
 
     root: Node | None
     faults: list[Fault]
+    left_out: int
     is_sound: bool
 
 
@@ -98,7 +102,7 @@ def parse(text: str) -> Parsed:
         builder.refuse_syntax(text, error)
     except _Stop:
         pass
-    return Parsed(builder.root, builder.faults, builder.is_sound)
+    return Parsed(builder.root, builder.faults, builder.left_out, builder.is_sound)
 
 
 def plain(node: Node) -> Data:
@@ -160,6 +164,7 @@ class _Builder:
     def __init__(self) -> None:
         self.root: Node | None = None
         self.faults: list[Fault] = []
+        self.left_out = 0
         self.is_sound = True
         self._nodes = 0
         self._documents = 0
@@ -294,3 +299,5 @@ class _Builder:
         self.is_sound = self.is_sound and code == "N011"
         if len(self.faults) < _MAX_FAULTS:
             self.faults.append(Fault(code, message, line, column, length, hint, other))
+        else:
+            self.left_out += 1

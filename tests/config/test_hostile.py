@@ -51,8 +51,8 @@ def test_an_alias_bomb_is_never_expanded(tmp_path: Path) -> None:
     assert set(bytes_in_red(tmp_path, f"l0: &l0 lol\n{levels}".encode())) == {"N012"}
 
 
-def test_a_million_values_are_the_most_that_a_file_may_hold(tmp_path: Path) -> None:
-    assert bytes_in_red(tmp_path, b"[" + b"a," * 1_000_001 + b"]") == ["N013"]
+def test_half_a_million_values_are_the_most_that_a_file_may_hold(tmp_path: Path) -> None:
+    assert bytes_in_red(tmp_path, b"[" + b"a," * 500_001 + b"]") == ["N013"]
 
 
 def test_a_file_of_100_megabytes_is_not_read(tmp_path: Path) -> None:

@@ -72,6 +72,17 @@ def test_what_refers_to_a_refused_entry_is_not_blamed(tmp_path: Path) -> None:
     assert codes(result) == ["N023", "N018", "N010"]
 
 
+def test_what_refers_to_a_refused_tenant_is_not_blamed(tmp_path: Path) -> None:
+    fabric = "fabric: f\ntenants: {red: {segments: 9-5}, blue: {segments: 20}}\n"
+    blue = "networks: {net: {}}\nports: {a: {network: net}, b: {network: red/net}}\ntests: [{from: a, to: red/a, expect: deny}]\n"
+    result = loaded(tmp_path, fabric=fabric, red="networks: {net: {share: blue, cidr: x}}\n", blue=blue)
+    assert sorted(codes(result)) == ["N021", "N023"]
+
+
+def test_no_tenant_is_a_stranger_where_the_tenants_cannot_be_read(tmp_path: Path) -> None:
+    assert codes(loaded(tmp_path, fabric="fabric: f\ntenants: [red]\n", red="networks: {}\n")) == ["N018"]
+
+
 def test_a_refused_test_does_not_shift_the_places_of_others(tmp_path: Path) -> None:
     result = loaded(tmp_path, red="tests:\n- {from: a}\n- {from: b, to: 10.0.0.9, expect: deny}\n")
     assert [(problem.code, problem.place.line) for problem in result.problems] == [
