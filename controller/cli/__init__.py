@@ -17,6 +17,7 @@ import click
 VERBS: Mapping[str, tuple[str, str]] = {
     "validate": ("controller.cli.validate", "Check a topology and name every problem with its place."),
     "run": ("controller.cli.run", "Run the controller for a topology."),
+    "reload": ("controller.cli.reload", "Load the files now; return when the switches hold the result."),
     "status": ("controller.cli.status", "Say what the running controller knows of its switches."),
     "flows": ("controller.cli.flows", "Print the compiled flows, each with the line that caused it."),
     "graph": ("controller.cli.graph", "Draw a topology as Mermaid, DOT, SVG or JSON."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +9,15 @@ from typing import Any
 
 import click
 
-from controller.cli.output import Exit, leave, output_option, print_json, print_table
+from controller.cli.ask import ask, control_option
+from controller.cli.output import Exit, output_option, print_json, print_table
 
 _WATCH_SECONDS = 1.0
 _NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
 
 
 @click.command(short_help="Say what the running controller knows of its switches.")
-@click.option(
-    "--control",
-    type=click.Path(path_type=Path),
-    help="The controller's socket.  [default: this machine's, else the only lab's]",
-)
+@control_option
 @click.option("-w", "--watch", is_flag=True, help="Repeat each second until Ctrl-C.")
 @output_option
 def command(control: Path | None, watch: bool, output: str) -> None:
@@ -31,42 +27,16 @@ def command(control: Path | None, watch: bool, output: str) -> None:
     sync or no controller answers.
     """
     if not watch:
-        raise SystemExit(_show(_ask(control), output))
+        raise SystemExit(_show(ask(control, "status"), output))
     try:
         while True:
-            answer = _ask(control)
+            answer = ask(control, "status")
             if output == "text":
                 click.clear()
             _show(answer, output)
             time.sleep(_WATCH_SECONDS)
     except KeyboardInterrupt:
         raise SystemExit(Exit.FINE) from None
-
-
-def _ask(control: Path | None) -> dict[str, Any]:
-    from controller.control import NoController, request
-
-    try:
-        answer = request(control or _find(), {"do": "status"})
-    except NoController as error:
-        leave(Exit.TROUBLE, str(error))
-    if "error" in answer:
-        leave(Exit.TROUBLE, f"the controller refuses to answer: {answer['error']}")
-    return answer
-
-
-def _find() -> Path:
-    """Return this machine's control socket, or that of the only lab where there is no other controller."""
-    from controller.control import default_path
-
-    usual = default_path()
-    if not usual.exists() and "WEFT_CONTROL" not in os.environ:
-        from controller.lab.state import LABS, labs
-
-        names = labs()
-        if len(names) == 1:
-            return LABS / names[0] / "control.sock"
-    return usual
 
 
 def _show(answer: Mapping[str, Any], output: str) -> Exit:

@@ -84,10 +84,11 @@ class Controller:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.answer = STATUS
-        self.server = ControlServer(path, lambda _question: self.answer)
+        self.report: dict[str, Any] = {"accepted": True, "problems": []}
+        self.server = ControlServer(path, lambda question: self.report if question["do"] == "reload" else self.answer)
 
-    def asked(self, *arguments: str) -> Result:
-        return run("status", "--control", str(self.path), *arguments)
+    def asked(self, *arguments: str, verb: str = "status") -> Result:
+        return run(verb, "--control", str(self.path), *arguments)
 
 
 @pytest.fixture
@@ -141,3 +142,24 @@ def test_status_without_a_controller_is_trouble(tmp_path: Path) -> None:
     done = run("status", "--control", str(tmp_path / "nobody.sock"))
     assert done.exit_code == 3
     assert "no controller answers" in done.output
+
+
+def test_reload_returns_when_every_switch_is_in_sync(controller: Controller) -> None:
+    done = controller.asked(verb="reload")
+    assert done.exit_code == 0
+    assert "every switch in sync" in done.output
+
+
+def test_reload_of_refused_files_says_so_and_why(controller: Controller) -> None:
+    controller.report = {"accepted": False, "problems": ["tenants/red.yaml:4:3: error: unknown key"]}
+    done = controller.asked(verb="reload")
+    assert done.exit_code == 2
+    assert "tenants/red.yaml:4:3: error: unknown key" in done.output
+    assert "the last good topology stays in force" in done.output
+
+
+def test_reload_names_the_switches_that_are_late(controller: Controller) -> None:
+    controller.answer = {**STATUS, "in_sync": False, "switches": [{**SWITCH, "state": "down"}]}
+    done = controller.asked("--timeout", "0", verb="reload")
+    assert done.exit_code == 3
+    assert "not in sync: br-int@hv1" in done.output
