@@ -9,7 +9,9 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,6 +127,41 @@ def test_mn_brings_the_files_up_and_leaves_nothing(box: Path) -> None:
     assert {entry.name for entry in box.iterdir()} == {"topology"}
 
 
+@pytest.fixture
+def controller(box: Path) -> Iterator[str]:
+    """`osken-manager` on the machine's loopback, as Mininet's `--controller` names it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    manager = str(Path(sys.executable).with_name("osken-manager"))
+    listen = ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(port)]
+    command = [
+        manager,
+        *listen,
+        "--topology",
+        str(box / "topology"),
+        "--control",
+        str(box / "control.sock"),
+        "controller.app",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        yield f"remote,ip=127.0.0.1,port={port}"
+        running.terminate()
+
+
+def test_pingall_shows_what_the_files_allow(box: Path, controller: str) -> None:
+    rows = matrix(mn(box, "--controller", controller, "--test", "pingall"))
+    assert rows["red-web1"] == ["X", "red-metal", "red-web2"]
+    assert rows["red-web2"] == ["X", "red-metal", "red-web1"]
+    assert rows["red-metal"] == ["X", "red-web1", "red-web2"]
+    assert rows["blue-web2"] == ["X", "X", "X"]
+
+
+def matrix(said: str) -> dict[str, list[str]]:
+    return {
+        source: row.split() for source, arrow, row in (line.partition(" -> ") for line in said.splitlines()) if arrow
+    }
+
+
 def test_every_bridge_reaches_a_controller_on_the_machines_loopback(box: Path) -> None:
     hellos: list[bytes] = []
 
@@ -161,9 +198,7 @@ def test_pingall_tells_tenants_with_the_same_addresses_apart(box: Path) -> None:
     (box / "story.py").write_text(SCRIPT.format(root=str(ROOT), folder=str(INSIDE / "topology")), encoding="utf-8")
     before = interfaces()
     said = alone(box, SYSTEM_PYTHON, str(INSIDE / "story.py"))
-    rows = {
-        line.partition(" -> ")[0]: line.partition(" -> ")[2].split() for line in said.splitlines() if " -> " in line
-    }
+    rows = matrix(said)
     assert rows["red-web1"] == ["X", "red-metal", "red-web2"]
     assert rows["red-metal"] == ["X", "red-web1", "red-web2"]
     assert rows["blue-web2"] == ["X", "X", "X"]
