@@ -48,7 +48,8 @@ class FabricTwin:
         self.topology = topology
         self.graph = Fabric(topology, location)
         self.location: dict[str, str] = self.graph.location
-        self.underlay: list[Tunnelled] = []  # What went over the underlay since `send` was called.
+        self.underlay: list[Tunnelled] = []  # What went over the underlay since a frame was last sent.
+        self.wires: list[tuple[str, bytes]] = []  # Likewise over physical networks: (name, frame) of what hosts sent there.
         self.bindings: dict[str, Bindings] = {}
         self.hosts: dict[str, Twin] = {}
         self._directory = directory
@@ -88,7 +89,7 @@ class FabricTwin:
     def send(self, port: str, frame: bytes) -> Deliveries:
         """Let a port send a frame and return what every port received in the end, the sender included."""
         host = self.location[port]
-        self.underlay = []
+        self.underlay, self.wires = [], []
         deliveries: Deliveries = {}
         if host in self._foreign:
             here, copies = self._foreign[host].send(port, frame)
@@ -100,12 +101,14 @@ class FabricTwin:
 
     def receive_tunnelled(self, packet: Tunnelled) -> Deliveries:
         """Let a tunnel packet arrive from the underlay, from wherever it claims to come."""
+        self.underlay, self.wires = [], []
         deliveries: Deliveries = {}
         self._carry_tunnels([packet], deliveries)
         return deliveries
 
     def receive_wire(self, host: str, physical_network: str, frame: bytes) -> Deliveries:
         """Let a frame arrive at a host from a physical network."""
+        self.underlay, self.wires = [], []
         deliveries: Deliveries = {}
         self._arrive(host, _wire(physical_network), frame, deliveries)
         return deliveries
@@ -140,6 +143,7 @@ class FabricTwin:
         for physical in self.topology.physical_networks.values():
             if host in physical.hosts:
                 for sent in twin.sent(_wire(physical.name)):
+                    self.wires.append((physical.name, sent))
                     for other in physical.hosts:
                         if other != host:
                             self._arrive(other, _wire(physical.name), sent, deliveries, hops + 1)

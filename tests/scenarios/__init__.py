@@ -1,0 +1,1 @@
+"""Acceptance tests: what users of OVN and Neutron are used to, and what the documents promise, as network stories."""
