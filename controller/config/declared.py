@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from controller.config.problem import Problems, quote
 from controller.config.scalars import Refused
-from controller.config.schema import Strict
+from controller.config.schema import Network, Port, PortGroup, Rule, SecurityGroup, Strict
 from controller.config.source import Reporter, Source, Spot
 from controller.config.suggest import listed, nearest, strange_character
 from controller.config.tree import EMPTY, Data, Fault, Mapping, Node, Sequence, plain
@@ -24,6 +24,15 @@ File = TypeVar("File", bound=Strict)
 Path = tuple[str | int, ...]
 
 _WHOLE = ""  # Stands for all entries of a section that was refused as a whole.
+
+# Keys that change nothing for the keys beside them: when such a key is refused, the rest of its entry is checked without it.
+_LONE: dict[str, frozenset[str]] = {
+    "networks": frozenset(Network.not_yet),
+    "security_groups": frozenset(SecurityGroup.not_yet),
+    "port_groups": frozenset((*PortGroup.not_yet, "allowed_addresses", "port_security")),
+    "ports": frozenset((*Port.not_yet, "allowed_addresses", "port_security", "mac", "ip")),
+}
+_LONE_IN_RULES = frozenset((*Rule.not_yet, "ports", "code"))
 
 _EXPECTED = {
     "dict_type": "a mapping",
@@ -135,7 +144,11 @@ def _prune(data: dict[str, Data], paths: Iterable[Path]) -> _Refused:
         section = str(path[0]) if path else ""
         entries = data.get(section)
         step = path[1] if len(path) > 1 else None
-        if isinstance(entries, dict) and step is not None:
+        lone = _lone_key(path) if path else None
+        if lone is not None:
+            _drop(data, lone)
+            refused.names.add((section, str(step)))
+        elif isinstance(entries, dict) and step is not None:
             entries.pop(str(step), None)
             refused.names.add((section, str(step)))
         elif isinstance(entries, list) and isinstance(step, int):
@@ -147,6 +160,24 @@ def _prune(data: dict[str, Data], paths: Iterable[Path]) -> _Refused:
     if isinstance(tests, list):
         data["tests"] = [test for number, test in enumerate(tests) if number not in refused.tests]
     return refused
+
+
+def _lone_key(path: Path) -> Path | None:
+    """Return the path of the key that the fault is in, if that key can go alone."""
+    if path[0] == "security_groups" and len(path) > 4 and path[4] in _LONE_IN_RULES:
+        return path[:5]
+    return path[:3] if len(path) > 2 and path[2] in _LONE.get(str(path[0]), ()) else None
+
+
+def _drop(data: Any, path: Path) -> None:
+    """Take a key out of the data."""
+    for step in path[:-1]:
+        present = step in data if isinstance(data, dict) else isinstance(data, list)
+        if not present:
+            return  # An earlier fault took the whole entry out.
+        data = data[step]
+    if isinstance(data, dict):
+        data.pop(path[-1], None)
 
 
 def _places(file: str, root: Mapping) -> Iterator[tuple[Path, Place]]:

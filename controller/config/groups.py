@@ -45,7 +45,8 @@ def build_groups(context: GroupContext) -> dict[str, SecurityGroup]:
     for name, each in declared_groups.items():
         ingress = _rules(context, name, Direction.INGRESS, each)
         egress = _rules(context, name, Direction.EGRESS, each)
-        for rules in (ingress, egress):
+        # In a group of which something was refused, a rule may look wider than it is.
+        for rules in () if context.declared.hides("security_groups", name) else (ingress, egress):
             _warn_of_covered(context, name, rules, compared)
         place = context.declared.place("security_groups", name)
         groups[f"{owner}/{name}"] = SecurityGroup(f"{owner}/{name}", owner, ingress, egress, place)

@@ -110,11 +110,12 @@ class Reporter:
             return
         names = list(known)
         near = nearest(name, names)
+        hint: str | None
         if near is not None:
             defined = f" ({(home / near).key.place})" if home is not None else ""
             hint = f'did you mean "{near}"?{defined}'
         elif strange := strange_character(name):
             hint = f"it holds {strange}"
         else:
-            hint = f"there is {listed(names)}" if 0 < len(names) <= _MAX_LISTED_NAMES else f"{kind}s: {len(names)}"
+            hint = f"there is {listed(names) or 'none'}" if len(names) <= _MAX_LISTED_NAMES else None
         self.report("N014", spot, f"unknown {kind} {quote(name)}", hint)
