@@ -78,7 +78,7 @@ def _explain(lab: Lab, folder: Path, findings: list[Finding]) -> None:
     click.secho("\nThe lab stays up. Look around:", bold=True)
     click.echo(f"  {weft} status --control {lab.control}")
     if example:
-        click.echo(f"  {weft} lab exec {only}{example.source} -- ping -c1 {example.probe.address}")
+        click.echo(f"  {weft} lab exec {only}{example.source} -- ping -c3 {example.probe.address}")
     click.echo(f"  {weft} lab exec {only}--host {host} -- ovs-ofctl dump-flows br-int")
     click.echo(f"  {weft} flows {folder} --host {host}")
     click.echo(f"Files in {folder} are loaded as soon as they are saved. Take it down:")
