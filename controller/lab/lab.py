@@ -243,35 +243,38 @@ class Lab:
             self._state.save()
 
     def wait_in_sync(self, seconds: float = IN_SYNC_SECONDS) -> dict[str, Any]:
-        """Wait until every bridge of every host that is up holds its program; return the controller's status.
+        """Wait until every plugged port is known and every bridge of every host holds its program; return the status.
 
         Raises:
             LabError: The controller ended, or the switches were not in sync in time; the message says what is missing.
         """
         deadline = time.monotonic() + seconds
-        status: dict[str, Any] = {}
+        missing = [f"no controller answers at {self.control}"]
         while True:
             if self._state.controller and not self._state.controller.is_alive:
                 raise LabError(f"the controller ended:\n{self._last_words()}")
             with contextlib.suppress(OSError, ValueError):
                 status = control.request(self.control, {"do": "status"})
-                if status["in_sync"] and not self._absent(status):
+                missing = self._missing(status)
+                if not missing:
                     return status
             if time.monotonic() > deadline:
-                raise LabError(f"not in sync after {seconds:g} s: {self._missing(status)}")
+                raise LabError(f"not in sync after {seconds:g} s: {'; '.join(missing)}; see {self.log}")
             time.sleep(_POLL_SECONDS)
 
-    def _absent(self, status: dict[str, Any]) -> list[str]:
-        there = {(switch["host"], switch["bridge"]) for switch in status["switches"]}
-        wanted = ((host, bridge) for host in self._state.hosts for bridge in self.plan.hosts[host].bridges)
-        return [f"{bridge}@{host}" for host, bridge in wanted if (host, bridge) not in there]
-
-    def _missing(self, status: dict[str, Any]) -> str:
-        if not status:
-            return f"no controller answers at {self.control}\n{self._last_words()}"
-        late = [switch for switch in status["switches"] if switch["state"] != "in sync"]
-        said = [f"{at['bridge']}@{at['host']} is {at['state']} {at['last_error'] or ''}".rstrip() for at in late]
-        return "; ".join([*(f"{name} has not connected" for name in self._absent(status)), *said]) or "no reason given"
+    def _missing(self, status: dict[str, Any]) -> list[str]:
+        """Return what keeps the lab from being in sync; hosts of the topology that are not up do not count."""
+        found = {(switch["host"], switch["bridge"]): switch for switch in status["switches"]}
+        said = []
+        for host in self._state.hosts:
+            for bridge in self.plan.hosts[host].bridges:
+                switch = found.get((host, bridge))
+                if switch is None:
+                    said.append(f"{bridge}@{host} is unknown to the controller")
+                elif switch["state"] != "in sync":
+                    said.append(f"{bridge}@{host} is {switch['state']} {switch['last_error'] or ''}".rstrip())
+        unseen = sorted(set(self._state.ports) & set(status["ports"]["unbound"]))
+        return said + [f"{port} has not been seen" for port in unseen]
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):

@@ -105,6 +105,11 @@ class Net:
                 prober.attend(name, probe.version, [(kind, number)] if kind != ICMP else [])
             return prober.ask([probe], pace)[0]
 
+    def plug(self, port: str) -> None:
+        """Plug a port that was left out, and wait until every switch knows."""
+        self.lab.plug(port)
+        self.lab.wait_in_sync()
+
     def listen(self, port: str) -> Heard:
         """Note every frame that a port receives, from now to the end of the `with` block."""
         return Heard(self.lab.port_namespace(port))
