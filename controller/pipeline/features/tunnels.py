@@ -65,18 +65,20 @@ def _write_send(builder: Builder, facts: NetworkFacts, segment: int, number: int
     for mac, claimants in facts.claims.items():
         names = dict.fromkeys(view.fabric.location[port.name] for port in claimants if not view.is_here(port))
         if names:
-            where = match(vlan_tci=tag, eth_dst=mac)
+            where = match(vlan_tci=(tag, VLAN_MASK), eth_dst=mac)
             actions = send(hosts[name] for name in names)
             port = claimants[0]
             of_port = Origin(f"port {port.name}", port.place)
             builder.flow("to_tunnel", 200, where, actions, kind="remote port", origin=of_port)
     everyone = view.tunnel_peers(facts)
     if everyone:
-        where = match(vlan_tci=tag, eth_dst=_MULTICAST)
+        where = match(vlan_tci=(tag, VLAN_MASK), eth_dst=_MULTICAST)
         builder.flow("to_tunnel", 150, where, send(everyone), kind="group address", origin=origin)
     listening = [hosts[name] for name in facts.open_hosts if name != view.host.name]
     if listening:
-        builder.flow("to_tunnel", 100, match(vlan_tci=tag), send(listening), kind="unknown MAC", origin=origin)
+        builder.flow(
+            "to_tunnel", 100, match(vlan_tci=(tag, VLAN_MASK)), send(listening), kind="unknown MAC", origin=origin
+        )
 
 
 def _towards(address: Address) -> Action:
