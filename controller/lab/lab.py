@@ -24,10 +24,11 @@ from typing import Any
 from controller import control
 from controller.lab import build
 from controller.lab.namespaces import Process, end, exists, inside, ip, processes_in
-from controller.lab.plan import LabError, LabPlan, plan_lab
+from controller.lab.plan import DATAPATH, LabError, LabPlan, plan_lab
 from controller.lab.state import LABS, State, is_recorded, read_state
 from controller.lab.switches import Switch, with_version
 from controller.model.entities import Topology
+from controller.switch.ovsdb import set_up_host
 
 IN_SYNC_SECONDS = 30.0
 
@@ -206,12 +207,26 @@ class Lab:
         self._state.save()
 
     def follow(self, topology: Topology) -> None:
-        """Become the lab of changed files: ports that went or changed are unplugged, new hosts started, new ports plugged."""
-        old, new = self.plan, plan_lab(topology)
+        """Become the lab of changed files: hosts are set up anew, ports that went or changed unplugged, new ones plugged.
+
+        Raises:
+            LabError: The wires between hosts would have to change, which only a new lab does.
+        """
+        old = self.plan
+        new = plan_lab(topology, {name: old.ports[name].host for name in self._state.ports})
+        for name in self._state.hosts:
+            if name not in new.hosts or not new.hosts[name].has_wires_of(old.hosts[name]):
+                raise LabError(f"the wires of {name} have changed; take the lab down and bring it up again")
+        if new.mtu != old.mtu or new.physical_networks != old.physical_networks:
+            raise LabError("the wires between hosts have changed; take the lab down and bring it up again")
         for name in list(self._state.ports):
             if new.ports.get(name) != old.ports[name]:
                 self.unplug(name)
         self._state.plan = new
+        for name in self._state.hosts:
+            if new.hosts[name].setup != old.hosts[name].setup:
+                target, database = f"tcp:{self.listen}", self.switch(name).database
+                set_up_host(topology, name, controller=target, db=database, datapath=DATAPATH)
         hosts = [host for host in new.hosts.values() if host.name not in self._state.hosts]
         build.build(self._state, hosts, [port for port in new.ports.values() if port.name not in self._state.ports])
 

@@ -68,6 +68,11 @@ class HostPlan:
     ip_lines: tuple[str, ...]
     fdb_lines: tuple[str, ...]
 
+    def has_wires_of(self, other: HostPlan) -> bool:
+        """Whether what joins this host to others is what `other` has: only a new lab can change that."""
+        mine, theirs = dataclasses.replace(self, setup=()), dataclasses.replace(other, setup=())
+        return mine == theirs
+
 
 @dataclass(frozen=True, slots=True)
 class LabPlan:
@@ -95,21 +100,22 @@ class LabPlan:
         )
 
 
-def plan_lab(topology: Topology) -> LabPlan:
-    """Return the plan of a topology's lab; ports without a host get one, the same in every run."""
-    topology = placed(topology)
+def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None) -> LabPlan:
+    """Return the plan of a topology's lab; ports without a host get one, the same in every run, or what `kept` says."""
+    topology = placed(topology, kept)
     wide = {version: _prefix_length(topology.hosts.values(), version) for version in (4, 6)}
     hosts = {host.name: _host(topology, host, wide[host.tunnel_ip.version]) for host in topology.hosts.values()}
     ports = {port.name: _port(topology, port) for port in topology.ports.values() if port.host}
     return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports)
 
 
-def placed(topology: Topology) -> Topology:
+def placed(topology: Topology, kept: Mapping[str, str] | None = None) -> Topology:
     """Return the topology with a host for every port that has none and that some host can carry.
 
-    Hosts take turns in the order of the files. Ports of a local network join the first of their network, because its
-    frames leave no host.
+    Hosts take turns in the order of the files; a port that `kept` names stays where it is. Ports of a local network join
+    the first of their network, because its frames leave no host.
     """
+    kept = kept or {}
     local = {
         port.network: port.host
         for port in reversed(tuple(topology.ports.values()))
@@ -124,6 +130,8 @@ def placed(topology: Topology) -> Topology:
             continue
         host = local.get(port.network) or candidates[turn % len(candidates)]
         turn += 1
+        if kept.get(name) in candidates:
+            host = kept[name]
         if network.type is NetworkType.LOCAL:
             local.setdefault(port.network, host)
         ports[name] = dataclasses.replace(port, host=host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def test_every_pair_of_ports_reaches_what_the_files_allow_and_nothing_else(lab: 
     findings = observe(questions(topology, location), {port: net.port_namespace(port) for port in net.plugged})
     assert sum(finding.observed for finding in findings) > 0
     assert [finding for finding in findings if not finding.is_right] == []
+
+
+def test_tunnels_run_over_an_ipv6_underlay(lab: Bring) -> None:
+    quickstart = ROOT / "topologies" / "quickstart"
+    files = {str(path.relative_to(quickstart)): path.read_text(encoding="utf-8") for path in quickstart.rglob("*.yaml")}
+    files["fabric.yaml"] = re.sub(r"172\.31\.0\.(\d)", r"'fd31::\1'", files["fabric.yaml"])
+    net = lab(files)
+    assert net.lab.plan.hosts["hv1"].tunnel_address == "fd31::1/64"
+    assert net.tcp("red/web1", "red/web2", 80)
+    assert not net.ping("red/web1", "blue/web2")
 
 
 def test_a_host_that_joins_late_takes_part(lab: Bring) -> None:

@@ -21,8 +21,9 @@ from controller.lab.plan import LabError, PortPlan
 from controller.lab.prober import ICMP, TCP, UDP, Probe
 from controller.lab.reach import Question, observe
 from controller.lab.state import State, read_state
+from controller.model.entities import NetworkType
 from tests.lab.byhand import wire
-from tests.lab.small import port, small
+from tests.lab.small import network, port, small
 
 pytestmark = pytest.mark.lab
 
@@ -209,6 +210,22 @@ def test_a_lab_follows_its_files(up: type[Lab], tmp_path: Path) -> None:
     assert "red/lan1" not in lab.plugged
     assert "inet 10.0.1.13/24" in lab.exec_port("red/web3", ["ip", "addr"]).stdout
     assert Lab.open(lab.name, lab.directory).plugged == lab.plugged
+
+
+def test_a_lab_does_not_follow_where_wires_would_change(up: type[Lab], tmp_path: Path) -> None:
+    lab = bring_up(up, tmp_path)
+    with pytest.raises(LabError, match="bring it up again"):
+        lab.follow(dataclasses.replace(small(), mtu=9000))
+    elsewhere = dataclasses.replace(small().physical_networks["physnet1"], hosts=("hv2",))
+    with pytest.raises(LabError, match="wires of hv1"):
+        lab.follow(dataclasses.replace(small(), physical_networks={"physnet1": elsewhere}))
+
+
+def test_a_type_of_tunnel_that_the_files_now_use_gets_its_port(up: type[Lab], tmp_path: Path) -> None:
+    lab = bring_up(up, tmp_path)
+    more = {**small().networks, "red/far": network("red/far", NetworkType.GENEVE, 1001, "10.0.5.0/24")}
+    lab.follow(dataclasses.replace(small(), networks=more))
+    assert "geneve" in lab.exec_host("hv1", ["ovs-vsctl", "list-ports", "br-tun"]).stdout.split()
 
 
 def test_hosts_reach_the_controllers_address(up: type[Lab], tmp_path: Path) -> None:
