@@ -26,7 +26,7 @@ from controller.pipeline.flow import Program
 
 Held = Mapping[tuple[str, str], int]  # (host, bridge) -> flows
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 30.0
 _POLL_S = 0.005  # Asking takes the controller's time as well; what it costs is measured apart.
 _WATCH_S = 0.6  # By then the controller has noticed a file by itself and read it once more.
 
@@ -105,8 +105,10 @@ class Site:
         self.stop_controller(signal.SIGKILL)
 
     def reload(self) -> None:
-        """Tell the controller that files have changed."""
-        self.controller.send_signal(signal.SIGHUP)
+        """Tell the controller that files have changed; returns when it has read them."""
+        answer = control.request(self._socket, {"do": "reload"}, _PATIENCE_S)
+        if not answer["accepted"]:
+            raise Late("\n".join(answer["problems"]))
 
     def status(self) -> dict[str, Any] | None:
         """Return the controller's status, None while nobody answers."""

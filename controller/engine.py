@@ -287,7 +287,10 @@ class Engine:
                 continue
             programs = self._compiled.pop(host, None)
             for program in programs or compile_host(shared, host, self._observed.bindings(host), self._numbers):
-                self._switches.target(program.dpid, program)
+                # A bridge that has not told its ports yet may be at work with all of them: what we would compile for it
+                # now has none, and would be waiting for it when it connects.
+                if self._observed.has(host, program.bridge):
+                    self._switches.target(program.dpid, program)
 
     def _retire(self, before: Mapping[int, Seat]) -> None:
         """Empty the bridges that the topology no longer names: what no file names is closed."""

@@ -30,9 +30,9 @@ class Observed:
             for new in ports.keys() - before.keys():
                 self._claims.setdefault(new, []).append(host)
 
-    def has(self, host: str) -> bool:
-        """Return whether anything has been seen of a host."""
-        return host in self._ports
+    def has(self, host: str, bridge: str | None = None) -> bool:
+        """Return whether anything has been seen of a host, or of this bridge of it."""
+        return host in self._ports if bridge is None else bridge in self._ports.get(host, {})
 
     def bindings(self, host: str) -> Bindings:
         """Return the port numbers of a host's bridges."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from controller.switch.status import State, SwitchStatus
 
 from controller.engine import Engine
 from controller.model.ids import host_id, integration_dpid, tunnel_dpid
 from controller.pipeline.flow import Program
+from controller.switch.status import State, SwitchStatus
 
 FABRIC = """\
 fabric: small
@@ -30,9 +30,10 @@ ports:
   web2: {network: web, ip: 10.0.1.12, host: hv2}
 """
 HV1, HV2 = integration_dpid(host_id("hv1")), integration_dpid(host_id("hv2"))
-TUN1 = tunnel_dpid(host_id("hv1"))
+TUN1, TUN2 = tunnel_dpid(host_id("hv1")), tunnel_dpid(host_id("hv2"))
 INT1 = {"patch-tun": 1, "red.web1": 5}
 INT2 = {"patch-tun": 1, "red.web2": 7}
+TUN = {"patch-int": 1, "vxlan": 2}
 
 
 class Recorder:
@@ -110,6 +111,17 @@ def test_switches_that_nobody_has_seen_are_not_programmed(engine: Engine, switch
     assert HV2 not in switches.programs
 
 
+def test_a_bridge_at_work_is_not_told_to_forget_its_ports_because_its_neighbour_connects_first(
+    engine: Engine, switches: Recorder
+) -> None:
+    engine.connected(TUN1, TUN)
+    wait_for(lambda: TUN1 in switches.programs)
+    assert HV1 not in switches.programs
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+    assert switches.outputs(HV1) == {"port red/web1"}
+
+
 def test_only_datapaths_that_the_files_name_are_known(engine: Engine) -> None:
     assert engine.is_known(HV1)
     assert engine.is_known(TUN1)
@@ -147,9 +159,9 @@ def test_a_failing_policy_test_gates_the_push(engine: Engine, folder: Path) -> N
 
 
 def test_one_more_port_touches_that_ports_flows_only(engine: Engine, switches: Recorder, folder: Path) -> None:
-    engine.connected(HV1, INT1)
-    engine.connected(HV2, INT2)
-    wait_for(lambda: len(switches.programs) >= 4)
+    for dpid, ports in ((HV1, INT1), (HV2, INT2), (TUN1, TUN), (TUN2, TUN)):
+        engine.connected(dpid, ports)
+    wait_for(lambda: len(switches.programs) == 4)
     before = dict(switches.programs)
     edit(folder, "ports:\n", "ports:\n  web3: {network: web, ip: 10.0.1.13, host: hv2}\n")
     assert engine.reload().accepted
