@@ -99,7 +99,7 @@ class Weft(OSKenApp):
             case other:
                 return {"error": f"unknown request {other!r}"}
 
-    @set_ev_cls(ofp_event.EventOFPStateChange, (MAIN_DISPATCHER, DEAD_DISPATCHER))
+    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def state_changed(self, event: Any) -> None:
         """A switch has finished its handshake, or is gone."""
         if event.state == MAIN_DISPATCHER:

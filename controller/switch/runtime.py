@@ -37,6 +37,8 @@ _PAUSE_S = 0.1
 # The kernel lacks something for a moment, or the peer left before we could look.
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
 
+_REPEATS = Repeats()
+
 
 class AppStop(BaseException):
     """Never raised; takes the place of `Exception` as os-ken's "leave the event loop" signal."""
@@ -71,6 +73,8 @@ def serve_connection(sock: socket.socket, address: Any) -> None:
         sock.close()
         return
     session.serve()
+    if session.id is None and _REPEATS.is_news((address[0], session.reason)):
+        LOG.warning("no session with %s: %s", session.peer, session.reason)
 
 
 class Listener(controller.OpenFlowController):
@@ -84,7 +88,6 @@ class Listener(controller.OpenFlowController):
         self._clients: dict[Any, Any] = {}
         self._connections: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._repeats = Repeats()
         self._closed = threading.Event()
         self.has_tls = options.ctl_privkey is not None and options.ctl_cert is not None
         port = options.ofp_tcp_listen_port
@@ -132,7 +135,7 @@ class Listener(controller.OpenFlowController):
                 if problem.errno not in _PASSING:
                     LOG.exception("the listener failed")
                     return
-                if self._repeats.is_news(problem.errno):
+                if _REPEATS.is_news(problem.errno):
                     LOG.error("cannot accept switches for the moment: %s", problem.strerror)
                 time.sleep(_PAUSE_S)
                 continue
@@ -143,7 +146,7 @@ class Listener(controller.OpenFlowController):
         with self._lock:
             self._connections[host] += 1
             is_too_many = self._connections[host] > _CONNECTIONS_PER_HOST
-        if is_too_many and self._repeats.is_news(host):
+        if is_too_many and _REPEATS.is_news(host):
             LOG.warning("%s has more than %d connections", host, _CONNECTIONS_PER_HOST)
         if not is_too_many:
             try:

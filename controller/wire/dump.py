@@ -20,7 +20,7 @@ _BODY = 16  # Where the body of a multipart reply starts.
 _MORE = 0x0001
 _FLOW_HEAD = 48
 # length, table, priority, cookie of a flow; type and length of its match.
-_FLOW = struct.Struct(">HBx8xH6x2x4x8s16x2xH").unpack_from
+_FLOW = struct.Struct(">HBx8xH10x8s16x2xH").unpack_from
 _GROUP = struct.Struct(">HBxI").unpack_from
 _ERROR = struct.Struct(">HH").unpack_from
 

@@ -84,9 +84,9 @@ def _header(number: _Number, length: int, *, masked: bool = False) -> bytes:
     return struct.pack(">HBB", oxm_class, field << 1 | masked, length * 2 if masked else length)
 
 
-def _inner(field: Field) -> bytes:
+def _inner(field: Field, *, masked: bool = False) -> bytes:
     standard, nicira = _NUMBERS[field.name]
-    return _header(nicira or standard, field.bits // 8)
+    return _header(nicira or standard, field.bits // 8, masked=masked)
 
 
 # All by the field's index.
@@ -94,6 +94,7 @@ SIZES: tuple[int, ...] = tuple(field.bits // 8 for field in FIELDS)
 EXACT: tuple[bytes, ...] = tuple(_header(_NUMBERS[field.name][0], field.bits // 8) for field in FIELDS)
 MASKED: tuple[bytes, ...] = tuple(_header(_NUMBERS[field.name][0], field.bits // 8, masked=True) for field in FIELDS)
 INNER: tuple[bytes, ...] = tuple(_inner(field) for field in FIELDS)
+INNER_MASKED: tuple[bytes, ...] = tuple(_inner(field, masked=True) for field in FIELDS)
 SIGNIFICANT: tuple[int, ...] = tuple(_SIGNIFICANT.get(field.name, field.ones) for field in FIELDS)
 RANK: tuple[int, ...] = tuple(_ORDER.index(field.name) for field in FIELDS)
 

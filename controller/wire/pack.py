@@ -34,7 +34,7 @@ from controller.pipeline.flow import (
     SetField,
     ToGroup,
 )
-from controller.wire.oxm import EXACT, INNER, MASKED, RANK, SIGNIFICANT, SIZES
+from controller.wire.oxm import EXACT, INNER, INNER_MASKED, MASKED, RANK, SIGNIFICANT, SIZES
 
 
 class FlowCommand(IntEnum):
@@ -196,7 +196,7 @@ def _set_field(action: SetField) -> bytes:
         padding = _PADDING[(4 + len(body)) & 7]
         return _TLV_ACTION(25, 4 + len(body) + len(padding)) + body + padding
     value_and_mask = (value & mask).to_bytes(size, "big") + mask.to_bytes(size, "big")
-    return _extension(33, MASKED[index] + value_and_mask)
+    return _extension(33, INNER_MASKED[index] + value_and_mask)
 
 
 def _extension(subtype: int, body: bytes) -> bytes:

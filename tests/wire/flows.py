@@ -40,7 +40,9 @@ def values(field: Field) -> st.SearchStrategy[int]:
 @st.composite
 def conditions(draw: st.DrawFn, field: Field) -> Condition:
     value = draw(values(field))
-    mask = draw(st.none() | st.integers(1, 3 if field.name == "ip_frag" else 0x1FFF if field.name == "vlan_tci" else field.ones))
+    mask = draw(
+        st.none() | st.integers(1, 3 if field.name == "ip_frag" else 0x1FFF if field.name == "vlan_tci" else field.ones)
+    )
     parts = match(**{field.name: value if mask is None else (value, mask)})
     return parts[0]
 

@@ -104,7 +104,7 @@ def osken_action(action: Action) -> Any:
             return parser.OFPActionSetField(**{osken_name(FIELDS[index]): as_user(FIELDS[index], value)})
         case SetField(index, value, mask):
             field = FIELDS[index]
-            return parser.NXActionRegLoad2(osken_name(field), as_user(field, value), as_user(field, mask or 0))
+            return parser.NXActionRegLoad2(inner_name(field), as_user(field, value), as_user(field, mask or 0))
         case Move(source, target, bits, first, second):
             names = inner_name(FIELDS[source]), inner_name(FIELDS[target])
             return parser.NXActionRegMove(*names, bits, first, second)

@@ -1,0 +1,1 @@
+"""Sessions, sync and the osken-manager command, against fake and real switches."""

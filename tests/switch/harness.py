@@ -1,0 +1,142 @@
+"""The controller's switch side in this process, on a port of its own, with a recorder in the engine's place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from os_ken.base.app_manager import AppManager
+from os_ken.controller.ofp_handler import OFPHandler
+
+from controller.app import Weft
+from controller.model.entities import Place
+from controller.pipeline.flow import Action, Flow, Group, Match, Origin, Output, Program, match
+from controller.switch import runtime
+from controller.switch.options import CONF
+from controller.switch.registry import Switches
+from controller.switch.status import State, SwitchStatus
+
+PATIENCE_S = 20.0
+WEB1 = Origin("port red/web1", Place("tenants/red.yaml", 12, 5))
+
+
+def wait_for(condition: Callable[[], object], what: str = "") -> None:
+    """Wait until a condition holds; fail after the deadline."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"did not come about: {what or condition}"
+        time.sleep(0.002)
+
+
+class Recorder:
+    """Stands where the engine stands, and remembers what it is told."""
+
+    def __init__(self, known: Iterable[int]) -> None:
+        self.folder = Path("/nowhere")
+        self.known = set(known)
+        self.ports: dict[int, Mapping[str, int]] = {}
+        self.gone: list[int] = []
+        self.states: list[State] = []
+        self.on_connected: Callable[[int], None] = lambda _dpid: None
+
+    def is_known(self, dpid: int) -> bool:
+        return dpid in self.known
+
+    def table_name(self, _dpid: int, table: int) -> str:
+        return {0: "classify", 3: "deliver"}.get(table, str(table))
+
+    def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
+        self.ports[dpid] = ports
+        self.on_connected(dpid)
+
+    def disconnected(self, dpid: int) -> None:
+        self.gone.append(dpid)
+
+    def changed(self, status: SwitchStatus) -> None:
+        self.states.append(status.state)
+
+    def attach(self, _switches: object) -> None:
+        """The recorder tells switches nothing."""
+
+    def start(self) -> None:
+        """It has no thread."""
+
+    def close(self, _deadline_s: float) -> None:
+        """It has nothing to close."""
+
+    def reload_soon(self) -> None:
+        """It has no files."""
+
+    def status(self) -> dict[str, Any]:
+        return {"in_sync": True}
+
+
+class Control:
+    """os-ken, our app and the listener, running."""
+
+    def __init__(self, directory: Path, *known: int) -> None:
+        self.recorder = Recorder(known)
+        self._control = directory / "control.sock"
+        self._manager = AppManager()
+
+    def __enter__(self) -> Self:
+        runtime.apply_overrides()
+        options = ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "0", "--control", str(self._control)]
+        CONF(args=options, project="os_ken", default_config_files=[])
+        self.app = self._manager.instantiate(Weft, engine=self.recorder)
+        handler = self._manager.instantiate(OFPHandler)
+        self.app.start()
+        handler.start()
+        self.address: tuple[str, int] = handler.controller.address
+        self.switches: Switches = self.app.switches
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runtime.stop_listening()
+        self._manager.close()
+
+    @property
+    def target(self) -> str:
+        """Where a bridge's controller is, as OVSDB says it."""
+        return f"tcp:{self.address[0]}:{self.address[1]}"
+
+    def status(self, dpid: int) -> SwitchStatus:
+        return self.switches.statuses()[dpid]
+
+    def reach(self, dpid: int, state: State) -> SwitchStatus:
+        """Wait until a switch is in a state."""
+        wait_for(lambda: dpid in self.switches.statuses() and self.status(dpid).state is state, f"{dpid:x} {state}")
+        return self.status(dpid)
+
+    def bring(self, program: Program) -> SwitchStatus:
+        """Give a switch its program and wait until it holds it."""
+        self.switches.target(program.dpid, program)
+        return self.reach(program.dpid, State.IN_SYNC)
+
+
+def flow(table: int, priority: int, wanted: Match, *actions: Action, goto: int | None = None) -> Flow:
+    return Flow(table, priority, wanted, actions, goto, WEB1, "deliver")
+
+
+def program(dpid: int, *parts: Flow | Group) -> Program:
+    made = Program("hv1", "br-int", dpid)
+    for part in parts:
+        if isinstance(part, Flow):
+            made.add(part)
+        else:
+            made.add_group(part)
+    return made
+
+
+def some_flows(count: int) -> list[Flow]:
+    return [flow(3, 100, match(reg5=number), Output(number % 7 + 1)) for number in range(count)]
+
+
+def threads_named(part: str) -> list[str]:
+    return [thread.name for thread in threading.enumerate() if part in thread.name]
