@@ -49,7 +49,9 @@ class FabricTwin:
         self.graph = Fabric(topology, location)
         self.location: dict[str, str] = self.graph.location
         self.underlay: list[Tunnelled] = []  # What went over the underlay since a frame was last sent.
-        self.wires: list[tuple[str, bytes]] = []  # Likewise over physical networks: (name, frame) of what hosts sent there.
+        self.wires: list[
+            tuple[str, bytes]
+        ] = []  # Likewise over physical networks: (name, frame) of what hosts sent there.
         self.bindings: dict[str, Bindings] = {}
         self.hosts: dict[str, Twin] = {}
         self._directory = directory
@@ -85,6 +87,9 @@ class FabricTwin:
             twin.ofctl("del-flows", program.bridge)
             twin.ofctl("del-groups", program.bridge)
             twin.install(program.bridge, program)
+        for twin in self.hosts.values():
+            # What the datapath remembers of the old flows would be corrected soon, but not at once.
+            twin.control.call("revalidator/purge")
 
     def send(self, port: str, frame: bytes) -> Deliveries:
         """Let a port send a frame and return what every port received in the end, the sender included."""
@@ -114,12 +119,9 @@ class FabricTwin:
         return deliveries
 
     def forget(self) -> None:
-        """Forget all connections and all MACs that physical bridges have learned."""
+        """Forget all connections."""
         for twin in self.hosts.values():
             twin.flush_conntrack()
-            for physical in self.topology.physical_networks:
-                if physical_bridge(physical) in self.bindings[twin.directory.name].ports:
-                    twin.control.call("fdb/flush", physical_bridge(physical))
 
     def trace(self, port: str, frame: bytes) -> str:
         """Return what the sender's br-int would do with a frame, for a message."""
@@ -191,6 +193,9 @@ class FabricTwin:
                 (host.integration_bridge, here, inside[here]), (bridge, there, ports[bridge][there])
             )
             commands += twin.port_commands(bridge, {_wire(each.name): 900})
+            # What a switch has learned from one packet must not decide about the next.
+            vlans = {n.segment or 0 for n in self.topology.networks.values() if n.physical_network == each.name}
+            commands.append(["set", "bridge", bridge, f"flood_vlans={','.join(map(str, sorted(vlans | {0})))}"])
         twin.configure(*commands)
         self._route(name)
 

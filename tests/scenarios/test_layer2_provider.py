@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller import config
-from controller.model.entities import Topology
+from controller.model.entities import Port, Topology
 from controller.pipeline.compile import compile_fabric
 from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port
 from tests.ovs.fabric import FabricTwin
@@ -18,7 +18,7 @@ from tests.scenarios.frames import ARP_REPLY, ARP_REQUEST, arp, own, tagged, to_
 pytestmark = pytest.mark.ovs
 
 ROUTER = 0x02000000FE01  # A machine on the wire that no file names.
-TUNNEL = [
+TUNNEL: list[Entity] = [
     network("red/t", "10.0.9.0/24", segment=5001),
     *(port(f"red/t{number}", "red/t", host=f"hv{number}", groups=["red/all"]) for number in (1, 2)),
 ]
@@ -27,7 +27,7 @@ OPEN_GROUP = group("red/all", ingress=[allow()])
 Run = Callable[[Topology], FabricTwin]
 
 
-def member(name: str, of: str, ip: str, on: str, *, secure: bool = True) -> Entity:
+def member(name: str, of: str, ip: str, on: str, *, secure: bool = True) -> Port:
     return port(name, of, ip, host=on, groups=["red/all"], secure=secure)
 
 
@@ -130,7 +130,7 @@ def test_e11_two_segments_of_one_wire_are_two_networks(run: Run) -> None:
 
 def test_s09_a_provider_network_is_on_a_host_as_long_as_a_port_of_it_is(run: Run) -> None:
     """Ports come one after another and go: its broadcasts meet the wire, never a tunnel, and only while one is there."""
-    everything = [
+    everything: list[Entity] = [
         host("hv1"),
         host("hv2"),
         physical_network("physnet1", "hv1", "hv2"),
@@ -142,7 +142,8 @@ def test_s09_a_provider_network_is_on_a_host_as_long_as_a_port_of_it_is(run: Run
     a, b = member("red/a", "red/lan", "10.0.0.1", "hv1"), member("red/b", "red/lan", "10.0.0.2", "hv1")
     net = run(fabric(*everything, a, b))
     flood = to_all(net.topology, "red/far")
-    for present in ([], [a], [a, b], [b], []):
+    stages: list[list[Port]] = [[], [a], [a, b], [b], []]
+    for present in stages:
         topology = fabric(*everything, *present)
         net.load(compile_fabric(topology, bindings=net.bindings))
         names = {entity.name for entity in present}

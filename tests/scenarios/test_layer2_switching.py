@@ -51,17 +51,16 @@ def topology() -> Topology:
     ports = []
     for tenant in ("red", "blue"):
         for name in nine_ports(tenant):
-            host_number, number = name[-2:]
-            last = f"{host_number}{number}"
+            last = name[-2:]
             addresses = [f"10.0.0.{last}", f"fd00::{last}"] + [SECOND] * (last == "11")
             mac = f"02:00:00:00:00:{last}"
-            open_too = tenant == "red" and number == "3"
+            open_too = tenant == "red" and name.endswith("3")
             ports.append(
                 port(
                     name,
                     f"{tenant}/n",
                     *addresses,
-                    host=f"hv{host_number}",
+                    host=f"hv{last[0]}",
                     groups=[f"{tenant}/all"],
                     secure=not open_too,
                     mac=mac,
