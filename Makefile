@@ -35,7 +35,7 @@ types: .venv/.installed
 	.venv/bin/mypy
 
 spelling: .venv/.installed
-	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd
+	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd,netwroks
 
 pages: .venv/.installed
 	.venv/bin/python docs/generate.py --check

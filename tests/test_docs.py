@@ -114,6 +114,18 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(found), f"{name(page)}: {target}"
 
 
+def test_every_page_can_be_found_from_the_front_page() -> None:
+    found, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in found or page.suffix != ".md":
+            continue
+        found.add(page)
+        links = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+        ahead += [(page.parent / link.partition("#")[0]).resolve() for link in links if "://" not in link]
+    assert set(PAGES) <= found
+
+
 def test_generated_pages_are_up_to_date() -> None:
     command = [sys.executable, "docs/generate.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

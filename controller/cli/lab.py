@@ -34,6 +34,12 @@ directory_option = click.option(
 )
 
 
+_EXEC_EXAMPLES = """\b
+weft lab exec red/web1 -- ping -c1 10.0.1.12
+weft lab exec --host hv1 -- ovs-ofctl dump-flows br-int
+"""
+
+
 @click.group(short_help="Bring a topology up on this machine, with real Open vSwitch.")
 def command() -> None:
     """Run a topology on this machine: hosts and ports as network namespaces, a real Open vSwitch for every host. Needs root."""
@@ -103,6 +109,7 @@ def up(folder: Path, name: str | None, directory: Path | None, controller: bool,
 @command.command(
     "exec",
     short_help="Run a command as a port, or on a host with --host.",
+    epilog=_EXEC_EXAMPLES,
     context_settings={"allow_interspersed_args": False},
 )
 @click.argument(
@@ -114,12 +121,7 @@ def up(folder: Path, name: str | None, directory: Path | None, controller: bool,
 @name_option
 @directory_option
 def run(arguments: tuple[str, ...], host: str | None, name: str | None, directory: Path | None) -> None:
-    r"""Run CMD inside a port's namespace; with --host inside that host's, where ovs-vsctl and the like find its switch.
-
-    \b
-    weft lab exec red/web1 -- ping -c1 10.0.1.12
-    weft lab exec --host hv1 -- ovs-ofctl dump-flows br-int
-    """
+    """Run CMD inside a port's namespace; with --host inside that host's, where ovs-vsctl and the like find its switch."""
     with complaints():
         lab = open_lab(name, directory)
         environment = dict(os.environ)

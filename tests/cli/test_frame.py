@@ -33,11 +33,20 @@ def test_the_line_in_help_is_the_verbs_own(verb: str) -> None:
     assert command.get_short_help_str(200).rstrip(".") == line.rstrip(".")
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb: str) -> None:
-    done = run(verb, "--help")
+def commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for verb, (module, _) in VERBS.items():
+        command = importlib.import_module(module).command
+        found += [(verb,), *((verb, name) for name in getattr(command, "commands", {}))]
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_verb_explains_itself(words: tuple[str, ...]) -> None:
+    done = run(*words, "--help")
     assert done.exit_code == 0
-    assert f"weft {verb}" in done.output
+    assert f"Usage: weft {' '.join(words)} " in done.output
+    assert "\\" not in done.output
 
 
 def test_a_mistyped_verb_names_the_right_one() -> None:
