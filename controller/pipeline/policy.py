@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from controller.model.entities import Direction, SecurityGroup
-from controller.pipeline.fields import CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
+from controller.pipeline.fields import (
+    CT_ESTABLISHED,
+    CT_NEW,
+    CT_REPLY,
+    CT_TRACKED,
+    ETH_IPV4,
+    ETH_IPV6,
+    PROTO_SCTP,
+)
 from controller.pipeline.flow import Flow, Origin, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import PEER, SPACE, Register
@@ -28,6 +36,17 @@ UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 # The packets that start a connection, one match per IP version: an action `ct` needs to know it.
 NEW_CONNECTIONS = tuple(
     match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW)) for ethertype in (ETH_IPV4, ETH_IPV6)
+)
+
+# Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has been
+# allowed to one port would be a door to all. So packets of its opener meet the rules again (Linux's tracker needs no such help).
+SCTP_OF_OPENER = tuple(
+    match(
+        eth_type=ethertype,
+        ip_proto=PROTO_SCTP,
+        ct_state=(CT_TRACKED | CT_ESTABLISHED, CT_TRACKED | CT_ESTABLISHED | CT_REPLY),
+    )
+    for ethertype in (ETH_IPV4, ETH_IPV6)
 )
 
 
@@ -78,7 +97,7 @@ def _write_open(builder: Builder, side: Side, names: tuple[str, ...], origin: Or
     # Only what is tracked is open: a frame that is neither IP nor ARP stays closed for ports under policy.
     own = {side.own.field: side.own.is_(class_key(names))}
     near = match(**own, ct_state=(CT_TRACKED, CT_TRACKED))
-    builder.flow(side.state, 150, near, goto=side.allowed, kind="everything allowed", origin=origin)
+    builder.flow(side.state, 250, near, goto=side.allowed, kind="everything allowed", origin=origin)
 
 
 def _rules(builder: Builder, side: Side, members: tuple[SecurityGroup, ...]) -> list[Flow]:

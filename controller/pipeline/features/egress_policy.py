@@ -15,7 +15,7 @@ from controller.pipeline.fields import (
     PROTO_UDP,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.policy import SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, write_rules
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, SOURCE_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -45,6 +45,8 @@ def compile_flows(builder: Builder) -> None:
     ):
         where = match(ct_state=(CT_TRACKED | state, CT_TRACKED | state))
         builder.flow("egress_state", priority, where, goto=goto, kind=name, origin=ours)
+    for opener in SCTP_OF_OPENER:
+        builder.flow("egress_state", 210, opener, goto="egress_peer", kind="SCTP of the opener", origin=ours)
     for ethertype, source, target in _DHCP:
         where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
         builder.flow("egress_state", 160, where, goto=Stage.FORWARD, kind="DHCP client", origin=ours)
@@ -106,6 +108,7 @@ FEATURE = Feature(
         "free of policy": "a port without port security, or a packet from another host, has been judged or never is",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
         "established": "a packet of a connection that was allowed, or an ICMP error about one",
+        "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "DHCP client": "a client may always ask for an address",
         "new": "a new connection meets the rules",
         "everything allowed": "a rule lets the class send anything, so nothing is looked up",

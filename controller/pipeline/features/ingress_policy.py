@@ -14,7 +14,7 @@ from controller.pipeline.fields import (
     PROTO_ICMPV6,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import NEW_CONNECTIONS, UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.policy import NEW_CONNECTIONS, SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, write_rules
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -44,6 +44,8 @@ def compile_flows(builder: Builder) -> None:
     again = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("ingress_peer"))]
     for new in NEW_CONNECTIONS:
         builder.flow("ingress_state", 100, new, again, kind="new", origin=ours)
+    for opener in SCTP_OF_OPENER:
+        builder.flow("ingress_state", 210, opener, again, kind="SCTP of the opener", origin=ours)
     write_rules(builder, _SIDE)
 
 
@@ -90,6 +92,7 @@ FEATURE = Feature(
         "not tracked": "ARP and discovery belong to no connection",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
         "established": "a packet of a connection that was allowed, or an ICMP error about one",
+        "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "new": "a new connection meets the rules, in a pass of its own",
         "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
         "far side": "an address of a member of a group that a rule names",
