@@ -252,6 +252,10 @@ class Engine:
         failed = tuple(result.explanation for result in run_tests(loaded.topology) if not result.passed)
         if failed:
             return self._refuse(problems + failed)
+        if loaded.topology == self._topology:
+            # Nothing was meant by it: a file saved as it was, or the watch noticing what a request has loaded.
+            self._topology, self._report = loaded.topology, Report(True, problems)
+            return False
         shared = Shared(Fabric(loaded.topology, self._observed.locations(loaded.topology)))
         try:
             numbers = allocate_numbers(shared.fabric, self._numbers)

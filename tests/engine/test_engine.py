@@ -150,6 +150,15 @@ def test_a_file_that_is_mended_is_in_force_again(engine: Engine, folder: Path) -
     assert engine.status()["refused"] == []
 
 
+def test_a_file_saved_as_it_was_asks_nothing_of_the_switches(engine: Engine, switches: Recorder, folder: Path) -> None:
+    engine.connected(HV1, INT1)
+    wait_for(lambda: HV1 in switches.programs)
+    before, asked = switches.programs[HV1], switches.asked
+    edit(folder, "web1", "web1")
+    assert engine.reload().accepted
+    assert (switches.programs[HV1], switches.asked) == (before, asked)
+
+
 def test_a_failing_policy_test_gates_the_push(engine: Engine, folder: Path) -> None:
     path = folder / "tenants" / "red.yaml"
     path.write_text(RED + "tests:\n  - {from: web1, to: web2, expect: deny}\n")
