@@ -8,7 +8,7 @@ add: OpenFlow replaces what has the same table, priority and match.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.pipeline.flow import Flow, Group, Program, ToGroup
@@ -57,12 +57,28 @@ class Changes:
             yield MessageType.GROUP_MOD, pack.group_mod(GroupCommand.DELETE, number), number
 
 
-def from_dump(held: Iterable[HeldFlow], groups: Iterable[HeldGroup], program: Program) -> Changes:
+def from_dump(held: Sequence[HeldFlow], groups: Iterable[HeldGroup], program: Program) -> Changes:
     """Return what leads from what a switch said it holds to the program.
 
     A flow is in place if the switch returns the very bytes that we would send: match, instructions and cookie.
     """
     changes = Changes()
+    _compare_flows(changes, held, program)
+    present = {group.id: (group.type, group.buckets) for group in groups}
+    for group in _used_before_users(program.groups):
+        if group.id not in present:
+            changes.group_puts.append((GroupCommand.ADD, group))
+        elif present[group.id] != (pack.ALL_BUCKETS, pack.bucket_bytes(group)):
+            changes.group_puts.append((GroupCommand.MODIFY, group))
+    changes.group_deletes = [number for number in present if number not in program.groups]
+    return changes
+
+
+def _compare_flows(changes: Changes, held: Sequence[HeldFlow], program: Program) -> None:
+    if not held:
+        # Nothing to compare: the flows can be packed while the switch already works on the first of them.
+        changes.puts = list(program.flows.values())
+        return
     wanted: dict[tuple[int, int, bytes], Flow] = {}
     for flow in program.flows.values():
         wanted[flow.table, flow.priority, pack.match_of(pack.flow_add(flow))] = flow
@@ -77,14 +93,6 @@ def from_dump(held: Iterable[HeldFlow], groups: Iterable[HeldGroup], program: Pr
         else:
             changes.modified += 1
     changes.puts = list(wanted.values())
-    present = {group.id: (group.type, group.buckets) for group in groups}
-    for group in _used_before_users(program.groups):
-        if group.id not in present:
-            changes.group_puts.append((GroupCommand.ADD, group))
-        elif present[group.id] != (pack.ALL_BUCKETS, pack.bucket_bytes(group)):
-            changes.group_puts.append((GroupCommand.MODIFY, group))
-    changes.group_deletes = [number for number in present if number not in program.groups]
-    return changes
 
 
 def between(before: Program, after: Program) -> Changes:

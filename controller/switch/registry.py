@@ -87,9 +87,11 @@ class Switches:
         deadline = time.monotonic() + deadline_s
         with self._lock:
             self._is_closed = True
-            sessions = set(self._sessions)
+            sessions, switches = set(self._sessions), list(self._switches.values())
         for session in sessions:
             session.end("the controller leaves")
+        for switch in switches:
+            switch.target.wake()
         self._herald.close(max(0.0, deadline - time.monotonic()))
 
     # What the app calls, as os-ken's events come in.
@@ -128,12 +130,14 @@ class Switches:
         with self._lock:
             self._sessions.discard(session)
             switch = self._switches.get(session.id) if session.id is not None else None
-            if switch is None or switch.session is not session:
+            if switch is None:
+                return
+            switch.target.wake()
+            if switch.session is not session:
                 return
             switch.session = None
             switch.status = status = replace(switch.status, state=State.DOWN, peer="", since=time.monotonic())
         LOG.warning("%016x at %s is gone: %s", session.id, session.peer, session.reason)
-        switch.target.wake()
         self._herald.changed(status)
         self._herald.disconnected(session.id)
 

@@ -27,7 +27,8 @@ from controller.switch.target import Target
 from controller.wire import dump, message
 from controller.wire.dump import HeldFlow, HeldGroup, Malformed
 from controller.wire.errors import SwitchError
-from controller.wire.message import BundleControl, MessageType, Multipart, TooLong
+from controller.wire.message import BundleControl, MessageType, Multipart
+from controller.wire.pack import Unpackable
 
 LOG = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Worker:
             seen, program = order
             try:
                 self._bring(program, held)
-            except (Refused, TooLong) as refusal:
+            except (Refused, Unpackable) as refusal:
                 self._report(State.DEGRADED, error=f"{program.bridge}@{program.host}: {refusal}")
                 held, pause = None, min(2 * pause, _LONGEST_PAUSE_S) if pause else _FIRST_PAUSE_S
             else:
@@ -206,8 +207,8 @@ def _chunks(steps: Iterable[Step], bundle: int, first: int) -> Iterator[bytes]:
     for xid, (kind, body, subject) in enumerate(steps, first):
         try:
             chunk.append(message.in_bundle(bundle, xid, kind, body))
-        except TooLong as problem:
-            raise TooLong(f"{problem}: {subject.origin if isinstance(subject, Flow | Group) else subject}") from None
+        except Unpackable as problem:
+            raise Unpackable(f"{problem}: {subject.origin if isinstance(subject, Flow | Group) else subject}") from None
         if len(chunk) == _CHUNK:
             yield b"".join(chunk)
             chunk.clear()

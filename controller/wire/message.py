@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
+from controller.wire.pack import Unpackable
+
 VERSION = 5
 LONGEST = 0xFFFF
 HEADER = struct.Struct(">BBHI")
@@ -64,20 +66,16 @@ class BundleControl(IntEnum):
     DISCARD = 6
 
 
-class TooLong(ValueError):
-    """A message does not fit into OpenFlow's 65,535 bytes."""
-
-
 def frame(kind: MessageType, xid: int, body: bytes = b"") -> bytes:
     """Return a message with its header."""
     return HEADER.pack(VERSION, kind, HEADER.size + len(body), xid) + body
 
 
 def in_bundle(bundle: int, xid: int, kind: MessageType, body: bytes) -> bytes:
-    """Return a message (its body given) wrapped for a bundle; raise TooLong if it does not fit."""
+    """Return a message (its body given) wrapped for a bundle; raise Unpackable if it does not fit."""
     length = len(body)
     if length > LONGEST - _WRAPPED:
-        raise TooLong(f"a message of {_WRAPPED + length:,} bytes exceeds OpenFlow's {LONGEST:,}")
+        raise Unpackable(f"a message of {_WRAPPED + length:,} bytes exceeds OpenFlow's {LONGEST:,}")
     return (
         _BUNDLE_ADD(
             *(VERSION, MessageType.BUNDLE_ADD_MESSAGE, _WRAPPED + length, xid),

@@ -37,6 +37,10 @@ from controller.pipeline.flow import (
 from controller.wire.oxm import EXACT, INNER, INNER_MASKED, MASKED, RANK, SIGNIFICANT, SIZES
 
 
+class Unpackable(ValueError):
+    """A flow or group does not fit OpenFlow: it takes more than 65,535 bytes, or a number is too wide."""
+
+
 class FlowCommand(IntEnum):
     """What a flow-mod does (`ofp_flow_mod_command`), as far as we use it."""
 
@@ -86,8 +90,15 @@ _remember = object.__setattr__
 
 
 def flow_add(flow: Flow) -> bytes:
-    """Return the body of the flow-mod that adds the flow; the first 8 bytes are its cookie."""
-    return flow.packed or _flow_add(flow)
+    """Return the body of the flow-mod that adds the flow; the first 8 bytes are its cookie. Raise Unpackable if it does not fit."""
+    if flow.packed is not None:
+        return flow.packed
+    try:
+        packed = _flow_add(flow)
+    except (struct.error, OverflowError) as problem:
+        raise Unpackable(f"a flow of {flow.origin} does not fit OpenFlow: {problem}") from None
+    _remember(flow, "packed", packed)
+    return packed
 
 
 def _flow_add(flow: Flow) -> bytes:
@@ -98,9 +109,7 @@ def _flow_add(flow: Flow) -> bytes:
         *(_NO_BUFFER, PortNumber.ANY, ANY_GROUP, 0, 0),
     )
     rest = head + match + _PADDING[len(match) & 7] + instructions
-    packed = _feature_byte(flow.feature) + blake2b(rest, digest_size=7).digest() + rest
-    _remember(flow, "packed", packed)
-    return packed
+    return _feature_byte(flow.feature) + blake2b(rest, digest_size=7).digest() + rest
 
 
 def flow_delete(table: int, priority: int, match: bytes) -> bytes:
@@ -153,11 +162,14 @@ def action_bytes(actions: Iterable[Action]) -> bytes:
 
 
 def bucket_bytes(group: Group) -> bytes:
-    """Return the buckets of a group as group-mods carry them and switches report them."""
+    """Return the buckets of a group as group-mods carry them and switches report them; raise Unpackable if one does not fit."""
     parts: list[bytes] = []
-    for bucket in group.buckets:
-        body = action_bytes(bucket)
-        parts += _BUCKET(16 + len(body), 0, PortNumber.ANY, ANY_GROUP), body
+    try:
+        for bucket in group.buckets:
+            body = action_bytes(bucket)
+            parts += _BUCKET(16 + len(body), 0, PortNumber.ANY, ANY_GROUP), body
+    except (struct.error, OverflowError) as problem:
+        raise Unpackable(f"a bucket of {group.origin} does not fit OpenFlow: {problem}") from None
     return b"".join(parts)
 
 
