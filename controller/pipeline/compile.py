@@ -51,6 +51,7 @@ def _compile(plan: Pipeline, view: HostView) -> list[Program]:
     for feature in plan.features:
         builder.feature = feature
         feature.compile(builder)
+    builder.write_misses()
     return builder.programs
 
 

@@ -6,13 +6,15 @@ contract and files it under the right bridge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from controller.model.ids import integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
 from controller.pipeline.flow import Action, Flow, Group, Match, Origin, Program
 from controller.pipeline.tables import Bridge, ContractError, Feature, Pipeline, Stage
 from controller.pipeline.view import HostView
+
+MISS = "miss"  # Stands for a feature's name in the last flow of each table.
 
 
 class Builder:
@@ -95,6 +97,19 @@ class Builder:
         if feature is None:
             raise ContractError(f"{origin}: no feature is compiling")
         self._programs[Bridge.INTEGRATION].add_group(Group(number, tuple(buckets), origin, feature.name))
+
+    def write_misses(self) -> None:
+        """Give every table a last flow, so that what nobody wants is counted before it is dropped."""
+        for kind, program in self._by_kind():
+            for table in self.pipeline.tables_of(kind):
+                if (table.number, 0, ()) not in program.flows:
+                    origin = Origin(f"Weft: {table.miss}", None)
+                    program.add(Flow(table.number, 0, (), (), None, origin, MISS, table.name))
+
+    def _by_kind(self) -> Iterator[tuple[Bridge, Program]]:
+        yield from self._programs.items()
+        for program in self._physical.values():
+            yield Bridge.PHYSICAL, program
 
     def table(self, name: str) -> int:
         """Return the number of a table, for actions that name one."""

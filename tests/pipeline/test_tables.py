@@ -7,6 +7,7 @@ import pytest
 from controller.model.ids import key
 from controller.pipeline.compile import pipeline
 from controller.pipeline.flow import Action, Flow, Match, Origin, Output, Resubmit, match, set_field
+from controller.pipeline.program import MISS
 from controller.pipeline.registers import REGISTERS, Register, RegisterClash, check_registers
 from controller.pipeline.tables import Bridge, ContractError, Feature, Pipeline, Stage, Table
 
@@ -79,7 +80,7 @@ def test_a_register_must_fit_its_field() -> None:
 
 
 def test_every_feature_can_be_told_by_eight_bits_of_its_cookie() -> None:
-    names = [found.name for found in pipeline().features]
+    names = [MISS, *(found.name for found in pipeline().features)]
     assert len({key("feature", name, 8) for name in names}) == len(names)
 
 
