@@ -14,8 +14,8 @@ _OPENING = """\
 This page is made from the declarations in `controller/pipeline/features/` by `make docs`; do not edit it by hand.
 
 A packet passes the stages of a bridge from top to bottom and never goes back. Flows match only what their table
-declares; a flow outside that contract does not compile. What no flow wants is dropped, because every
-managed bridge has `fail_mode=secure`.
+declares; a flow outside that contract does not compile. What no flow wants is counted and dropped by the last flow of the table, and
+`fail_mode=secure` drops it in a bridge that has no flows at all.
 """
 
 _BRIDGES = {
