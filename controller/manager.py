@@ -57,7 +57,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return _BAD_INPUT
     os_ken.log.init_log()
     _improve_log()
-    return _serve([*CONF.app_lists, *CONF.app])
+    try:
+        return _serve([*CONF.app_lists, *CONF.app])
+    except OSError as problem:
+        print(f"osken-manager: {problem}", file=sys.stderr)
+        return _TROUBLE
 
 
 def run(topology: Path, listen_host: str, listen_port: int, control: Path | None, verbose: bool) -> int:

@@ -112,6 +112,7 @@ class Worker:
             self._report(State.SYNCING)
         if changes:
             self._commit(changes)
+            self._tell(program, changes)
         self._status = replace(
             self._status,
             flows_installed=len(program.flows),
@@ -168,6 +169,15 @@ class Worker:
         if errors:
             raise Refused(self._explain(errors, changes, opening + 1))
 
+    def _tell(self, program: Program, changes: Changes) -> None:
+        if not LOG.isEnabledFor(logging.DEBUG):
+            return
+        gone: list[Subject] = [*changes.deletes, *changes.group_deletes]
+        new: list[Subject] = [*(group for _, group in changes.group_puts), *changes.puts]
+        for sign, subjects in (("-", gone), ("+", new)):
+            for subject in subjects:
+                LOG.debug("%s@%s %s %s", program.bridge, program.host, sign, self._subject(subject))
+
     def _explain(self, errors: list[SwitchError], changes: Changes, first: int) -> str:
         """Say what was refused, why, and where in the files it comes from."""
         wanted = {error.xid - first: error.name for error in errors}
@@ -189,9 +199,9 @@ class Worker:
             case Group():
                 return f"group {subject.id}, from {subject.origin}"
             case ForeignFlow(table, priority):
-                return f"deleting an old flow, table={self._table(table)}, priority={priority}"
+                return f"an old flow, table={self._table(table)}, priority={priority}"
             case int():
-                return f"deleting group {subject}"
+                return f"group {subject}"
 
     def _table(self, number: int) -> str:
         return self._table_name(self._session.id, number)

@@ -61,13 +61,16 @@ def changed(control: Control) -> tuple[int, int, int]:
 HELLO = flow(0, 10, match(in_port=1), Output(2))
 
 
-def test_a_switch_gets_its_program_when_it_connects(twin: Twin, control: Control) -> None:
+def test_a_switch_gets_its_program_when_it_connects(
+    twin: Twin, control: Control, caplog: pytest.LogCaptureFixture
+) -> None:
     wanted = program(DPID, HELLO, *some_flows(3000))
     control.switches.target(DPID, wanted)
     connect(twin, control)
     status = control.reach(DPID, State.IN_SYNC)
     assert (status.flows_installed, status.added, status.deleted) == (3001, 3001, 0)
     assert len(twin.flows("br-int")) == 3001
+    assert "refused a setting" not in caplog.text
 
 
 def test_the_observer_learns_the_ports_and_every_change_of_them(twin: Twin, control: Control) -> None:

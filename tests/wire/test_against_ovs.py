@@ -166,6 +166,10 @@ class Wire:
         self.stream = self.socket.makefile("rb")
         self.socket.sendall(message.frame(MessageType.HELLO, 1))
 
+    def close(self) -> None:
+        self.stream.close()
+        self.socket.close()
+
     def ask(self, data: bytes, is_last: Callable[[bytes], bool]) -> list[bytes]:
         """Send, and return all that arrives up to the last answer."""
         self.socket.sendall(data)
@@ -207,8 +211,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         group = pack.group_mod(pack.GroupCommand.ADD, 1, pack.bucket_bytes(GROUP))
         assert connection.bundle((MessageType.GROUP_MOD, group)) == []
         yield connection
-        connection.stream.close()
-        connection.socket.close()
+        connection.close()
 
 
 def held(flow: Flow) -> dump.HeldFlow:

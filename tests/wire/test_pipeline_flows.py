@@ -1,0 +1,64 @@
+"""The flows that the example topologies compile to come back from Open vSwitch byte for byte.
+
+What does not, a reconnect would send again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller import config
+from controller.graph.fabric import Fabric
+from controller.pipeline.compile import assumed_bindings, compile_host
+from controller.pipeline.flow import Program
+from controller.pipeline.numbers import allocate_numbers
+from controller.pipeline.view import Shared
+from controller.wire import dump, pack
+from controller.wire.message import MessageType
+from tests.ovs.twin import Twin
+from tests.wire.test_against_ovs import EVERYTHING, Wire, held
+
+pytestmark = pytest.mark.ovs
+
+TOPOLOGIES = sorted(path.parent for path in Path(__file__).parents[2].glob("topologies/*/fabric.yaml"))
+EVERY_GROUP = (MessageType.GROUP_MOD, pack.group_mod(pack.GroupCommand.DELETE, 0xFFFFFFFC))
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    with Twin(tmp_path_factory.mktemp("ovs")) as twin:
+        twin.add_bridge("br0")
+        connection = Wire(twin.directory / "br0.mgmt")
+        yield connection
+        connection.close()
+
+
+def programs(folder: Path) -> list[Program]:
+    loaded = config.load(folder)
+    assert loaded.topology is not None
+    shared = Shared(Fabric(loaded.topology, {}))
+    numbers = allocate_numbers(shared.fabric)
+    hosts = [host for host in loaded.topology.hosts.values() if shared.fabric.is_programmed(host.name)]
+    return [
+        program
+        for host in hosts
+        for program in compile_host(shared, host.name, assumed_bindings(shared.fabric, host), numbers)
+    ]
+
+
+@pytest.mark.parametrize("folder", TOPOLOGIES, ids=lambda folder: folder.name)
+def test_compiled_programs_come_back_as_they_went(wire: Wire, folder: Path) -> None:
+    for program in programs(folder):
+        groups = program.groups.values()
+        additions = [
+            (MessageType.GROUP_MOD, pack.group_mod(pack.GroupCommand.ADD, group.id, pack.bucket_bytes(group)))
+            for group in groups
+        ]
+        additions += [(MessageType.FLOW_MOD, pack.flow_add(flow)) for flow in program.flows.values()]
+        assert wire.bundle(EVERYTHING, EVERY_GROUP, *additions) == []
+        assert sorted(wire.flows()) == sorted(map(held, program.flows.values()))
+        wanted = [dump.HeldGroup(group.id, pack.ALL_BUCKETS, pack.bucket_bytes(group)) for group in groups]
+        assert sorted(wire.groups()) == sorted(wanted)
