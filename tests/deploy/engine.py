@@ -26,6 +26,13 @@ _PROGRAMS = {"dockerd": "docker.io", "docker-compose": "docker-compose", "deboot
 _CERTIFICATES = "/etc/machine.crt"
 # What the machine needs to reach the package index, an image that is built on it needs as well.
 _INHERITED = ("PIP_INDEX_URL", "PIP_TRUSTED_HOST", "http_proxy", "https_proxy", "no_proxy")
+# The engine's mounts are its own, so that they end with it, and so are the places where it would meet the machine's engine.
+_OWN_PLACES = """
+for place in /run/docker /run/containerd /etc/docker; do
+    mkdir -p $place && mount -t tmpfs weft $place || exit
+done
+exec "$@"
+"""
 _SYSTEM = "/usr/sbin:/sbin"  # Where Debian keeps them, and not every PATH leads.
 
 
@@ -107,19 +114,20 @@ class Engine:
 
     def _start(self, *launcher: str) -> None:
         home = self._home
-        places = {"data-root": home / "data", "exec-root": home / "exec", "pidfile": home / "pid"}
-        # Its mounts are its own, so that they end with it.
-        command = [
-            "unshare",
-            "--mount",
-            "dockerd",
-            f"--host={self._environment['DOCKER_HOST']}",
-            f"--cgroup-parent=/{self.name}",
-        ]
-        command += [f"--{option}={place}" for option, place in places.items()]
-        # Nothing of the machine's own network is touched: no bridge, no filter, no forwarding.
-        command += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
+        settings = home / "daemon.json"
+        settings.write_text("{}", encoding="utf-8")
         log = home / "log"
+        command = [
+            *("unshare", "--mount", "sh", "-c", _OWN_PLACES, "sh", "dockerd"),
+            f"--host={self._environment['DOCKER_HOST']}",
+            f"--config-file={settings}",
+            f"--data-root={home}/data",
+            f"--exec-root={home}/exec",
+            f"--pidfile={home}/pid",
+            f"--cgroup-parent=/{self.name}",
+            # Nothing of the machine's own network is touched: no bridge, no filter, no forwarding.
+            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
+        ]
         with log.open("wb") as into:
             self._daemon = subprocess.Popen(
                 [*launcher, *command], stdin=subprocess.DEVNULL, stdout=into, stderr=into, env=self._environment
@@ -127,8 +135,8 @@ class Engine:
         daemon = self._daemon
         wait_for(lambda: daemon.poll() is not None or self._answers(), 60, "the engine to start")
         if daemon.poll() is not None:
-            last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-            raise NoEngine(f"no container engine can run here: dockerd: {' '.join(last)}")
+            self._daemon = None
+            raise NoEngine(f"no container engine can run here: dockerd: {_last_line(log.read_text(encoding='utf-8'))}")
 
     def _answers(self) -> bool:
         return self._run("docker", "version", check=False).returncode == 0
@@ -143,7 +151,15 @@ class Engine:
         root = self._home / "base"
         filters = ("Created-By: Packages", "Codename: bookworm", "Component: main")
         mirrors = self._run("apt-get", "indextargets", "--format", "$(REPO_URI)", *filters, check=False).stdout.split()
-        self._run("debootstrap", "--variant=minbase", "bookworm", str(root), *mirrors[:1], seconds=300)
+        made = self._run(
+            # It mounts /proc in there while it works.
+            *("unshare", "--mount", "debootstrap", "--variant=minbase", "bookworm", str(root)),
+            *mirrors[:1],
+            check=False,
+            seconds=300,
+        )
+        if made.returncode:
+            raise NoEngine(f"no base image can be made here: debootstrap: {_last_line(made.stdout + made.stderr)}")
         settings = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         trusted = ssl.get_default_verify_paths().cafile
         if trusted:
@@ -155,6 +171,10 @@ class Engine:
         shutil.rmtree(root)
         self._run("docker", "import", *changes, str(packed), BASE)
         packed.unlink()
+        rights = ("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_RAW", "--device=/dev/net/tun")
+        tried = self._run("docker", "run", "--rm", "--network=none", *rights, BASE, "true", check=False)
+        if tried.returncode:
+            raise NoEngine(f"no container can run here: {_last_line(tried.stderr)}")
 
     def _build(self) -> None:
         reach = self._home / "build.yml"
@@ -177,6 +197,10 @@ class Engine:
             said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
             raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{said}")
         return done
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
