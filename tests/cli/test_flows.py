@@ -155,3 +155,9 @@ def test_open_vswitch_reads_raw_flows(pair: Path, tmp_path: Path, bridge: str) -
     assert read.returncode == 0, read.stderr
     written = [line for line in file.read_text().splitlines() if not line.startswith("#")]
     assert read.stdout.count("FLOW_MOD") == len(written) > 0
+
+
+@pytest.mark.parametrize(("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_is_for_terminals_that_want_it(pair: Path, environment: dict[str, str], is_coloured: bool) -> None:
+    done = CliRunner().invoke(weft, ["flows", str(pair)], color=True, env={"NO_COLOR": None} | environment)
+    assert ("\x1b[" in done.output) is is_coloured

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,3 +175,15 @@ def test_reload_names_the_switches_that_are_late(controller: Controller) -> None
     done = controller.asked("--timeout", "0", verb="reload")
     assert done.exit_code == 3
     assert "not in sync: br-int@hv1" in done.output
+
+
+def test_status_can_be_watched_until_ctrl_c(controller: Controller) -> None:
+    weft_program = Path(sys.executable).with_name("weft")
+    command = [str(weft_program), "status", "--watch", "--control", str(controller.path), "-o", "json"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    seen = [watching.stdout.readline().strip() for _ in range(2 * len(json.dumps(STATUS, indent=2).splitlines()))]
+    watching.send_signal(signal.SIGINT)
+    _, complaints = watching.communicate(timeout=10)
+    assert seen.count('"topology": "quickstart",') == 2
+    assert (watching.returncode, complaints) == (0, "")
