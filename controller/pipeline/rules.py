@@ -93,7 +93,11 @@ def rule_matches(
                         found.append(conjunction)
             direct.setdefault(match(**start, conj_id=number), origin)
     allowed = [RuleMatch(conditions, (), origin) for conditions, origin in direct.items()]
-    return allowed + [RuleMatch(conditions, tuple(found), origin) for conditions, (found, origin) in joint.items()]
+    # In the order of their numbers: rules that change places leave the flows as they are.
+    return allowed + [
+        RuleMatch(conditions, tuple(sorted(found, key=lambda part: (part.id, part.clause))), origin)
+        for conditions, (found, origin) in joint.items()
+    ]
 
 
 def _versions(rule: Rule) -> list[int]:
