@@ -151,15 +151,21 @@ class Prober:
                     break
             progress(settled)
             if not open_ones:
+                # An answer may be read before its request, when many packets wait at one port.
+                while self._turn(0.0):
+                    pass
                 return self._outcomes
             self._turn(max(0.0, agenda[0][0] - time.monotonic()))
 
-    def _turn(self, seconds: float) -> None:
-        for key, _ in self._selector.select(seconds):
+    def _turn(self, seconds: float) -> bool:
+        """Handle what is there, or comes in time; return whether there was anything."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
             if isinstance(key.fileobj, socket.socket):
                 handler: Handler = key.data
                 with suppress(BlockingIOError):
                     handler(key.fileobj)
+        return bool(ready)
 
     def _settle(self, number: int) -> int:
         for connection in self._tcp.pop(number, []):
