@@ -82,6 +82,8 @@ _IN_MATCH = {
 # A bit for "is a fragment", a bit for "is not the first" (ovs-fields(7)); dump-flows has words for their combinations.
 _FRAGMENTS = {(0, 3): "no", (1, 1): "yes", (1, 3): "first", (3, 3): "later", (0, 2): "not_later"}
 
+_PRIORITY_SHIFT = 13  # The tag's priority stands above the bit that says that there is a tag.
+
 _CT_FLAGS = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
 
 _ETH_TYPE, _IP_PROTO, _IP_FRAG = (BY_NAME[name].index for name in ("eth_type", "ip_proto", "ip_frag"))
@@ -182,6 +184,8 @@ def _condition(field: Field, value: int, mask: int | None, names: _Names) -> str
 def _vlan_condition(value: int, mask: int | None) -> str:
     if mask == VLAN_MASK and value & VLAN_PRESENT:
         return f"dl_vlan={value ^ VLAN_PRESENT}"
+    if mask is None and value & VLAN_PRESENT:
+        return f"dl_vlan={value & VLAN_MASK ^ VLAN_PRESENT},dl_vlan_pcp={value >> _PRIORITY_SHIFT}"
     return f"vlan_tci={value:#06x}" if mask is None else f"vlan_tci={value:#06x}/{mask:#06x}"
 
 

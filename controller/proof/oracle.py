@@ -20,7 +20,8 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 
 | who is meant | |
 |---|---|
-| ARP request, neighbour solicitation for another guarded port's own address | answered at once, nobody gets it |
+| an ARP request for an own address, which announces it | everybody, as below |
+| ARP request, neighbour solicitation for a guarded port's own address that no other port may use | answered at once |
 | broadcast, multicast | every other port of the network that has a path |
 | a MAC that ports may use | each of those ports but the sender |
 | an unknown MAC (in a `local` network: unknown on the host) | the network's ports without port security |
@@ -225,7 +226,7 @@ class Oracle:
 
     def _answerer(self, source: Port, packet: Packet) -> Port | None:
         asked = _asked_for(packet)
-        if asked is None or asked in source.ips or not self._is_programmed(source):
+        if asked is None or not self._is_programmed(source) or (packet.eth_type == wire.ARP and asked in source.ips):
             return None
         owner = self._by_address.get((source.network, asked))
         # An address that others may use as well moves between them, so they are left to answer for themselves.

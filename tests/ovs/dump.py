@@ -79,6 +79,10 @@ def _add(wanted: dict[str, int | tuple[int, int]], name: str, text: str) -> None
         name = f"icmpv6{name[4:]}"
     if name == "dl_vlan":
         wanted["vlan_tci"] = (0x1000 | int(text), 0x1FFF)
+    elif name == "dl_vlan_pcp":
+        tag = wanted.get("vlan_tci", (0, 0))
+        assert isinstance(tag, tuple)
+        wanted["vlan_tci"] = (tag[0] | int(text) << 13, tag[1] | 0xE000)
     elif name == "ct_state":
         wanted[name] = _ct_state(text)
     elif name == "nw_frag":

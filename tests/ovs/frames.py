@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -27,6 +28,25 @@ def frame(packet: Packet, *, answer: bool = False) -> bytes:
     else:
         body = PAYLOAD
     return (head + body).ljust(60, b"\0")
+
+
+def unreachable(packet: Packet, sent: bytes) -> bytes:
+    """Return the frame by which the receiver of `sent` says that nobody listens at its port (RFC 792, RFC 4443)."""
+    version = packet.version
+    error = replace(
+        packet,
+        eth_src=packet.eth_dst,
+        eth_dst=packet.eth_src,
+        src=packet.dst,
+        dst=packet.src,
+        protocol=wire.ICMP if version == 4 else wire.ICMPV6,
+    )
+    kind = b"\x03\x03" if version == 4 else b"\x01\x04"
+    quoted = kind + bytes(6) + sent[14 : 14 + (28 if version == 4 else 48)]
+    head = error.eth_dst.to_bytes(6, "big") + error.eth_src.to_bytes(6, "big") + error.eth_type.to_bytes(2, "big")
+    if version == 4:
+        return (head + _ipv4(error, quoted[:2] + checksum(quoted) + quoted[4:])).ljust(60, b"\0")
+    return head + _ipv6(error, _sealed(error, quoted, 2))
 
 
 def checksum(data: bytes) -> bytes:

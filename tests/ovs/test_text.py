@@ -67,7 +67,9 @@ def some_of(names: dict[str, bool]) -> st.SearchStrategy[dict[str, Condition]]:
 
 
 STATES = st.integers(1, 0xFF).flatmap(lambda mask: st.tuples(st.integers(0, 0xFF), st.just(mask)))
-VLANS = st.integers(0, 4095).map(lambda tag: (0x1000 | tag, 0x1FFF)) | st.sampled_from([(0, 0x1FFF), (0x1000, 0x1000)])
+VLANS = st.integers(0, 4095).map(lambda tag: (0x1000 | tag, 0x1FFF)) | st.sampled_from(
+    [(0, 0x1FFF), (0x1000, 0x1000), 0x1005, 0x7005]
+)
 COMMON = st.fixed_dictionaries(
     {},
     optional={

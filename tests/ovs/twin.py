@@ -99,6 +99,8 @@ class Twin:
         """Put a program, or the lines of an ovs-ofctl bundle file, into a bridge in one bundle."""
         lines = bundle_lines(program) if isinstance(program, Program) else program
         self.ofctl("bundle", bridge, "-", text="\n".join(lines) + "\n")
+        # Packets would take the ways of before until the cache of the datapath has been looked through.
+        self.control.call("revalidator/purge")
 
     def ofctl(self, command: str, bridge: str, *arguments: str, text: str | None = None) -> str:
         """Run one ovs-ofctl command against a bridge."""

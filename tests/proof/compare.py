@@ -10,14 +10,14 @@ from controller.proof import packet as wire
 from controller.proof.oracle import Oracle
 from controller.proof.packet import Packet
 from tests.ovs.fabric import Deliveries, FabricTwin
-from tests.ovs.frames import checksum, frame
+from tests.ovs.frames import checksum, frame, unreachable
 
 
 def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None:
     """Return how oracle and switches disagree about a packet, or None.
 
     The packet is sent twice, so that a connection that one receiver opened is no door to the others; what is allowed is answered,
-    so that replies are seen to pass.
+    and refused by an ICMP error, so that both are seen to pass; then other ports must not pass along.
     """
     sent = frame(packet)
     foreign = _is_foreign(twin, packet.source)
@@ -39,12 +39,30 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
             return _report(oracle, twin, packet, f"{when}: expected {_short(expected)}, seen {_short(seen)}")
     for name in expected:
         reply = _reply(packet, oracle.topology.ports[packet.source], oracle.topology.ports[name])
+        if reply is not None and packet.protocol == wire.UDP:
+            error = unreachable(packet, sent)
+            seen = twin.send(name, error)
+            if seen != {packet.source: [error]}:
+                return _report(oracle, twin, packet, f"ICMP error of {name}: seen {_short(seen)}")
         if reply is not None:
             answered = frame(reply, answer=True)
             seen = twin.send(name, answered)
             if seen != {packet.source: [answered]}:
                 return _report(oracle, twin, packet, f"reply {reply}: seen {_short(seen)}")
+    sibling = _sibling(packet)
+    if sibling is not None and expected and not foreign:
+        wanted = {name: [frame(sibling)] for name, verdict in oracle.receivers(sibling).items() if verdict.allowed}
+        seen = twin.send(sibling.source, frame(sibling))
+        if seen != wanted:
+            return _report(oracle, twin, sibling, f"after {packet}: expected {_short(wanted)}, seen {_short(seen)}")
     return None
+
+
+def _sibling(packet: Packet) -> Packet | None:
+    """Return a packet with other ports, which a connection of these ports must not carry along."""
+    if packet.protocol not in wire.WITH_PORTS:
+        return None
+    return replace(packet, sport=packet.sport ^ 1 or 1, dport=packet.dport ^ 1 or 1)
 
 
 def _is_foreign(twin: FabricTwin, port: str) -> bool:

@@ -127,7 +127,7 @@ def packet(random: Random, fabric_: Topology) -> Packet:
     made = make(random, plain, version, target)
     if random.random() < 0.35:
         made = _forged(random, made, version, random.choice(ports))
-    return made if made.eth_src != made.eth_dst else replace(made, eth_dst=GROUP_MACS[version])
+    return made
 
 
 def _address(random: Random, of: Port, version: int) -> Address:
