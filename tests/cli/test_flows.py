@@ -159,5 +159,6 @@ def test_open_vswitch_reads_raw_flows(pair: Path, tmp_path: Path, bridge: str) -
 
 @pytest.mark.parametrize(("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colour_is_for_terminals_that_want_it(pair: Path, environment: dict[str, str], is_coloured: bool) -> None:
-    done = CliRunner().invoke(weft, ["flows", str(pair)], color=True, env={"NO_COLOR": None} | environment)
+    chosen: dict[str, str | None] = {"NO_COLOR": None, **environment}
+    done = CliRunner().invoke(weft, ["flows", str(pair)], color=True, env=chosen)
     assert ("\x1b[" in done.output) is is_coloured
