@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks", description="How fast Weft is, against real switches."
     )
     parser.add_argument("sizes", nargs="*", type=_size, metavar="SIZE", help=f"{', '.join(SIZES)}")
-    parser.add_argument("--runs", type=int, default=5, help="of each long measurement (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="of each measurement (default: %(default)s)")
     parser.add_argument("--offline", action="store_true", help="no switches: read, compile and pack only")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="(default: %(default)s)")
     return parser.parse_args()

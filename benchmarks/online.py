@@ -24,7 +24,6 @@ from benchmarks.workload import Document
 from controller.lab.plan import port_commands
 from controller.pipeline.compile import compile_fabric
 
-_EDITS = 5  # Of each kind; they are short.
 _QUESTIONS = 20
 
 
@@ -91,6 +90,12 @@ class Measurement:
         self.spare = self.with_spare["ports"][-1]
         self.tenant = str(self.spare["tenant"])
         self.wanted = wanted(document)
+
+    def warm_up(self) -> None:
+        """Let every switch meet a controller once."""
+        self._connect_without_tenants()
+        self.site.touch_switches()
+        self.site.stop_controller()
 
     def cold(self) -> Cold:
         """Measure from saved files with the controller waiting, and from starting the controller on files that are there."""
@@ -160,14 +165,14 @@ class Measurement:
         changed = with_rule(self.document)
         added, deleted, plugged, rules = [], [], [], []
         spare_wanted, rule_wanted = wanted(self.with_spare), wanted(changed)
-        for _ in range(_EDITS):
+        for _ in range(self.runs):
             added.append(self._edit(self.with_spare, spare_wanted))
             plugged.append(self._replug(spare_wanted))
             deleted.append(self._edit(self.document, self.wanted))
             rules.append(self._edit(changed, rule_wanted))
             rules.append(self._edit(self.document, self.wanted))
         noticed = []
-        for _ in range(_EDITS):
+        for _ in range(self.runs):
             noticed.append(self._edit(self.with_spare, spare_wanted, is_told=False))
             self._edit(self.document, self.wanted)
         times = (added, noticed, deleted, plugged, rules, self._questions())
@@ -216,6 +221,7 @@ def measure_online(document: Document, directory: Path, runs: int) -> Online:
     with open_site(load(folder), folder, directory / "lab") as site:
         lab_s = time.perf_counter() - start
         measurement = Measurement(site, document, runs)
+        measurement.warm_up()
         cold = measurement.cold()
         check_policy(site.lab, document)
         restart = measurement.restart()
