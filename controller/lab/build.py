@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,8 @@ from controller.lab.state import State
 from controller.lab.switches import Switch
 
 OPENFLOW_PORT = 6653
+
+_DISCARD = 9  # The port whose packets nobody answers (RFC 863).
 
 _WORKERS = 8  # Most of the time is spent waiting for daemons to answer.
 _RESERVED = 169  # 169.254.169.254 is where clouds serve their metadata.
@@ -106,6 +109,28 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
     for started in _together(work):
         state.processes += started
     state.save()
+    if hosts:
+        _introduce(state)
+
+
+def _introduce(state: State) -> None:
+    """Let every host resolve the others on the underlay, which costs a tunnel's first packet otherwise.
+
+    Open vSwitch drops what it wants to encapsulate for a neighbour whose MAC it does not know yet.
+    """
+    addresses = {name: state.plan.hosts[name].tunnel_address.partition("/")[0] for name in state.hosts}
+    for name, own in addresses.items():
+        with inside(state.namespace(name)):
+            for address in addresses.values():
+                if address != own:
+                    _wake(address)
+
+
+def _wake(address: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        with contextlib.suppress(OSError):
+            sender.sendto(b"", (address, _DISCARD))
 
 
 def _together(work: Iterable[Callable[[], list[Process]]]) -> Iterator[list[Process]]:
