@@ -23,7 +23,7 @@ from controller.watch import Watcher
 
 LOG = logging.getLogger(__name__)
 
-_LAST_WORDS_S = 0.5
+_LAST_WORDS_S = 0.3
 
 
 class BadTopology(Exception):

@@ -42,7 +42,7 @@ OUR_APP = "controller.app"
 
 _CONFIG_FILE = "/usr/local/etc/os_ken/os_ken.conf"
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_LEAVE_S = 1.5
+_LEAVE_S = 1.0
 _BAD_INPUT, _TROUBLE = 2, 3
 
 
