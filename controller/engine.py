@@ -271,7 +271,8 @@ class Engine:
 
     def _refuse(self, problems: tuple[str, ...]) -> bool:
         self._report = Report(False, problems)
-        LOG.error("refused, the last good topology stays in force:\n%s", "\n".join(problems))
+        if self._topology is not None:  # At the start the caller tells them, and leaves.
+            LOG.error("refused, the last good topology stays in force:\n%s", "\n".join(problems))
         return False
 
     def _compile_ahead(self, shared: Shared, numbers: Numbers) -> dict[str, list[Program]]:
