@@ -15,6 +15,7 @@ closes it, and the other side notices.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -70,34 +71,38 @@ def serve(host: str) -> None:
 
 def _hold(plug: socket.socket) -> None:
     """Keep one port plugged for as long as its connection lasts."""
-    with plug:
+    with plug, contextlib.suppress(ConnectionError):
         message, descriptors, _, _ = socket.recv_fds(plug, _LONGEST, 1)
         name = message.decode()
         try:
-            port = read_plan().ports[name]
-            _connect(port, f"/proc/{os.getpid()}/fd/{descriptors[0]}")
-        except KeyError:
-            plug.send(f"no port {name} in the topology".encode())
-            return
-        except (LabError, HostError) as error:
+            port = read_plan().ports.get(name)
+            if port is None or not descriptors:
+                raise LabError(f"no port {name} in the topology" if descriptors else "no namespace came with the name")
+            _wire(port, f"/proc/{os.getpid()}/fd/{descriptors[0]}")
+        except LabError as error:
             plug.send(str(error).encode()[:_LONGEST])
             return
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        tell(f"{name}: plugged")
-        plug.send(_PLUGGED)
-        plug.recv(1)  # Nothing is ever sent: this ends when the port does.
-        transact([("--if-exists", "del-port", port.bridge, port.interface)])
-        ip([f"link delete {port.interface}"], forced=True)
-        tell(f"{name}: unplugged")
+        try:
+            transact(port_commands(port))
+            tell(f"{name}: plugged")
+            plug.send(_PLUGGED)
+            plug.recv(1)  # Nothing is ever sent: this ends when the port does.
+        except HostError as error:
+            plug.send(str(error).encode()[:_LONGEST])
+        finally:
+            transact([("--if-exists", "del-port", port.bridge, port.interface)])
+            ip([f"link delete {port.interface}"], forced=True)
+            tell(f"{name}: unplugged")
 
 
-def _connect(port: PortPlan, namespace: str) -> None:
+def _wire(port: PortPlan, namespace: str) -> None:
+    """Lay a wire from this host to a namespace; it must not be there yet, or somebody else is this port."""
     mtu = f"mtu {port.mtu}"
     far = f"name eth0 address {port.mac} {mtu} netns {namespace}"
     ip([f"link add {port.interface} {mtu} type veth peer {far}", f"link set {port.interface} up"])
-    transact(port_commands(port))
 
 
 def stay_plugged(name: str) -> None:
