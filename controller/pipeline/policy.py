@@ -29,6 +29,10 @@ from controller.pipeline.view import class_key, class_name
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
 _DIRECT, _JOINT = 200, 100
 
+# The tracker hands fragments on when it has seen all of a packet, and no new connection is let out or delivered without
+# another visit there. So the first fragment, which alone names ports, decides: without it the others stay with the tracker.
+_LATER = (3, 3)
+
 # Multicast listener and neighbour discovery (RFC 2710, 3810, 4861): sent before there is any connection.
 UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
@@ -81,6 +85,10 @@ def write_rules(builder: Builder, side: Side) -> None:
         kind = f"{side.direction} rules"
         builder.extend(view.shared.flows(kind, class_name(names), partial(_rules, builder, side, members)))
     _write_peers(builder, side, named)
+    ours = Origin("Weft: fragments", None)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        where = match(eth_type=ethertype, ip_frag=_LATER)
+        builder.flow(side.rules, 300, where, goto=side.allowed, kind="later fragment", origin=ours)
     ours = Origin("Weft: unknown far side", None)
     builder.flow(side.peer, 0, (), [PEER.load(0)], side.rules, kind="unknown far side", origin=ours)
 

@@ -19,6 +19,7 @@ HEADER = struct.Struct(">BBHI")
 _ATOMIC_ORDERED = 0x0001 | 0x0002
 _ALL_TABLES = 0xFF
 _ANY = 0xFFFFFFFF
+_FIRST_FRAGMENTS_MATCH = 3  # OFPC_FRAG_NX_MATCH
 
 _BUNDLE_ADD = struct.Struct(">BBHIIHHBBHI").pack
 _WRAPPED = 16 + HEADER.size
@@ -107,9 +108,12 @@ def dump_groups(xid: int) -> bytes:
     return frame(MessageType.MULTIPART_REQUEST, xid, _MULTIPART(Multipart.GROUP_DESC, 0))
 
 
-def normal_config(xid: int) -> bytes:
-    """Return the setting that fragments are matched as they come and misses send no bytes to us."""
-    return frame(MessageType.SET_CONFIG, xid, struct.pack(">HH", 0, 0))
+def config(xid: int) -> bytes:
+    """Return the setting that the ports of a first fragment can be matched and misses send no bytes to us.
+
+    By OpenFlow's own ways a switch takes the ports of all fragments for 0; Open vSwitch has one more, OFPC_FRAG_NX_MATCH.
+    """
+    return frame(MessageType.SET_CONFIG, xid, struct.pack(">HH", _FIRST_FRAGMENTS_MATCH, 0))
 
 
 def only_port_status(xid: int) -> bytes:

@@ -197,6 +197,8 @@ class FabricTwin:
             vlans = {n.segment or 0 for n in self.topology.networks.values() if n.physical_network == each.name}
             commands.append(["set", "bridge", bridge, f"flood_vlans={','.join(map(str, sorted(vlans | {0})))}"])
         twin.configure(*commands)
+        for bridge in ports:
+            twin.ofctl("set-frags", bridge, "nx-match")  # As the controller has it.
         self._route(name)
 
     def _route(self, name: str) -> None:

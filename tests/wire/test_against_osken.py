@@ -197,6 +197,6 @@ def test_requests_and_settings_are_osken_s() -> None:
     assert message.dump_flows(9) == of(parser.OFPFlowStatsRequest(OPENFLOW_14))
     assert message.dump_groups(9) == of(parser.OFPGroupDescStatsRequest(OPENFLOW_14))
     assert message.barrier(9) == of(parser.OFPBarrierRequest(OPENFLOW_14))
-    assert message.normal_config(9) == of(parser.OFPSetConfig(OPENFLOW_14, 0, 0))
+    assert message.config(9) == of(parser.OFPSetConfig(OPENFLOW_14, 3, 0))
     properties = [parser.OFPAsyncConfigPropReasons(kind, 8, 7 if kind in (2, 3) else 0) for kind in range(6)]
     assert message.only_port_status(9) == of(parser.OFPSetAsync(OPENFLOW_14, properties))

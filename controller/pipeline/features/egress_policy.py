@@ -93,7 +93,7 @@ FEATURE = Feature(
             stage=Stage.EGRESS_POLICY,
             slot=3,
             matches=(
-                *("reg4", "reg7", "eth_type", "ip_proto", "ip_dst", "ipv6_dst", "conj_id"),
+                *("reg4", "reg7", "eth_type", "ip_frag", "ip_proto", "ip_dst", "ipv6_dst", "conj_id"),
                 *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
             ),
             writes=(),
@@ -115,6 +115,7 @@ FEATURE = Feature(
         "far side": "an address of a member of a group that a rule names",
         "unknown far side": "nobody whom a rule names",
         "rule": "a rule, or one mask of its port ranges",
+        "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
         "part of a rule": "one dimension of a rule's conjunction",
     },
     compile=compile_flows,
