@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ from controller.proof.policy import run_tests
 from controller.switch.status import State, SwitchStatus
 
 LOG = logging.getLogger(__name__)
+
+# A port without a host is wherever its interface shows up. A controller that starts has not seen that yet, and a program
+# without the port would cut it off; so programs wait for the hosts to tell, but not for long for one that is down.
+GATHER_S = 10.0
 
 
 class Switches(Protocol):
@@ -97,6 +102,8 @@ class Engine:
         self._shared: Shared | None = None
         self._compiled: dict[str, list[Program]] = {}  # what the last reload compiled and nobody has pushed yet
         self._report = Report(False, ())
+        self._gather_until = 0.0
+        self._held: set[str] = set()  # hosts whose programs wait until it is known where ports are
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # What others call, from any thread.
@@ -112,6 +119,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to handle events."""
+        self._gather_until = time.monotonic() + GATHER_S
         self._thread.start()
 
     def close(self, deadline_s: float) -> None:
@@ -201,9 +209,7 @@ class Engine:
 
     def _run(self) -> None:
         while True:
-            batch = [self._events.get()]
-            while not self._events.empty():
-                batch.append(self._events.get())
+            batch = self._next_batch()
             if any(what == "stop" for what, _ in batch):
                 return
             try:
@@ -214,6 +220,17 @@ class Engine:
             for what, detail in batch:
                 if what == "reload" and detail is not None:
                     detail.set()
+
+    def _next_batch(self) -> list[tuple[str, Any]]:
+        """Wait for events and return all that wait together; none once the time to gather is over."""
+        patience = max(0.0, self._gather_until - time.monotonic()) if self._held else None
+        try:
+            batch = [self._events.get(timeout=patience)]
+        except queue.Empty:
+            return []
+        while not self._events.empty():
+            batch.append(self._events.get())
+        return batch
 
     def _handle(self, batch: Iterable[tuple[str, Any]]) -> None:
         stale: set[str] = set()
@@ -241,7 +258,20 @@ class Engine:
             self._numbers = allocate_numbers(self._shared.fabric, self._numbers)
             self._compiled.clear()
             stale.update(seat.host for seat in self._seats.values())
-        self._push(self._shared, stale)
+        self._held |= stale
+        if not self._must_gather(self._topology):
+            hosts, self._held = self._held, set()
+            self._push(self._shared, hosts)
+
+    def _must_gather(self, topology: Topology) -> bool:
+        """Return whether a port may still turn out to be on a host that has not told its interfaces."""
+        if time.monotonic() >= self._gather_until:
+            return False
+        is_sought = any(port.host is None and port.name not in self._location for port in topology.ports.values())
+        return is_sought and any(
+            seat.kind is Bridge.INTEGRATION and not self._observed.has(seat.host, seat.bridge)
+            for seat in self._seats.values()
+        )
 
     def _reload(self) -> bool:
         """Read the files; return whether a new topology is in force."""

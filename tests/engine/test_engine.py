@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,14 +68,22 @@ def switches() -> Recorder:
     return Recorder()
 
 
-@pytest.fixture
-def engine(folder: Path, switches: Recorder) -> Iterator[Engine]:
+@contextmanager
+def running(folder: Path, switches: Recorder) -> Iterator[Engine]:
     engine = Engine(folder)
     engine.attach(switches)
     assert engine.load().accepted
     engine.start()
-    yield engine
-    engine.close(5)
+    try:
+        yield engine
+    finally:
+        engine.close(5)
+
+
+@pytest.fixture
+def engine(folder: Path, switches: Recorder) -> Iterator[Engine]:
+    with running(folder, switches) as engine:
+        yield engine
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -207,6 +216,27 @@ def test_a_pinned_port_that_shows_up_elsewhere_is_refused_there(engine: Engine, 
     wait_for(lambda: HV1 in switches.programs)
     assert switches.outputs(HV1) == {"port red/web1"}
     assert "showed up on hv1" in engine.status()["ports"]["refused"][0]
+
+
+def test_a_start_waits_for_the_hosts_to_tell_where_ports_are(folder: Path, switches: Recorder) -> None:
+    edit(folder, ", host: hv2", "")
+    with running(folder, switches) as engine:
+        engine.connected(HV1, INT1)
+        engine.reload()  # Answered by the same thread, after the connection has been handled.
+        assert switches.programs == {}
+        engine.connected(HV2, INT2)
+        wait_for(lambda: {HV1, HV2} <= switches.programs.keys())
+        assert any("red/web2" in flow.origin.what for flow in switches.programs[HV1].flows.values())
+
+
+def test_a_start_does_not_wait_for_ever_for_a_host_that_is_down(
+    folder: Path, switches: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.engine.GATHER_S", 0.05)
+    edit(folder, ", host: hv2", "")
+    with running(folder, switches) as engine:
+        engine.connected(HV1, INT1)
+        wait_for(lambda: HV1 in switches.programs)
 
 
 def test_numbers_stay_with_their_owners_through_reloads(engine: Engine, switches: Recorder, folder: Path) -> None:
