@@ -13,7 +13,7 @@ KEEP ?=
 PYTEST ?= .venv/bin/python -m pytest
 
 SWITCHES := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping
-TOOLS := tcpdump:tcpdump mn:mininet
+TOOLS := tcpdump:tcpdump mn:mininet dockerd:docker.io docker-compose:docker-compose debootstrap:debootstrap
 
 .PHONY: demo test check format lint types spelling pages architecture goldens docs bench clean programs tools
 
