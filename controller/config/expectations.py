@@ -37,17 +37,27 @@ def _test(context: ExpectationContext, number: int, each: Test) -> PolicyTest:
     if each.port is not None and each.protocol not in WITH_PORTS:
         message = f"protocol {protocol_name(each.protocol)} has no ports"
         context.reporter.report("N026", (spot / "port").key, message, "ports go with tcp, udp and sctp")
-    is_address = "." in each.target or ":" in each.target
+    if _is_address(each.source) and _is_address(each.target):
+        message = "`from` and `to` are both addresses, and a test is about a port"
+        context.reporter.report("N026", spot / "to", message, "name the port that sends or receives")
     return PolicyTest(
         tenant=context.tenant,
-        source=_port(context, spot / "from", each.source),
-        target=each.target if is_address else _port(context, spot / "to", each.target),
+        source=_end(context, spot / "from", each.source),
+        target=_end(context, spot / "to", each.target),
         protocol=each.protocol,
         port=each.port,
         expect=each.expect,
         reply=each.reply,
         place=context.declared.place("tests", number),
     )
+
+
+def _is_address(end: str) -> bool:
+    return "." in end or ":" in end
+
+
+def _end(context: ExpectationContext, spot: Spot, end: str) -> str:
+    return end if _is_address(end) else _port(context, spot, end)
 
 
 def _port(context: ExpectationContext, spot: Spot, reference: str) -> str:

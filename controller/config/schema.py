@@ -279,13 +279,14 @@ class Port(Profile):
     )
 
 
+TestEnd = Annotated[str, Word(scalars.target, "a port, `TENANT/PORT` or an address")]
+
+
 class Test(Strict):
     """An expectation that every change of the files must keep."""
 
-    source: Reference = Field(alias="from", description="The sending port.")
-    target: Annotated[str, Word(scalars.target, "a port, `TENANT/PORT` or an address")] = Field(
-        alias="to", description="The receiver."
-    )
+    source: TestEnd = Field(alias="from", description="The sender.")
+    target: TestEnd = Field(alias="to", description="The receiver; one of the two must be a port.")
     protocol: IpProtocol = Field(default=None, description="By default `any`.")
     port: TransportPort | None = Field(default=None, description="The destination port, for `tcp`, `udp` and `sctp`.")
     expect: Annotated[Verdict, members(Verdict)] = Field(description="Whether it shall pass.")

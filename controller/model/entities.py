@@ -216,7 +216,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
-    """An expectation. `source` and `target` are port names, or `target` an address as text.
+    """An expectation. `source` and `target` are port names, or one of them is an address as text.
 
     `port` is the destination port; `reply` False says that only the first packet is asked about.
     """

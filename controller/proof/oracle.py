@@ -77,10 +77,10 @@ class Decision:
 class Way:
     """A pair of addresses by which one port speaks to another: None where the files name no address.
 
-    `target` None means that the address is on the physical network, beyond what the files say.
+    `source` or `target` None means that the address is on the physical network, beyond what the files say.
     """
 
-    source: Port
+    source: Port | None
     target: Port | None
     version: int
     src: Address | None
@@ -143,7 +143,7 @@ class Oracle:
         icmp_type: int | None = None,
         icmp_code: int | None = None,
     ) -> Decision:
-        """Return whether a new connection may be opened; `target` is a port's name or an address as text.
+        """Return whether a new connection may be opened; either end is a port's name or, if not both, an address as text.
 
         Every pair of addresses of one IP version is tried, and one that passes suffices. Without a protocol the
         question is ICMP echo.
@@ -165,7 +165,12 @@ class Oracle:
         return refused[0]
 
     def ways(self, source: str, target: str, version: int | None = None) -> list[Way] | Decision:
-        """Return the pairs of addresses by which `source` may address `target`, or why there is none."""
+        """Return the pairs of addresses by which `source` may address `target`, or why there is none.
+
+        Either may be an address as text: that of a port of the other's network, or one beyond a physical network.
+        """
+        if source not in self.topology.ports:
+            return self._ways_from(ip_address(source), target)
         sender = self.topology.ports[source]
         if target in self.topology.ports:
             receiver, dst = self.topology.ports[target], None
@@ -183,6 +188,24 @@ class Oracle:
             found = [Way(sender, receiver, each, None, dst) for each in (4, 6) if version in (None, each)]
         return found or Decision(False, f"{source} and {target} share no IP version", None, sender.place)
 
+    def _ways_from(self, src: Address, target: str) -> list[Way] | Decision:
+        """Return the ways from an address: its port's, or those of whatever is on the physical network."""
+        receiver = self.topology.ports.get(target)
+        if receiver is None:
+            return Decision(False, f"no path: {src} and {target} are both not ports of the files")
+        owner = self._owner(receiver, src)
+        if owner is not None:
+            found = self.ways(owner.name, target, src.version)
+            return found if isinstance(found, Decision) else [way for way in found if way.src in (src, None)] or found
+        network = self.topology.networks[receiver.network]
+        if not network.type.is_provider:
+            reason = f"no path: no port of {network.name} has {src}, and no router leads there"
+            return Decision(False, reason, None, receiver.place)
+        mine = [ip for ip in receiver.ips if ip.version == src.version]
+        if not mine:
+            return Decision(False, f"{receiver.name} has no IPv{src.version} address", None, receiver.place)
+        return [Way(None, receiver, src.version, src, ip) for ip in mine]
+
     def open_spans(self, way: Way) -> list[Span]:
         """Return everything that the groups of both ends let pass."""
         found = [Span(None, ALL_NUMBERS)]
@@ -193,7 +216,8 @@ class Oracle:
 
     def judge(self, way: Way, traffic: Traffic, *, leaves_always: bool = False) -> Decision:
         """Return what the groups of both ends say; `leaves_always` takes the sender's side for granted."""
-        decision = Decision(True, f"neither end of {way.source.name} to {way.dst} is under a group's rules")
+        whence = way.source.name if way.source else way.src
+        decision = Decision(True, f"neither end of {whence} to {way.dst} is under a group's rules")
         for port, direction, far in _sides(way):
             if self._is_open(port, direction) or (leaves_always and direction is Direction.EGRESS):
                 continue
@@ -314,7 +338,9 @@ class Oracle:
 
 def _sides(way: Way) -> list[tuple[Port, Direction, Address | None]]:
     """Return who judges a packet, each with the direction and the far address."""
-    sides = [(way.source, Direction.EGRESS, way.dst)]
+    sides: list[tuple[Port, Direction, Address | None]] = []
+    if way.source is not None:
+        sides.append((way.source, Direction.EGRESS, way.dst))
     if way.target is not None:
         sides.append((way.target, Direction.INGRESS, way.src))
     return sides

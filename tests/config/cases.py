@@ -142,6 +142,7 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N042", _rule("{from: {group: «blue/default»}}")),
     # Keys that do not go together.
     ("N026", "networks: {net: {type: local, «segment»: 1000}}\n"),
+    ("N026", "tests: [{from: 192.0.2.1, to: «192.0.2.2», expect: deny}]\n"),
     ("N026", "networks: {net: {«physical_network»: physnet1}}\n"),
     ("N026", "networks: {net: {«gateway»: 10.0.0.1}}\n"),
     ("N026", "networks: {net: {cidr: 10.0.1.0/24, gateway: [10.0.1.1, «10.0.1.2»]}}\n"),

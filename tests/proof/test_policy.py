@@ -8,7 +8,7 @@ import pytest
 
 from controller.model.entities import PolicyTest, Topology
 from controller.proof.policy import Result, run_tests
-from tests.builders import Entity, allow, expect, fabric, group, host, network, port
+from tests.builders import Entity, allow, expect, fabric, group, host, network, physical_network, port
 
 OPENINGS = {
     "web": [allow("tcp", 80, line=7)],
@@ -105,3 +105,33 @@ def large(ports: int, tests: int) -> Topology:
         number = 1000 + int(source.rpartition("p")[2]) % 4
         entities.append(expect("allow" if same else "deny", source, target, "tcp", number))
     return fabric(*entities)
+
+
+def outside(source: str, *, provider: bool) -> bool:
+    """Return whether HTTP from an address to port red/b, whose group allows two prefixes in, is allowed."""
+    entities: list[Entity] = [
+        host("hv1"),
+        physical_network("physnet1", "hv1"),
+        network("red/n", "10.0.0.0/24", kind="flat", physical="physnet1")
+        if provider
+        else network("red/n", "10.0.0.0/24"),
+        group("red/g", ingress=[allow("tcp", 80, far=["192.0.2.0/24", "10.0.0.0/24"])]),
+        group("red/mute", egress=[]),
+        port("red/a", "red/n", "10.0.0.1", host="hv1", groups=["red/mute"]),
+        port("red/b", "red/n", "10.0.0.2", host="hv1", groups=["red/g"]),
+    ]
+    return run_tests(fabric(*entities, expect("allow", source, "red/b", "tcp", 80)))[0].passed
+
+
+def test_what_comes_from_the_wire_meets_the_receivers_rules_alone() -> None:
+    assert outside("192.0.2.7", provider=True)
+    assert not outside("198.51.100.7", provider=True)
+
+
+def test_no_stranger_sends_into_a_tunnel_network() -> None:
+    assert not outside("192.0.2.7", provider=False)
+
+
+def test_a_ports_own_address_stands_for_the_port() -> None:
+    assert not outside("10.0.0.1", provider=True)
+    assert outside("10.0.0.9", provider=True)
