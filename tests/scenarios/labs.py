@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +18,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from controller import config, control
+from controller.graph.fabric import Fabric
 from controller.lab.lab import Lab
 from controller.lab.namespaces import inside
 from controller.lab.prober import EAGER, ICMP, Outcome, Probe, Prober
+from controller.pipeline.compile import compile_host
+from controller.pipeline.flow import Bindings
+from controller.pipeline.numbers import allocate_numbers
+from controller.pipeline.view import Shared
+from controller.wire.pack import flow_add
 from tests.lab.net import ANY_PROTOCOL, Net
 
 PATIENCE_S = 20.0
 _PACKET, _AUXDATA = 263, 8  # SOL_PACKET and PACKET_AUXDATA, linux/if_packet.h
 _RECEIVE_BUFFER_FORCE = 33  # SO_RCVBUFFORCE, asm-generic/socket.h
+_BUFFER = 1 << 22  # Nobody reads while a story goes on.
 _TAG_IS_THERE = 0x10  # TP_STATUS_VLAN_VALID
 
 _numbers = itertools.count()
@@ -85,12 +93,12 @@ def pings(net: Net, pairs: Iterable[tuple[str, str]], version: int = 4) -> dict[
 class Stream:
     """Datagrams from one port to another, 200 a second, while the block runs; `lost` says afterwards which did not arrive."""
 
-    RATE, NUMBER, BUFFER = 200, 4242, 1 << 22
+    RATE, NUMBER = 200, 4242
 
     def __init__(self, net: Net, source: str, target: str) -> None:
         with inside(net.lab.port_namespace(target)):
             self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._receiver.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, self.BUFFER)
+        self._receiver.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
         self._receiver.bind(("", self.NUMBER))
         self._receiver.settimeout(PATIENCE_S)
         with inside(net.lab.port_namespace(source)):
@@ -98,12 +106,14 @@ class Stream:
         self._sender.connect((net.address(target), self.NUMBER))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send)
+        self._first = 0
         self.sent = 0
         self.lost: set[int] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._receiver.recv(64)  # The stream flows before the story begins.
+        # The stream flows before the story begins; the first datagrams may have waited for the underlay's ARP in vain.
+        self._first = _number(self._receiver.recv(64))
         return self
 
     def __exit__(
@@ -125,7 +135,7 @@ class Stream:
 
     def _count(self) -> None:
         """Read what came until the last one is there, which is sent again until it is."""
-        self.lost = set(range(1, self.sent))  # The first one was read at the beginning.
+        self.lost = set(range(self._first + 1, self.sent))
         last = struct.pack("!I", self.sent)
         self._receiver.settimeout(0.2)
         for _ in range(20):
@@ -137,8 +147,12 @@ class Stream:
                     break
                 if came == last:
                     return
-                self.lost.discard(struct.unpack("!I", came)[0])
+                self.lost.discard(_number(came))
         raise AssertionError("the stream has come to an end for good")
+
+
+def _number(datagram: bytes) -> int:
+    return int.from_bytes(datagram[:4], "big")
 
 
 class Wire:
@@ -149,7 +163,7 @@ class Wire:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ANY_PROTOCOL))
             self._socket.bind((interface, ANY_PROTOCOL))
         self._socket.setsockopt(_PACKET, _AUXDATA, 1)
-        self._socket.settimeout(PATIENCE_S)
+        self._socket.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
         self.frames: list[bytes] = []
 
     def __enter__(self) -> Self:
@@ -161,8 +175,10 @@ class Wire:
         self._socket.close()
 
     def wait_for(self, wanted: Callable[[bytes], bool]) -> bytes:
-        """Return the next frame that fits; fail when none comes."""
+        """Return the next frame that fits; fail when none comes in time."""
+        deadline = time.monotonic() + PATIENCE_S
         while True:
+            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
             frame, auxiliary, _, address = self._socket.recvmsg(1 << 16, 64)
             if address[2] == socket.PACKET_OUTGOING:
                 continue
@@ -175,17 +191,19 @@ class Wire:
                 return frame
 
 
+Place = tuple[str, str, str]  # Host, bridge, and what identifies the flow there.
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A flow that a switch holds: what identifies it, what it does, and for how long it has been there."""
+    """What a flow that a switch holds does, and for how long it has been there."""
 
-    what: str
     actions: str
     seconds: float
 
 
-def installed(net: Net) -> dict[tuple[str, str, str], Held]:
-    """Return all flows of all hosts by (host, bridge, what identifies the flow)."""
+def installed(net: Net) -> dict[Place, Held]:
+    """Return all flows of all hosts."""
     found = {}
     for switch in ask(net, "status")["switches"]:
         host, bridge = switch["host"], switch["bridge"]
@@ -197,18 +215,45 @@ def installed(net: Net) -> dict[tuple[str, str, str], Held]:
             seconds = re.search(r"duration=([0-9.]+)s", head)
             assert seconds, line
             kept = re.sub(r"(cookie|duration|n_packets|n_bytes|idle_age|hard_age)=[^, ]+,? ?", "", head)
-            found[host, bridge, kept] = Held(kept, actions, float(seconds[1]))
+            found[host, bridge, kept] = Held(actions, float(seconds[1]))
     return found
 
 
-def touched(before: Mapping[tuple[str, str, str], Held], after: Mapping[tuple[str, str, str], Held]) -> list[str]:
+def touched(before: Mapping[Place, Held], after: Mapping[Place, Held]) -> list[str]:
     """Return the flows that came, went, changed, or were written again: a flow that is written anew is young again."""
-    gone = [
-        f"{' '.join(key[:2])}: - {held.what} actions={held.actions}" for key, held in before.items() if key not in after
-    ]
-    new = [
-        f"{' '.join(key[:2])}: + {held.what} actions={held.actions}"
-        for key, held in after.items()
-        if key not in before or held.actions != before[key].actions or held.seconds < before[key].seconds
-    ]
-    return gone + new
+    found = []
+    for place in before.keys() | after.keys():
+        old, new = before.get(place), after.get(place)
+        if old is None or new is None or old.actions != new.actions or new.seconds < old.seconds:
+            was, is_now = (held.actions if held else "nothing" for held in (old, new))
+            found.append(f"{' '.join(place)}: {was} -> {is_now}")
+    return found
+
+
+def differences(net: Net) -> list[str]:
+    """Return where switches differ from what the files compile to from nothing, with the ports as they are numbered now.
+
+    A flow's cookie is a digest of all that it is, so that equal cookies are equal flows.
+    """
+    topology = config.load(net.lab.folder).topology
+    assert topology is not None
+    shared = Shared(Fabric(topology))
+    numbers = allocate_numbers(shared.fabric)
+    found = []
+    for host in filter(shared.fabric.is_programmed, topology.hosts):
+        for program in compile_host(shared, host, _bindings(net, host), numbers):
+            said = net.lab.exec_host(host, ["ovs-ofctl", "dump-flows", program.bridge], check=True).stdout
+            held = Counter(int(cookie, 16) for cookie in re.findall(r"cookie=(0x[0-9a-f]+)", said))
+            wanted = Counter(int.from_bytes(flow_add(flow)[:8]) for flow in program.flows.values())
+            more, less = (held - wanted).total(), (wanted - held).total()
+            if more or less:
+                found.append(f"{program.bridge}@{host}: {more} too many, {less} missing")
+    return found
+
+
+def _bindings(net: Net, host: str) -> Bindings:
+    ports: dict[str, dict[str, int]] = {}
+    for bridge in net.lab.plan.hosts[host].bridges:
+        said = net.lab.exec_host(host, ["ovs-ofctl", "show", bridge], check=True).stdout
+        ports[bridge] = {name: int(number) for number, name in re.findall(r"^ (\d+)\(([^)]+)\):", said, re.MULTILINE)}
+    return Bindings(ports)
