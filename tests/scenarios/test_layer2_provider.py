@@ -106,6 +106,21 @@ def test_e11_a_network_of_two_segments_is_refused(tmp_path: Path, line: str, pla
     assert names in told
 
 
+def test_s03_a_list_of_addresses_with_a_bad_one_is_refused_whole(tmp_path: Path) -> None:
+    """No half of it works: the bad address is named with its place, and the last good files stay in force."""
+    line = "{type: flat, physical_network: physnet1, cidr: 10.0.0.0/24}\nports:\n  p: {network: n, ip: [10.0.0.5, 10.0.0.x]}"
+    loaded = config.load(files(tmp_path, line))
+    assert loaded.topology is None
+    assert any("red.yaml:4:" in told and "10.0.0.x" in told for told in map(config.render, loaded.problems))
+
+
+def test_e13_a_vlan_transparent_network_is_refused(tmp_path: Path) -> None:
+    """Who asks for tags of guests to pass is told that they do not; that every tagged frame is dropped is S01's story."""
+    loaded = config.load(files(tmp_path, "{type: flat, physical_network: physnet1, vlan_transparent: true}"))
+    assert loaded.topology is None
+    assert any("vlan_transparent" in config.render(problem) for problem in loaded.problems)
+
+
 def test_e11_two_segments_of_one_wire_are_two_networks(run: Run) -> None:
     """VLANs 1010 and 1011 of one wire on one host: each is a network of its own until a router joins them."""
     net = run(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -227,3 +228,29 @@ def test_s19_nothing_expires(net: FabricTwin) -> None:
         for bridge in net.bindings[name].ports:
             assert twin.flows(bridge)
             assert not any("timeout" in line for line in twin.flows(bridge))
+
+
+def test_e5_a_mac_that_may_move_is_found_wherever_it_is(tmp_path: Path) -> None:
+    """Two ports may use one virtual MAC: frames for it reach both hosts before and after it moves, so no failover waits.
+
+    One announcement from the new place reaches all others, and a port that may not use the MAC cannot make one.
+    """
+    virtual, address = 0x00005E000101, "10.0.0.100"
+    pair = [(f"{address}/32", "00:00:5e:00:01:01")]
+    made = fabric(
+        *(host(f"hv{number}") for number in (1, 2, 3)),
+        network("red/n", "10.0.0.0/24", segment=5001),
+        group("red/all", ingress=[allow()]),
+        port("red/one", "red/n", "10.0.0.1", host="hv1", groups=["red/all"], allowed=pair),
+        port("red/two", "red/n", "10.0.0.2", host="hv2", groups=["red/all"], allowed=pair),
+        port("red/third", "red/n", "10.0.0.3", host="hv3", groups=["red/all"]),
+    )
+    announcement = arp(ARP_REQUEST, (virtual, address), (0, address))
+    with FabricTwin(tmp_path, made) as net:
+        net.load(compile_fabric(made, bindings=net.bindings))
+        for holder, other in (("red/one", "red/two"), ("red/two", "red/one")):
+            assert net.send(holder, announcement) == everyone_once(announcement, {other, "red/third"})
+            sent = udp(made, "red/third", holder, eth_dst=virtual)
+            assert net.send("red/third", sent) == everyone_once(sent, {holder, other})
+            net.forget()
+        assert net.send("red/third", announcement) == {}

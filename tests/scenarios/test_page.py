@@ -28,3 +28,13 @@ def test_every_numbered_security_story_stands_on_the_page() -> None:
         for name in re.findall(r"^def (test_[a-d]\d\w+|test_s37\w+)", path.read_text(), re.MULTILINE)
     }
     assert {name for name in numbered if f"`{name}`" not in told} == set()
+
+
+def test_every_layer_2_story_stands_on_the_page() -> None:
+    told = PAGE.read_text()
+    stories = {
+        name
+        for path in HERE.glob("test_layer2_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert {name for name in stories if f"`{name}`" not in told} == set()
