@@ -128,7 +128,7 @@ class Conntrack:
     zone: int = 0
     zone_field: int | None = None
     table: int | None = None
-    actions: tuple[SetField, ...] = ()
+    actions: tuple[SetField | Move, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ here names a group of it, then the class of the near side and the packet decide.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +14,7 @@ from controller.model.entities import Direction, SecurityGroup
 from controller.pipeline.fields import (
     CT_ESTABLISHED,
     CT_NEW,
+    CT_RELATED,
     CT_REPLY,
     CT_TRACKED,
     ETH_IPV4,
@@ -37,9 +39,36 @@ _LATER = (3, 3)
 UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
 
+# What has been let in belongs to a connection that bears the receiver's class as its mark. An entry without it was
+# made when a packet left, maybe for a MAC that is not the address's owner's: it lets the opener's side send and hear,
+# and says nothing of what the other side allows.
+_GOING = (CT_ESTABLISHED, CT_RELATED)
+
+
+def going(*, reply: bool) -> list[tuple[int, int]]:
+    """Return the states of what belongs to a connection, its ICMP errors included, in one direction."""
+    direction = CT_REPLY if reply else 0
+    return [(CT_TRACKED | direction | state, CT_TRACKED | CT_REPLY | state) for state in _GOING]
+
+
+def is_open(members: Iterable[SecurityGroup], direction: Direction) -> bool:
+    """Return whether a rule of these groups allows everything in a direction."""
+    return any(is_unrestricted(rule) for _, rule in rules_of(members, direction))
+
+
 # The packets that start a connection, one match per IP version: an action `ct` needs to know it.
 NEW_CONNECTIONS = tuple(
     match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW)) for ethertype in (ETH_IPV4, ETH_IPV6)
+)
+
+# Packets of the opener of a connection that nobody here has let in so far, and that one has let in just now.
+LEFT_ONLY = tuple(
+    match(
+        eth_type=ethertype,
+        ct_state=(CT_TRACKED | CT_ESTABLISHED, CT_TRACKED | CT_ESTABLISHED | CT_REPLY),
+        ct_mark=0,
+    )
+    for ethertype in (ETH_IPV4, ETH_IPV6)
 )
 
 # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has been
@@ -78,7 +107,7 @@ def write_rules(builder: Builder, side: Side) -> None:
             # A port without groups is closed to others, but may itself speak (nothing in, everything out).
             _write_open(builder, side, names, Origin("ports without security groups", None))
             continue
-        if any(is_unrestricted(rule) for _, rule in rules_of(members, side.direction)):
+        if is_open(members, side.direction):
             _write_open_class(builder, side, members)
             continue
         named |= named_groups(members, side.direction)

@@ -193,12 +193,16 @@ def effects(actions: Iterable[Action]) -> tuple[list[int], list[int]]:
             case Resubmit():
                 onward.append(action.table)
             case Conntrack():
-                written.extend(inner.field for inner in action.actions)
+                written.extend(map(_target, action.actions))
                 if action.table is not None:
                     onward.append(action.table)
             case _:
                 pass
     return written, onward
+
+
+def _target(action: SetField | Move) -> int:
+    return action.target if isinstance(action, Move) else action.field
 
 
 def _shape(action: Action) -> object:
@@ -210,6 +214,6 @@ def _shape(action: Action) -> object:
         case Resubmit():
             return Resubmit, action.table
         case Conntrack():
-            return Conntrack, action.table, tuple([inner.field for inner in action.actions])
+            return Conntrack, action.table, tuple(map(_target, action.actions))
         case _:
             return type(action)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from controller.pipeline.features.forward import receivers, set_key
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Conntrack, Origin, Output, match
-from controller.pipeline.policy import NEW_CONNECTIONS
+from controller.pipeline.flow import Conntrack, Origin, Output, match, move
+from controller.pipeline.policy import LEFT_ONLY, NEW_CONNECTIONS
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import TARGET, ZONE
+from controller.pipeline.registers import NO_CLASS, TARGET, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
 from controller.pipeline.view import network_origin
 
@@ -15,9 +15,14 @@ from controller.pipeline.view import network_origin
 def compile_flows(builder: Builder) -> None:
     """Write the commit and the outputs."""
     ours = Origin("Weft: connections", None)
-    commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index)]
+    mark = move(TARGET_CLASS.field, "ct_mark")
+    commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index, actions=(mark,))]
     for new in NEW_CONNECTIONS:
         builder.flow("commit", 100, new, commit, "output", kind="keep the connection", origin=ours)
+    free = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(NO_CLASS)})
+    builder.flow("commit", 95, free, goto="output", kind="nothing to keep", origin=ours)
+    for unmarked in LEFT_ONLY:
+        builder.flow("commit", 90, unmarked, commit, "output", kind="let in later", origin=ours)
     builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=ours)
     for port in builder.view.ports:
         where = match(**{TARGET.field: TARGET.is_(port.key)})
@@ -41,10 +46,10 @@ FEATURE = Feature(
             name="commit",
             stage=Stage.DELIVER,
             slot=0,
-            matches=("ct_state", "eth_type"),
-            writes=(),
+            matches=("reg5", "ct_state", "ct_mark", "eth_type"),
+            writes=("ct_mark",),
             next=("output",),
-            purpose="a new connection that both sides allow is kept",
+            purpose="a new connection that both sides allow is kept, marked with the class that let it in",
             miss="cannot be reached",
         ),
         Table(
@@ -60,6 +65,7 @@ FEATURE = Feature(
     ),
     kinds={
         "keep the connection": "from now on its packets are established",
+        "let in later": "a connection that had left the host before its receiver came to it bears the mark from now on",
         "nothing to keep": "everything else goes straight out",
         "one port": "the port that the destination MAC belongs to",
         "several ports": "the ports of one class that get copies",

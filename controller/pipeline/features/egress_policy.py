@@ -15,7 +15,7 @@ from controller.pipeline.fields import (
     PROTO_UDP,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.policy import SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, going, write_rules
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, SOURCE_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -45,6 +45,9 @@ def compile_flows(builder: Builder) -> None:
     ):
         where = match(ct_state=(CT_TRACKED | state, CT_TRACKED | state))
         builder.flow("egress_state", priority, where, goto=goto, kind=name, origin=ours)
+    for answering in going(reply=True):
+        where = match(ct_state=answering, ct_mark=0)
+        builder.flow("egress_state", 205, where, goto="egress_peer", kind="answer to nothing", origin=ours)
     for opener in SCTP_OF_OPENER:
         builder.flow("egress_state", 210, opener, goto="egress_peer", kind="SCTP of the opener", origin=ours)
     for ethertype, source, target in _DHCP:
@@ -72,7 +75,7 @@ FEATURE = Feature(
             name="egress_state",
             stage=Stage.EGRESS_POLICY,
             slot=1,
-            matches=("reg4", "ct_state", "eth_type", "ip_proto", "udp_src", "udp_dst"),
+            matches=("reg4", "ct_state", "ct_mark", "eth_type", "ip_proto", "udp_src", "udp_dst"),
             writes=(),
             next=("egress_peer", Stage.FORWARD),
             purpose="established goes straight on, only new connections meet rules",
@@ -108,6 +111,7 @@ FEATURE = Feature(
         "free of policy": "a port without port security, or a packet from another host, has been judged or never is",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
         "established": "a packet of a connection that was allowed, or an ICMP error about one",
+        "answer to nothing": "an answer to what no port here has let in is a connection of its own",
         "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "DHCP client": "a client may always ask for an address",
         "new": "a new connection meets the rules",

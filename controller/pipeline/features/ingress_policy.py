@@ -5,19 +5,19 @@ from __future__ import annotations
 from controller.model.entities import Direction
 from controller.pipeline.fields import (
     BY_NAME,
-    CT_ESTABLISHED,
     CT_INVALID,
-    CT_RELATED,
     CT_TRACKED,
     ETH_ARP,
+    ETH_IPV4,
     ETH_IPV6,
     PROTO_ICMPV6,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import NEW_CONNECTIONS, SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, write_rules
+from controller.pipeline.policy import SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, going, is_open, write_rules
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
+from controller.pipeline.view import class_name
 
 _SIDE = Side(
     Direction.INGRESS, "ingress_state", "ingress_peer", "ingress_rules", TARGET_CLASS, far="src", allowed=Stage.DELIVER
@@ -33,17 +33,23 @@ def compile_flows(builder: Builder) -> None:
     for kind in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
         builder.flow("ingress_state", 350, where, goto=Stage.DELIVER, kind="not tracked", origin=ours)
-    for state, priority, goto, name in (
-        (CT_INVALID, 300, None, "invalid"),
-        (CT_ESTABLISHED, 200, Stage.DELIVER, "established"),
-        (CT_RELATED, 200, Stage.DELIVER, "established"),
-    ):
-        where = match(ct_state=(CT_TRACKED | state, CT_TRACKED | state))
-        builder.flow("ingress_state", priority, where, goto=goto, kind=name, origin=ours)
+    invalid = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
+    builder.flow("ingress_state", 300, invalid, kind="invalid", origin=ours)
+    for state in going(reply=True):
+        builder.flow("ingress_state", 200, match(ct_state=state), goto=Stage.DELIVER, kind="answer", origin=ours)
+    groups = builder.view.fabric.topology.groups
+    for found, names in builder.view.classes.items():
+        if is_open([groups[name] for name in names], Direction.INGRESS):
+            continue
+        origin = Origin(f"ports of {class_name(names)}" if names else "ports without security groups", None)
+        for state in going(reply=False):
+            where = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(found)}, ct_state=state, ct_mark=found)
+            builder.flow("ingress_state", 200, where, goto=Stage.DELIVER, kind="established", origin=origin)
     # A second lookup recirculates: the megaflows of the two directions' rules then add up and do not multiply.
     again = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("ingress_peer"))]
-    for new in NEW_CONNECTIONS:
-        builder.flow("ingress_state", 100, new, again, kind="new", origin=ours)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        where = match(eth_type=ethertype, ct_state=(CT_TRACKED, CT_TRACKED))
+        builder.flow("ingress_state", 100, where, again, kind="new", origin=ours)
     for opener in SCTP_OF_OPENER:
         builder.flow("ingress_state", 210, opener, again, kind="SCTP of the opener", origin=ours)
     write_rules(builder, _SIDE)
@@ -57,7 +63,7 @@ FEATURE = Feature(
             name="ingress_state",
             stage=Stage.INGRESS_POLICY,
             slot=0,
-            matches=("reg5", "ct_state", "eth_type", "ip_proto", "icmpv6_type"),
+            matches=("reg5", "ct_state", "ct_mark", "eth_type", "ip_proto", "icmpv6_type"),
             writes=(),
             next=("ingress_peer", Stage.DELIVER),
             purpose="established goes straight on, only new connections meet rules",
@@ -91,9 +97,10 @@ FEATURE = Feature(
         "free of policy": "a port without port security gets everything",
         "not tracked": "ARP and discovery belong to no connection",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
-        "established": "a packet of a connection that was allowed, or an ICMP error about one",
+        "answer": "an answer to what was allowed out, or an ICMP error about it",
+        "established": "a packet of a connection that ports of this class let in, or an ICMP error about one",
         "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
-        "new": "a new connection meets the rules, in a pass of its own",
+        "new": "a new connection, and one that this class has not let in, meets the rules in a pass of its own",
         "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
         "far side": "an address of a member of a group that a rule names",
         "unknown far side": "nobody whom a rule names",
