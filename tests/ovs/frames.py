@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from enum import Enum
 
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -13,8 +14,16 @@ _CRC32C = 0x82F63B78
 _SOURCE_OPTION, _TARGET_OPTION = 1, 2
 
 
-def frame(packet: Packet, *, answer: bool = False) -> bytes:
-    """Return the packet as a frame with right checksums; as an `answer` it accepts what the other end opened."""
+class Step(Enum):
+    """Where in a connection a packet stands, for protocols that tell: TCP's numbers and flags, SCTP's chunk."""
+
+    OPEN = (1, 0, 0x5002), 1  # SYN; INIT (RFC 9260, section 3.3.2)
+    ACCEPT = (1, 2, 0x5012), 2  # SYN and ACK; INIT ACK
+    GO_ON = (2, 2, 0x5010), 10  # ACK; COOKIE ECHO
+
+
+def frame(packet: Packet, step: Step = Step.OPEN) -> bytes:
+    """Return the packet as a frame with right checksums."""
     head = packet.eth_dst.to_bytes(6, "big") + packet.eth_src.to_bytes(6, "big")
     if packet.tagged:
         head += bytes.fromhex("81000005")
@@ -22,9 +31,9 @@ def frame(packet: Packet, *, answer: bool = False) -> bytes:
     if packet.eth_type == wire.ARP:
         body = _arp(packet)
     elif packet.version == 4:
-        body = _ipv4(packet, _upper(packet, answer))
+        body = _ipv4(packet, _upper(packet, step))
     elif packet.version == 6:
-        body = _ipv6(packet, _upper(packet, answer))
+        body = _ipv6(packet, _upper(packet, step))
     else:
         body = PAYLOAD
     return (head + body).ljust(60, b"\0")
@@ -90,18 +99,17 @@ def _ipv6(packet: Packet, payload: bytes) -> bytes:
     return struct.pack(">IHBB", 0x60000000, len(payload), packet.protocol or 0, 255) + _ends(packet) + payload
 
 
-def _upper(packet: Packet, answer: bool) -> bytes:
+def _upper(packet: Packet, step: Step) -> bytes:
     """Return the transport header and payload."""
     ports = struct.pack(">HH", packet.sport, packet.dport)
     match packet.protocol:
         case wire.TCP:
-            numbers, flags = ((1, 2), 0x5012) if answer else ((1, 0), 0x5002)  # SYN and ACK, or SYN.
-            return _sealed(packet, ports + struct.pack(">IIHHHH", *numbers, flags, 1024, 0, 0), 16)
+            data = PAYLOAD if step is Step.GO_ON else b""
+            return _sealed(packet, ports + struct.pack(">IIHHHH", *step.value[0], 1024, 0, 0) + data, 16)
         case wire.UDP:
             return _sealed(packet, ports + struct.pack(">HH", 8 + len(PAYLOAD), 0) + PAYLOAD, 6)
         case wire.SCTP:
-            # INIT opens an association, INIT ACK accepts it (RFC 9260, sections 3.3.2 and 3.3.3).
-            chunk = struct.pack(">BBHIIHHI", 2 if answer else 1, 0, 20, 7, 65536, 1, 1, 1)
+            chunk = struct.pack(">BBHIIHHI", step.value[1], 0, 20, 7, 65536, 1, 1, 1)
             seal = crc32c(ports + bytes(8) + chunk)
             return ports + bytes(4) + struct.pack("<I", seal) + chunk
         case wire.ICMP:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 
+from controller.model.address import is_multicast_mac
 from controller.model.entities import Port
 from controller.proof import packet as wire
 from controller.proof.oracle import Oracle
 from controller.proof.packet import Packet
 from tests.ovs.fabric import Deliveries, FabricTwin
-from tests.ovs.frames import checksum, frame, unreachable
+from tests.ovs.frames import Step, checksum, frame, unreachable
 
 
 def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None:
     """Return how oracle and switches disagree about a packet, or None.
 
     The packet is sent twice, so that a connection that one receiver opened is no door to the others; what is allowed is answered,
-    and refused by an ICMP error, so that both are seen to pass; then other ports must not pass along.
+    and refused by an ICMP error, so that both are seen to pass; then nothing else must pass along
+    (it may well be refused, where it stands in no connection).
     """
     sent = frame(packet)
     foreign = _is_foreign(twin, packet.source)
@@ -45,24 +48,32 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
             if seen != {packet.source: [error]}:
                 return _report(oracle, twin, packet, f"ICMP error of {name}: seen {_short(seen)}")
         if reply is not None:
-            answered = frame(reply, answer=True)
+            answered = frame(reply, Step.ACCEPT)
             seen = twin.send(name, answered)
             if seen != {packet.source: [answered]}:
                 return _report(oracle, twin, packet, f"reply {reply}: seen {_short(seen)}")
-    sibling = _sibling(packet)
-    if sibling is not None and expected and not foreign:
-        wanted = {name: [frame(sibling)] for name, verdict in oracle.receivers(sibling).items() if verdict.allowed}
-        seen = twin.send(sibling.source, frame(sibling))
-        if seen != wanted:
+            goes_on = frame(packet, Step.GO_ON)
+            seen = twin.send(packet.source, goes_on)
+            if seen != {name: [goes_on]}:
+                return _report(oracle, twin, packet, f"after the reply: seen {_short(seen)}")
+    for sibling in _siblings(oracle, packet) if expected and not foreign else ():
+        carried = frame(sibling, Step.GO_ON)
+        wanted = {name: [carried] for name, verdict in oracle.receivers(sibling).items() if verdict.allowed}
+        seen = twin.send(sibling.source, carried)
+        if any(name not in wanted or frames != wanted[name] for name, frames in seen.items()):
             return _report(oracle, twin, sibling, f"after {packet}: expected {_short(wanted)}, seen {_short(seen)}")
     return None
 
 
-def _sibling(packet: Packet) -> Packet | None:
-    """Return a packet with other ports, which a connection of these ports must not carry along."""
-    if packet.protocol not in wire.WITH_PORTS:
-        return None
-    return replace(packet, sport=packet.sport ^ 1 or 1, dport=packet.dport ^ 1 or 1)
+def _siblings(oracle: Oracle, packet: Packet) -> Iterator[Packet]:
+    """Yield what an open connection must not carry along: other ports, and the same under another receiver's MAC."""
+    if packet.protocol in wire.WITH_PORTS:
+        yield replace(packet, sport=packet.sport ^ 1 or 1, dport=packet.dport ^ 1 or 1)
+    if packet.version is not None and not is_multicast_mac(packet.eth_dst):
+        network = oracle.topology.ports[packet.source].network
+        for port in oracle.topology.ports.values():
+            if port.network == network and port.mac not in (packet.eth_dst, packet.eth_src):
+                yield replace(packet, eth_dst=port.mac)
 
 
 def _is_foreign(twin: FabricTwin, port: str) -> bool:

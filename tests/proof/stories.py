@@ -13,10 +13,10 @@ from controller.proof.packet import Packet
 from tests.builders import allow, fabric, group, host, network, physical_network, port
 
 # Who is where and in which groups, so that equal MACs and addresses of the two tenants never stand for the same.
-PLACES = {"red": ("hv1", "hv2", "hv1", "hv3", "hv1", "hv1"), "blue": ("hv2", "hv1", "hv2", "hv1", "hv2", "hv1")}
+PLACES = {"red": ("hv1", "hv1", "hv1", "hv3", "hv1", "hv2"), "blue": ("hv1", "hv1", "hv1", "hv1", "hv2", "hv1")}
 GROUPS = {
-    "red": (["client"], ["web"], ["web"], ["web", "mute"], [], ["mute"]),
-    "blue": (["web"], ["client"], ["mute"], ["web"], ["mute"], []),
+    "red": (["client"], ["web"], ["web"], ["web", "mute"], ["mute"], ["mute"]),
+    "blue": (["web"], ["client"], ["mute"], ["web"], [], []),
 }
 UNGUARDED = 6
 
@@ -39,17 +39,27 @@ def story() -> Topology:
                     allow("udp", 53, far="10.0.0.0/30", ethertype=4),
                     allow("udp", 53, 547, ethertype=6),
                     allow("udp", (67, 69), ethertype=4),
+                    allow("sctp", 80),
                     allow("icmp", icmp_type=8, ethertype=4),
                     allow("icmpv6", icmp_type=128, ethertype=6, far="fd00::/126"),
                 ],
                 egress=[
                     allow("tcp", 3306, far=f"{tenant}/client"),
                     allow("tcp", 22, far=[f"{tenant}/web", f"{tenant}/client"]),
+                    allow("tcp", 23, far=f"{tenant}/mute"),
                     allow("udp", ethertype=6),
+                    allow("sctp", 80),
                 ],
             ),
-            group(f"{tenant}/client", ingress=[allow("tcp", (3306, 3307)), allow("tcp", 22, far=f"{tenant}/web")]),
-            group(f"{tenant}/mute", ingress=[allow("icmp", icmp_type=8, ethertype=4)], egress=[]),
+            group(
+                f"{tenant}/client",
+                ingress=[
+                    allow("tcp", (3306, 3307)),
+                    allow("tcp", 22, far=f"{tenant}/web"),
+                    allow("tcp", 23, far=f"{tenant}/mute"),
+                ],
+            ),
+            group(f"{tenant}/mute", ingress=[allow("icmp", icmp_type=8, ethertype=4), allow("tcp", 23)], egress=[]),
         )
     ]
     ports = [
@@ -78,7 +88,7 @@ ALL_NODES, ALL_NODES_MAC, STRANGE_MAC = (
     parse_mac("02:00:00:00:99:99"),
 )
 EDGES = (
-    *((wire.TCP, number) for number in (22, 79, 80, 95, 96, 112, 3306, 3307)),
+    *((wire.TCP, number) for number in (22, 23, 79, 80, 95, 96, 112, 3306, 3307)),
     *((wire.UDP, number) for number in (52, 53)),
     (wire.SCTP, 80),
 )
@@ -91,8 +101,8 @@ def border_packets(topology: Topology) -> Iterator[Packet]:
         for target in others:
             yield from _conversation(source, target)
             yield from _neighbours(source, target)
-            if not source.port_security:
-                for third in others:
+            for third in others:
+                if third is not target:
                     yield from _in_the_name_of(source, third, target)
         yield from _alone(source, others[0])
 
@@ -120,16 +130,19 @@ def _conversation(source: Port, target: Port) -> Iterator[Packet]:
         yield replace(datagram, sport=client + 1, dport=server)
         yield replace(datagram, src=target.ips[0 if version == 4 else 1])
         yield replace(datagram, eth_src=target.mac)
+        yield replace(datagram, eth_src=BROADCAST_MAC)
         yield replace(datagram, eth_src=target.mac, src=target.ips[0 if version == 4 else 1])
         yield replace(datagram, eth_dst=BROADCAST_MAC if version == 4 else ALL_NODES_MAC)
 
 
 def _in_the_name_of(source: Port, third: Port, target: Port) -> Iterator[Packet]:
-    """Yield what only a port without guard can send: rules ask for addresses, not for who uses them."""
+    """Yield what no guard lets pass; without one, rules ask for addresses and not for who uses them."""
     for version in (4, 6):
-        plain = replace(hello(third, target, version), source=source.name, eth_src=source.mac, protocol=wire.TCP)
-        for number in (22, 23, 80):
-            yield replace(plain, sport=50000 + number, dport=number)
+        plain = replace(hello(third, target, version), source=source.name, sport=50000, protocol=wire.UDP, dport=53)
+        yield plain
+        if not source.port_security:
+            for number in (22, 23, 80):
+                yield replace(plain, eth_src=source.mac, protocol=wire.TCP, dport=number)
 
 
 def _neighbours(source: Port, target: Port) -> Iterator[Packet]:

@@ -72,7 +72,7 @@ def _is_noticed(stage: Stage, lie: Mutant) -> bool:
 def _goes_wrong(stage: Stage, packet: Packet) -> bool:
     try:
         return disagreement(stage.oracle, stage.twin, packet) is not None
-    except (AssertionError, KeyError):  # A loop between hosts, a VTEP that nobody has.
+    except (AssertionError, KeyError, ValueError):  # A loop between hosts, a VTEP that nobody has.
         return True
 
 
