@@ -10,6 +10,7 @@ from controller.proof import packet as wire
 from controller.proof.packet import Packet
 
 _NOWHERE, _EVERYONE, _UNSPECIFIED = IPv4Address(0), IPv4Address(0xFFFFFFFF), IPv6Address(0)
+_NO_TARGET = "a neighbour message without a target"
 _FROM_UNSPECIFIED = (
     wire.ROUTER_SOLICITATION,
     wire.LISTENER_REPORT,
@@ -98,6 +99,8 @@ class Guard:
         return None
 
     def _unspecified(self, packet: Packet) -> str | None:
+        if packet.has_no_target:
+            return _NO_TARGET
         if packet.eth_src in self._macs6 and packet.is_icmpv6:
             if packet.icmp_type in _FROM_UNSPECIFIED:
                 return None
@@ -106,6 +109,8 @@ class Guard:
         return "IPv6 without a source address is for address detection, routers and listeners only"
 
     def _neighbour(self, packet: Packet) -> str | None:
+        if packet.has_no_target:
+            return _NO_TARGET
         macs = self._macs6 if packet.hardware is None else self._macs6 & {packet.hardware}
         if packet.is_solicitation and macs:
             return None

@@ -14,7 +14,7 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | DHCP and DHCPv6 servers' messages, router advertisements, redirects | dropped |
 | a DHCP request (68 to 67 from 0.0.0.0 to everyone) | passes |
 | IPv6 from `::`: address detection of an own address, router solicitation, listener reports | passes |
-| a neighbour message with another MAC, an advertisement of another address | dropped |
+| a neighbour message with another MAC or without a target, an advertisement of another address | dropped |
 | an own or allowed address with its MAC; on a network without cidr any address with the port's MAC | passes |
 | everything else | dropped |
 

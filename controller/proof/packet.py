@@ -65,6 +65,11 @@ class Packet:
         return self.is_icmpv6 and self.icmp_type == NEIGHBOUR_ADVERTISEMENT and self.icmp_code == 0
 
     @property
+    def has_no_target(self) -> bool:
+        """Whether this is neighbour discovery that speaks of no address."""
+        return (self.is_solicitation or self.is_advertisement) and not (self.target and int(self.target))
+
+    @property
     def opens_nothing(self) -> bool:
         """Whether this is ICMP that starts no connection: an error, an answer or a type that no tracker knows."""
         if self.is_icmpv6:

@@ -50,6 +50,10 @@ def _write_always(builder: Builder) -> None:
         where = match(**_ICMPV6, icmpv6_type=kind, ipv6_src=0)
         builder.flow("nd_guard", 300, where, goto=Stage.RESPOND, kind="unspecified source", origin=ours)
     builder.flow("nd_guard", 200, match(eth_type=ETH_IPV6, ipv6_src=0), kind="unspecified source", origin=ours)
+    for message in (_SOLICIT, _ADVERTISE):
+        # A switch that meets an option twice, or no target at all, sees neither target nor options; a kernel takes the first.
+        unreadable = match(**message, nd_target=0)
+        builder.flow("nd_guard", 400, unreadable, kind="unreadable neighbour", origin=ours)
     for kind in (_SOLICITATION, _ADVERTISEMENT):
         builder.flow("nd_guard", 50, match(**_ICMPV6, icmpv6_type=kind), kind="forged neighbour", origin=ours)
     builder.flow("nd_guard", 0, (), goto=Stage.RESPOND, kind="own IPv6 source", origin=ours)
@@ -151,6 +155,7 @@ FEATURE = Feature(
         "own advertisement": "a neighbour advertisement of an address of the port",
         "duplicate address detection": "the port asks whether one of its addresses is free (RFC 4862, section 5.4)",
         "unspecified source": "IPv6 without a source address is for detection, routers and multicast listeners only",
+        "unreadable neighbour": "neighbour discovery without a target, or with an option twice, which hides what it says",
         "forged neighbour": "neighbour discovery that speaks of somebody else",
         "router": "a router advertisement or redirect from a port",
     },
