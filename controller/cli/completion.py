@@ -38,6 +38,14 @@ def complete_ports(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return _items(incomplete, ((port.name, " ".join(map(str, port.ips))) for port in ports))
 
 
+def complete_labs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of the labs on this machine."""
+    del ctx, param
+    from controller.lab.state import labs
+
+    return _items(incomplete, ((name, "") for name in labs()))
+
+
 def complete_bridges(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the names of the bridges that Weft programs."""
     del param
@@ -57,7 +65,7 @@ def _items(incomplete: str, names: Iterable[tuple[str, str]]) -> list[Completion
 
 
 def _topology(ctx: click.Context) -> Topology | None:
-    """Return the topology that the line speaks of: a folder on it, else the only lab's, else the current folder."""
+    """Return the topology that the line speaks of: a folder on it, else the lab's, else the current folder."""
     from controller import config
 
     chain: list[click.Context] = [ctx]
@@ -66,16 +74,17 @@ def _topology(ctx: click.Context) -> Topology | None:
     said = [context.params.get(name) for context in chain for name in ("folder", "topology")]
     # While an option still lacks the value that is being typed, click leaves the words before it unparsed.
     words = [str(word) for word in (*said, *ctx.args) if word]
-    for folder in (*map(Path, words), *_lab_folders(), Path()):
+    for folder in (*map(Path, words), *_lab_folders(ctx.params.get("name")), Path()):
         if (folder / _MARK).is_file():
             return config.load(folder).topology
     return None
 
 
-def _lab_folders() -> list[Path]:
+def _lab_folders(name: str | None) -> list[Path]:
+    """Return the folder of the lab that is named, else of the only one; none where that says nothing."""
     from controller.lab.state import LABS, labs, read_state
 
-    names = labs()
+    names = [each for each in labs() if name in (None, each)]
     return [read_state(LABS / names[0]).folder] if len(names) == 1 else []
 
 

@@ -74,14 +74,18 @@ def _explain(lab: Lab, folder: Path, findings: list[Finding]) -> None:
     weft = "weft" if shutil.which("weft") else os.path.relpath(sys.argv[0])
     host = next(iter(lab.plan.hosts))
     example = next((each.question for each in findings if each.observed and each.question.probe.kind == "icmp"), None)
-    only = f"--name {lab.name} " if len(labs()) > 1 else ""
+    only = "" if len(labs()) == 1 else f"--name {lab.name} "
     click.secho("\nThe lab stays up. Look around:", bold=True)
-    click.echo(f"  {weft} status --control {lab.control}")
+    click.echo(f"  {weft} status --name {lab.name}")
+    click.echo(f"  {weft} ping {only}--all")
     if example:
         click.echo(f"  {weft} lab exec {only}{example.source} -- ping -c3 {example.probe.address}")
     click.echo(f"  {weft} lab exec {only}--host {host} -- ovs-ofctl dump-flows br-int")
     click.echo(f"  {weft} flows {folder} --host {host}")
-    click.echo(f"Files in {folder} are loaded as soon as they are saved. Take it down:")
+    click.echo(f"  less {lab.log}")
+    click.echo(f"Edit {folder} and save: it is in force at once; a port that is new needs a wire, too:")
+    click.echo(f"  {weft} lab up {folder}")
+    click.echo("Take it down:")
     click.echo(f"  {weft} lab down --name {lab.name}")
 
 

@@ -5,7 +5,6 @@ Nobody has seen the hosts, so port numbers are assumed; for people ports and tab
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from controller.pipeline.tables import Table
 
 
-_NAMES_SHOWN = 12  # Of those that could have been meant; the others are counted.
 _NUMBER = re.compile(r"0x[0-9a-f]+")
 
 
@@ -58,7 +56,13 @@ class _Listing:
 )
 @output_option
 def command(folder: Path, host: str | None, bridge: str | None, raw: bool, groups: bool, output: str) -> None:
-    """Compile the topology in DIR and print every bridge's program, table by table."""
+    """Compile the topology in DIR and print every bridge's program, table by table.
+
+    No switch is asked. The controller learns the numbers of ports from the switch; --raw, which must write some, assumes
+    them and says which.
+    """
+    if groups and not raw:
+        raise click.UsageError("--groups goes with --raw")
     listings = _compile(load_or_exit(folder), host)
     chosen = [listing for listing in listings if bridge in (None, listing.program.bridge)]
     if not chosen:
@@ -117,11 +121,9 @@ def _keys(fabric: Fabric) -> dict[str, str]:
 
 
 def _unknown(what: str, word: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=1)
-    known = list(dict.fromkeys(names))
-    more = f" and {len(known) - _NAMES_SHOWN} more" if len(known) > _NAMES_SHOWN else ""
-    hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known[:_NAMES_SHOWN])}{more}"
-    return f'unknown {what} "{word}"; {hint}'
+    from controller.config.suggest import instead
+
+    return f'unknown {what} "{word}"; {instead(word, names)}'
 
 
 def _title(program: Program) -> str:
@@ -161,6 +163,8 @@ def _raw(listing: _Listing) -> Iterator[str]:
     from controller.pipeline.text import raw_text
 
     yield f"# {_title(listing.program)}"
+    numbers = ", ".join(f"{number} {port}" for number, port in sorted(listing.ports.items()))
+    yield f"# Nobody has asked the switch; port numbers are assumed: {numbers}"
     if listing.program.groups:
         yield "# Add the groups first: --raw --groups writes them."
     for flow in listing.flows:

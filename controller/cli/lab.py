@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.cli.completion import complete_hosts, complete_ports
+from controller.cli.completion import complete_hosts, complete_labs, complete_ports
 from controller.cli.output import (
     Exit,
     folder_argument,
@@ -24,7 +24,9 @@ from controller.cli.output import (
 if TYPE_CHECKING:
     from controller.lab.lab import Lab
 
-name_option = click.option("--name", metavar="LAB", help="Which lab.  [default: the only one]")
+name_option = click.option(
+    "--name", metavar="LAB", shell_complete=complete_labs, help="Which lab.  [default: the only one]"
+)
 directory_option = click.option(
     "--dir",
     "directory",
@@ -48,10 +50,12 @@ def command() -> None:
 @contextmanager
 def complaints() -> Iterator[None]:
     """Turn what a lab cannot do into one line and an exit code."""
-    from controller.lab.plan import LabError
+    from controller.lab.plan import LabError, UnknownName
 
     try:
         yield
+    except UnknownName as error:
+        leave(Exit.BAD_INPUT, str(error))
     except LabError as error:
         leave(Exit.TROUBLE, str(error))
     except PermissionError as error:
@@ -61,14 +65,15 @@ def complaints() -> Iterator[None]:
 def open_lab(name: str | None, directory: Path | None) -> Lab:
     """Return the lab of these options, or the only one that there is."""
     from controller.lab.lab import Lab
-    from controller.lab.plan import LabError
+    from controller.lab.plan import LabError, UnknownName
     from controller.lab.state import labs
 
     if name is None and directory is None:
         found = labs()
-        if len(found) != 1:
-            there = f"there are {', '.join(found)}; say which with --name" if found else "no lab is up; see weft lab up"
-            raise LabError(there)
+        if not found:
+            raise LabError("no lab is up; see weft lab up")
+        if len(found) > 1:
+            raise UnknownName(f"there are {', '.join(found)}; say which with --name")
         name = found[0]
     return Lab.open(name or "", directory)
 
@@ -149,14 +154,18 @@ def status(name: str | None, directory: Path | None, output: str) -> None:
         print_json(found)
     else:
         _print(found)
-    raise SystemExit(Exit.FINE if all(host["alive"] for host in found["hosts"]) else Exit.TROUBLE)
+    controller = found["controller"]
+    is_dead = controller["started"] and not controller["alive"]
+    is_fine = not is_dead and all(host["alive"] for host in found["hosts"])
+    raise SystemExit(Exit.FINE if is_fine else Exit.TROUBLE)
 
 
 @command.command(short_help="Take a lab away, and nothing else.")
 @name_option
 @directory_option
 @click.option("--all", "everything", is_flag=True, help="Take all labs of this machine away.")
-def down(name: str | None, directory: Path | None, everything: bool) -> None:
+@output_option
+def down(name: str | None, directory: Path | None, everything: bool, output: str) -> None:
     """Remove exactly what the lab's record names: its namespaces, processes, interface and files."""
     from controller.lab.lab import Lab
     from controller.lab.state import labs
@@ -165,7 +174,10 @@ def down(name: str | None, directory: Path | None, everything: bool) -> None:
         chosen = [Lab.open(each) for each in labs()] if everything else [open_lab(name, directory)]
         for lab in chosen:
             lab.down()
-            click.echo(f"{lab.name} is down")
+            if output == "text":
+                click.echo(f"{lab.name} is down")
+    if output == "json":
+        print_json({"down": [lab.name for lab in chosen]})
 
 
 @command.command(short_help="Print what a lab of a topology consists of.")
@@ -192,12 +204,17 @@ def plan(folder: Path, output: str) -> None:
 
 def _print(status: dict[str, Any]) -> None:
     controller = status["controller"]
-    state = (
-        f"listens on {controller['listen']}"
-        if controller["alive"]
-        else f"is not running; hosts look for it at {controller['listen']}"
-    )
-    click.echo(f"{status['name']} ({status['folder']}); the controller {state}\n")
+    logs = [f"{status['directory']}/HOST/ovs-vswitchd.log"]
+    if controller["started"]:
+        logs.insert(0, controller["log"])
+    if controller["alive"]:
+        state = f"listens on {controller['listen']}"
+    elif controller["started"]:
+        state = "has ENDED"
+    else:
+        state = f"is yours: weft run {status['folder']} --listen {controller['listen']}"
+    click.echo(f"{status['name']} ({status['folder']}); the controller {state}")
+    click.echo(f"logs: {', '.join(logs)}\n")
     rows = ((host["name"], host["kind"], "up" if host["alive"] else "DEAD", host["tunnel"]) for host in status["hosts"])
     print_table(("HOST", "KIND", "STATE", "TUNNEL"), rows)
     click.echo()

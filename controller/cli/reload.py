@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from controller.cli.ask import ask, control_option
+from controller.cli.ask import ask, control_option, name_option
 from controller.cli.output import Exit, leave, output_option, print_json
 
 _POLL_SECONDS = 0.02
@@ -19,17 +19,18 @@ _POLL_SECONDS = 0.02
 
 @click.command(short_help="Load the files now; return when the switches hold the result.")
 @control_option
+@name_option
 @click.option("--timeout", type=click.FloatRange(min=0), default=30, show_default=True, help="Seconds to wait.")
 @output_option
-def command(control: Path | None, timeout: float, output: str) -> None:
+def command(control: Path | None, name: str | None, timeout: float, output: str) -> None:
     """Let the running controller load its files, and wait until every switch holds the result.
 
     Leaves with 2 if the files are refused, which changes nothing; with 3 if a switch is not in sync in time.
     """
     started = time.monotonic()
-    report = ask(control, "reload")
+    report = ask(control, name, "reload")
     if report["accepted"]:
-        report |= _wait(control, started + timeout)
+        report |= _wait(control, name, started + timeout)
     report["seconds"] = round(time.monotonic() - started, 3)
     if output == "json":
         print_json(report)
@@ -43,9 +44,9 @@ def command(control: Path | None, timeout: float, output: str) -> None:
         click.echo(f"in force, and every switch in sync after {report['seconds']:.2f} s")
 
 
-def _wait(control: Path | None, deadline: float) -> dict[str, Any]:
+def _wait(control: Path | None, name: str | None, deadline: float) -> dict[str, Any]:
     while True:
-        switches = ask(control, "status")["switches"]
+        switches = ask(control, name, "status")["switches"]
         late = [f"{switch['bridge']}@{switch['host']}" for switch in switches if switch["state"] != "in sync"]
         if not late or time.monotonic() > deadline:
             return {"late": late}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from controller.cli.ask import ask, control_option
+from controller.cli.ask import ask, control_option, name_option
 from controller.cli.output import Exit, output_option, print_json, print_table
 
 _WATCH_SECONDS = 1.0
@@ -18,19 +18,20 @@ _NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
 
 @click.command(short_help="Say what the running controller knows of its switches.")
 @control_option
+@name_option
 @click.option("-w", "--watch", is_flag=True, help="Repeat each second until Ctrl-C.")
 @output_option
-def command(control: Path | None, watch: bool, output: str) -> None:
+def command(control: Path | None, name: str | None, watch: bool, output: str) -> None:
     """Show each switch: connection, flows desired and installed, the last error with its YAML line.
 
     Leaves with 0 if every switch is in sync, with 2 if the files as they are now are refused, with 3 if a switch is not in
     sync or no controller answers.
     """
     if not watch:
-        raise SystemExit(_show(ask(control, "status"), output))
+        raise SystemExit(_show(ask(control, name, "status"), output))
     try:
         while True:
-            answer = ask(control, "status")
+            answer = ask(control, name, "status")
             if output == "text":
                 click.clear()
             _show(answer, output)

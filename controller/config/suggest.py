@@ -36,6 +36,19 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(kept[:_MAX_LISTED]) + (", …" if len(kept) > _MAX_LISTED else "")
 
 
+def instead(word: str, known: Iterable[str]) -> str:
+    """Return what could have been meant by a word that is not among those that are known.
+
+    >>> instead("wbe", ["db", "web"])
+    'did you mean "web"?'
+    >>> instead("proxy", ["db", "web"])
+    'there are db, web'
+    """
+    names = list(dict.fromkeys(known))
+    near = nearest(word, names)
+    return f'did you mean "{near}"?' if near else f"there are {listed(names)}"
+
+
 def strange_character(text: str) -> str | None:
     r"""Return a description of the first character outside ASCII: it may look like a letter and be another.
 

@@ -17,14 +17,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from controller import control
+from controller.config.suggest import instead
 from controller.lab import build
 from controller.lab.namespaces import Process, end, exists, inside, ip, processes_in
-from controller.lab.plan import DATAPATH, LabError, LabPlan, plan_lab
+from controller.lab.plan import DATAPATH, LabError, LabPlan, UnknownName, plan_lab
 from controller.lab.state import LABS, State, is_recorded, read_state
 from controller.lab.switches import Switch, with_version
 from controller.model.entities import Topology
@@ -73,7 +74,8 @@ class Lab:
         name = name or topology.name
         directory = directory or LABS / name
         if is_recorded(directory):
-            raise LabError(f"the lab {name} is up, or was left half-way; `weft lab down` takes it away")
+            there = f"`weft lab down --name {name}` takes it away"
+            raise LabError(f"the lab {name} is up, or was left half-way; {there}")
         plan = plan_lab(topology)
         directory.mkdir(parents=True, exist_ok=True)
         lab = cls(State(directory, name, folder.resolve(), plan))
@@ -139,14 +141,17 @@ class Lab:
     def host_namespace(self, host: str) -> str:
         """Return the namespace of a host that is up."""
         if host not in self._state.hosts:
-            raise LabError(f'no host "{host}" in the lab {self.name}; there are {", ".join(self._state.hosts)}')
+            raise self._unknown("host", host, self._state.hosts)
         return self._state.namespace(host)
 
     def port_namespace(self, port: str) -> str:
         """Return the namespace of a plugged port."""
         if port not in self._state.ports:
-            raise LabError(f'no port "{port}" in the lab {self.name}; there are {", ".join(self._state.ports)}')
+            raise self._unknown("port", port, self._state.ports)
         return self._state.namespace(*port.split("/"))
+
+    def _unknown(self, what: str, name: str, known: Iterable[str]) -> UnknownName:
+        return UnknownName(f'no {what} "{name}" in the lab {self.name}; {instead(name, known)}')
 
     def switch(self, host: str) -> Switch:
         """Return the Open vSwitch of a host that is up."""
@@ -185,7 +190,7 @@ class Lab:
     def plug(self, port: str) -> None:
         """Plug a port of the plan that was left out or unplugged."""
         if port not in self.plan.ports:
-            raise LabError(f'no port "{port}" in {self.plan.topology}')
+            raise UnknownName(f'no port "{port}" in {self.plan.topology}')
         if port in self._state.ports:
             raise LabError(f"{port} is plugged already")
         self.host_namespace(self.plan.ports[port].host)
@@ -215,7 +220,9 @@ class Lab:
         old = self.plan
         new = plan_lab(topology, {name: old.ports[name].host for name in self._state.ports})
         for name in self._state.hosts:
-            if name not in new.hosts or not new.hosts[name].has_wires_of(old.hosts[name]):
+            if name not in new.hosts:
+                raise LabError(f"{name} is not in the files any more; take the lab down and bring it up again")
+            if not new.hosts[name].has_wires_of(old.hosts[name]):
                 raise LabError(f"the wires of {name} have changed; take the lab down and bring it up again")
         if new.mtu != old.mtu or new.physical_networks != old.physical_networks:
             raise LabError("the wires between hosts have changed; take the lab down and bring it up again")
@@ -315,11 +322,12 @@ class Lab:
             facts = {"name": name, "host": port.host, "plugged": plugged, "namespace": namespace}
             ports.append({**facts, "interface": port.interface, "mac": port.mac, "addresses": list(port.addresses)})
         running = bool(state.controller and state.controller.is_alive)
+        facts = {"started": state.controller is not None, "alive": running, "listen": self.listen}
         return {
             "name": state.name,
             "folder": str(state.folder),
             "directory": str(state.directory),
-            "controller": {"alive": running, "listen": self.listen, "control": str(self.control), "log": str(self.log)},
+            "controller": {**facts, "control": str(self.control), "log": str(self.log)},
             "hosts": hosts,
             "ports": ports,
         }

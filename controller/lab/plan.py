@@ -39,6 +39,10 @@ class LabError(Exception):
     """The lab cannot do that; the message says why."""
 
 
+class UnknownName(LabError):
+    """There is no lab, host or port of that name, or the name that is needed was not given."""
+
+
 @dataclass(frozen=True, slots=True)
 class PortPlan:
     """A port as it is plugged: a namespace with `eth0`, whose other end is `interface` on the host."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.lab.namespaces import Process
-from controller.lab.plan import LabError, LabPlan
+from controller.lab.plan import LabPlan, UnknownName
 
 LABS = Path("/run/weft/labs")
 
@@ -77,7 +77,7 @@ def read_state(directory: Path) -> State:
     try:
         record = json.loads((directory / _FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LabError(f"no lab in {directory}") from None
+        raise UnknownName(f"no lab in {directory}") from None
     controller = record["controller"]
     return State(
         directory=directory,

@@ -55,11 +55,13 @@ def test_a_kept_demo_says_how_to_look_around_and_how_to_end_it(topology: Path) -
         assert kept.returncode == 0, kept.stdout + kept.stderr
         _, _, advised = kept.stdout.partition("Look around:\n")
         advice = [line.split() for line in advised.splitlines() if line.startswith("  ") and " lab down" not in line]
-        assert len(advice) == 4
-        for words in advice:
+        assert [words[1] for words in advice[:-2]] == ["status", "ping", "lab", "lab", "flows"]
+        assert "in force" in Path(advice[-2][1]).read_text()
+        for words in (*advice[:-2], advice[-1]):
+            verb = words[1:3] if words[1] == "lab" else words[1:2]
             # Another test may have brought a lab up since the advice was given.
-            named = ["exec", "--name", topology.name] if words[2] == "exec" and "--name" not in words else words[2:3]
-            done = weft(words[1], *named, *words[3:])
+            named = ["--name", topology.name] if verb[-1] in {"ping", "exec"} and "--name" not in words else []
+            done = weft(*verb, *named, *words[1 + len(verb) :])
             assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     finally:
         down = weft("lab", "down", "--name", topology.name)

@@ -71,6 +71,17 @@ def test_raw_flows_are_for_one_bridge(pair: Path) -> None:
     assert "say --host and --bridge" in done.output
 
 
+def test_groups_are_asked_for_in_raw_only(pair: Path) -> None:
+    done = run("flows", pair, "--groups")
+    assert done.exit_code == 2
+    assert "--groups goes with --raw" in done.output
+
+
+def test_raw_flows_say_which_port_numbers_they_assume(pair: Path) -> None:
+    done = run("flows", pair, "--host", "hv1", "--bridge", "br-tun", "--raw")
+    assert "port numbers are assumed: 1 patch-int, 2 vxlan" in done.output.splitlines()[1]
+
+
 def test_raw_flows_hold_numbers_only(pair: Path) -> None:
     done = run("flows", pair, "--host", "hv1", "--bridge", "br-int", "--raw")
     flows = [line for line in done.output.splitlines() if not line.startswith("#")]

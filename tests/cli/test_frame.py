@@ -156,6 +156,44 @@ def test_status_without_a_controller_is_trouble(tmp_path: Path) -> None:
     assert "no controller answers" in done.output
 
 
+@pytest.fixture
+def two_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the records of two labs, one of which has a controller that answers."""
+    for name in ("blue", "green"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text("{}")
+    monkeypatch.setattr("controller.lab.state.LABS", tmp_path)
+    monkeypatch.setattr("controller.lab.state.labs", lambda: ["blue", "green"])
+    monkeypatch.setattr("controller.control.default_path", lambda: tmp_path / "nobody.sock")
+    made = Controller(tmp_path / "green" / "control.sock")
+    made.server.start()
+    yield tmp_path
+    made.server.close()
+
+
+@pytest.mark.parametrize("verb", ["status", "reload"])
+@pytest.mark.usefixtures("two_labs")
+def test_of_two_labs_one_must_be_named(verb: str) -> None:
+    done = run(verb)
+    assert done.exit_code == 2
+    assert "there are the labs blue, green; say which with --name" in done.output
+    assert run(verb, "--name", "green").exit_code == 0
+
+
+@pytest.mark.usefixtures("two_labs")
+def test_a_lab_that_is_not_there_is_bad_input() -> None:
+    done = run("status", "--name", "gren")
+    assert done.exit_code == 2
+    assert 'no lab "gren"; did you mean "green"?' in done.output
+
+
+@pytest.mark.usefixtures("two_labs")
+def test_the_names_of_labs_are_completed() -> None:
+    words = {"COMP_WORDS": "weft lab down --name g", "COMP_CWORD": "4", "_WEFT_COMPLETE": "bash_complete"}
+    done = CliRunner(env=words).invoke(weft, [], prog_name="weft")
+    assert done.output.split() == ["plain,green"]
+
+
 def test_reload_returns_when_every_switch_is_in_sync(controller: Controller) -> None:
     done = controller.asked(verb="reload")
     assert done.exit_code == 0
