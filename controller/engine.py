@@ -174,6 +174,7 @@ class Engine:
         known = self._switches.statuses() if self._switches else {}
         switches = [self._switch_status(dpid, seat, known.get(dpid)) for dpid, seat in seats_now.items()]
         switches.sort(key=lambda switch: (switch["host"], switch["bridge"]))
+        unbound = self._observed.unplugged(topology) if topology else []
         return {
             "topology": topology.name if topology else None,
             "folder": str(self.folder),
@@ -182,8 +183,8 @@ class Engine:
             "in_sync": self._report.accepted and all(switch["state"] == State.IN_SYNC for switch in switches),
             "switches": switches,
             "ports": {
-                "bound": len(topology.ports) - len(self._observed.unplugged(topology)) if topology else 0,
-                "unbound": self._observed.unplugged(topology) if topology else [],
+                "bound": len(topology.ports) - len(unbound) if topology else 0,
+                "unbound": unbound,
                 "refused": self._observed.misplaced(topology) if topology else [],
             },
         }
