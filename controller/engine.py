@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from controller import config
+from controller.config.expectations import tell_failure
 from controller.graph.fabric import Fabric
 from controller.model.entities import HostKind, Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
 from controller.observed import Observed
 from controller.pipeline.compile import assumed_bindings, compile_host, pipeline
-from controller.pipeline.flow import DuplicateFlow, Program
+from controller.pipeline.flow import Program, Uncompilable
+from controller.pipeline.limits import check_keys, check_length
 from controller.pipeline.numbers import Numbers, allocate_numbers
 from controller.pipeline.tables import Bridge
 from controller.pipeline.view import Shared
@@ -177,7 +179,7 @@ class Engine:
         unbound = self._observed.unplugged(topology) if topology else []
         return {
             "topology": topology.name if topology else None,
-            "folder": str(self.folder),
+            "folder": str(self.folder.absolute()),  # Who asks may stand elsewhere.
             "accepted": self._report.accepted,
             "refused": [] if self._report.accepted else list(self._report.problems),
             "in_sync": self._report.accepted and all(switch["state"] == State.IN_SYNC for switch in switches),
@@ -280,18 +282,21 @@ class Engine:
         problems = tuple(config.render(problem) for problem in loaded.problems)
         if loaded.topology is None:
             return self._refuse(problems)
-        failed = tuple(result.explanation for result in run_tests(loaded.topology) if not result.passed)
+        results = run_tests(loaded.topology)
+        failed = tuple(tell_failure(each.test, each.explanation) for each in results if not each.passed)
         if failed:
             return self._refuse(problems + failed)
         if loaded.topology == self._topology:
             # Nothing was meant by it: a file saved as it was, or the watch noticing what a request has loaded.
             self._topology, self._report = loaded.topology, Report(True, problems)
+            LOG.info("the files of %s say what is in force already", loaded.topology.name)
             return False
         shared = Shared(Fabric(loaded.topology, self._observed.locations(loaded.topology)))
         try:
+            check_keys(shared.fabric)
             numbers = allocate_numbers(shared.fabric, self._numbers)
             compiled = self._compile_ahead(shared, numbers)
-        except (Exhausted, DuplicateFlow) as error:
+        except (Exhausted, Uncompilable) as error:
             return self._refuse((*problems, str(error)))
         self._topology, self._numbers, self._shared = loaded.topology, numbers, shared
         self._location = dict(self._observed.locations(loaded.topology))
@@ -312,9 +317,10 @@ class Engine:
         for host in filter(shared.fabric.is_programmed, shared.fabric.topology.hosts):
             if self._observed.has(host):
                 compiled[host] = compile_host(shared, host, self._observed.bindings(host), numbers)
+                check_length(compiled[host])
             else:
                 assumed = assumed_bindings(shared.fabric, shared.fabric.topology.hosts[host])
-                compile_host(shared, host, assumed, numbers)
+                check_length(compile_host(shared, host, assumed, numbers))
         return compiled
 
     def _push(self, shared: Shared, hosts: Iterable[str]) -> None:

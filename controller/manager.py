@@ -44,6 +44,7 @@ _CONFIG_FILE = "/usr/local/etc/os_ken/os_ken.conf"
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _LEAVE_S = 1.0
 _BAD_INPUT, _TROUBLE = 2, 3
+_LAST_PORT = 65535
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -55,13 +56,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except cfg.ConfigFilesNotFoundError as problem:
         print(f"osken-manager: {problem}", file=sys.stderr)
         return _BAD_INPUT
-    os_ken.log.init_log()
-    _improve_log()
     try:
+        os_ken.log.init_log()
+        _improve_log()
         return _serve([*CONF.app_lists, *CONF.app])
-    except OSError as problem:
-        print(f"osken-manager: {problem}", file=sys.stderr)
-        return _TROUBLE
+    except OSError as error:
+        return _trouble(error)
 
 
 def run(topology: Path, listen_host: str, listen_port: int, control: Path | None, verbose: bool) -> int:
@@ -72,6 +72,13 @@ def run(topology: Path, listen_host: str, listen_port: int, control: Path | None
     if verbose:
         options.append("--verbose")
     return main([*options, OUR_APP])
+
+
+def _trouble(error: OSError) -> int:
+    """Say which file cannot be written, or which address or socket cannot be opened."""
+    said = f"{error.filename}: {error.strerror}" if error.filename else error
+    print(f"osken-manager: {said}", file=sys.stderr)
+    return _TROUBLE
 
 
 def _load_user_flags(arguments: Sequence[str]) -> None:
@@ -149,9 +156,7 @@ def _start(manager: Any, apps: list[str]) -> int:
         print(f"osken-manager: {error}", file=sys.stderr)
         return _BAD_INPUT
     except OSError as error:
-        where = f"{CONF.ofp_listen_host}:{CONF.ofp_tcp_listen_port or ''}"
-        print(f"osken-manager: cannot listen at {where}: {error.strerror or error}", file=sys.stderr)
-        return _TROUBLE
+        return _trouble(error)
     except Exception as error:
         problems = getattr(error, "problems", None)
         if problems is None:
@@ -162,7 +167,9 @@ def _start(manager: Any, apps: list[str]) -> int:
 
 
 def _objection(apps: list[str]) -> str | None:
-    """Return what our own app cannot do, though os-ken's manager has an option for it."""
+    """Return what is wrong with the options, or what our own app cannot do, though os-ken's manager has an option for it."""
+    if CONF.ofp_tcp_listen_port is not None and not 0 <= CONF.ofp_tcp_listen_port <= _LAST_PORT:
+        return f"--ofp-tcp-listen-port {CONF.ofp_tcp_listen_port} is not between 0 and {_LAST_PORT}"
     if OUR_APP not in apps:
         return None
     if CONF.observe_links:

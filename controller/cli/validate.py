@@ -15,7 +15,6 @@ from controller.cli.output import Exit, folder_argument, output_option, print_js
 
 if TYPE_CHECKING:
     from controller.config import Loaded, Problem
-    from controller.model.entities import PolicyTest
     from controller.proof.policy import Result
 
 
@@ -53,13 +52,14 @@ def _run_tests(loaded: Loaded) -> list[Result]:
 
 def _print(loaded: Loaded, failed: list[Result], milliseconds: int) -> None:
     from controller.config import render
+    from controller.config.expectations import tell_failure
 
     for problem in loaded.problems:
         click.echo(render(problem))
     if loaded.left_out:
         click.echo(f"and {loaded.left_out} more")
     for result in failed:
-        click.echo(f"{result.test.place}: test failed: {describe(result.test)}\n    {result.explanation}")
+        click.echo(tell_failure(result.test, result.explanation))
     topology = loaded.topology
     if topology is None or loaded.problems or failed:
         click.echo(f"{_summary(loaded, failed)} in {_count(len(loaded.files), 'file')} ({milliseconds} ms)")
@@ -94,15 +94,9 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def describe(test: PolicyTest) -> str:
-    """Return a test in one line: `red/web1 -> red/db1 tcp/3306, expected allow`."""
-    from controller.config.scalars import protocol_name
-
-    port = "" if test.port is None else f"/{test.port}"
-    return f"{test.source} -> {test.target} {protocol_name(test.protocol)}{port}, expected {test.expect}"
-
-
 def _as_json(loaded: Loaded, results: list[Result], milliseconds: int) -> dict[str, Any]:
+    from controller.config.expectations import describe
+
     return {
         "fine": loaded.topology is not None and all(result.passed for result in results),
         "problems": [_problem(problem) for problem in loaded.problems],

@@ -26,6 +26,17 @@ class ExpectationContext:
     reporter: Reporter
 
 
+def describe(test: PolicyTest) -> str:
+    """Return a test in one line: `red/web1 -> red/db1 tcp/3306, expected allow`."""
+    port = "" if test.port is None else f"/{test.port}"
+    return f"{test.source} -> {test.target} {protocol_name(test.protocol)}{port}, expected {test.expect}"
+
+
+def tell_failure(test: PolicyTest, explanation: str) -> str:
+    """Return what people read of a test that does not hold: its place, what it expects, and why it is not so."""
+    return f"{test.place}: test failed: {describe(test)}\n    {explanation}"
+
+
 def build_tests(context: ExpectationContext) -> list[PolicyTest]:
     """Return the tenant's tests in the file's order, and report what is wrong with them."""
     numbered = zip(context.declared.tests, context.declared.content.tests, strict=True)

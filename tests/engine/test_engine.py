@@ -173,7 +173,8 @@ def test_a_failing_policy_test_gates_the_push(engine: Engine, folder: Path) -> N
     path.write_text(RED + "tests:\n  - {from: web1, to: web2, expect: deny}\n")
     report = engine.reload()
     assert not report.accepted
-    assert report.problems
+    line = RED.count("\n") + 2
+    assert f"{path}:{line}:5: test failed: red/web1 -> red/web2 any, expected deny\n    " in report.problems[0]
 
 
 def test_one_more_port_touches_that_ports_flows_only(engine: Engine, switches: Recorder, folder: Path) -> None:

@@ -152,6 +152,7 @@ def test_bad_files_are_told_by_place_before_any_port_is_opened(started: list[Pro
         (["no.such.module"], "No module named 'no'"),
         (["--config-file", "/nonexistent.conf", "controller.app"], "/nonexistent.conf"),
         (["--ctl-cert", "cert.pem", "controller.app"], "does not support TLS yet"),
+        (["--ofp-tcp-listen-port", "99999", "controller.app"], "99999 is not between 0 and 65535"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_two(
@@ -169,7 +170,24 @@ def test_a_busy_port_is_network_trouble(started: list[Process], folder: Path) ->
         process = weft(started, folder, "--ofp-tcp-listen-port", str(taken.getsockname()[1]))
         assert process.popen.wait(20) == 3
     wait_for(lambda: "cannot listen at 127.0.0.1:" in process.output)
-    assert "Address already in use" in process.output
+    assert process.output.endswith(": Address already in use\n")
+    assert not (folder.parent / "control.sock").exists()
+
+
+def test_one_controller_answers_at_a_socket(started: list[Process], folder: Path) -> None:
+    weft(started, folder).address()
+    second = weft(started, folder)
+    assert second.popen.wait(20) == 3
+    wait_for(lambda: f"osken-manager: another controller answers at {folder.parent}/control.sock" in second.output)
+
+
+@pytest.mark.parametrize("option", ["--log-file", "--pid-file"])
+def test_a_file_that_cannot_be_written_is_trouble_in_one_line(
+    started: list[Process], folder: Path, option: str
+) -> None:
+    process = weft(started, folder, option, "/nonexistent/file")
+    assert process.popen.wait(20) == 3
+    wait_for(lambda: process.output == "osken-manager: /nonexistent/file: No such file or directory\n")
 
 
 def test_links_need_not_be_observed(started: list[Process], folder: Path) -> None:
