@@ -216,7 +216,11 @@ class Group:
     feature: str
 
 
-class DuplicateFlow(ValueError):
+class Uncompilable(ValueError):
+    """The files ask for what no switch can be told."""
+
+
+class DuplicateFlow(Uncompilable):
     """Two flows of one program have the same identity and different effects: a defect of the pipeline."""
 
 
