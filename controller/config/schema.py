@@ -246,8 +246,8 @@ class Profile(Strict):
     )
     host: Name | None = Field(
         default=None,
-        description="The host it is pinned to. By default it is bound where its interface shows up "
-        "(`external_ids:iface-id=TENANT/PORT`, or the interface's name).",
+        description="The host it is pinned to. By default it is bound where its interface shows up: the one of the "
+        "port's name, `TENANT.PORT`, or the short form that `weft lab plan` shows.",
     )
     security_groups: Annotated[tuple[Reference, ...], OneOrMany()] | None = Field(
         default=None,
