@@ -5,6 +5,7 @@ An editor's YAML parser has already typed what it shows to the JSON Schema, and 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,16 +20,16 @@ from controller.config.tree import EMPTY
 Json = dict[str, Any]
 
 
-class Kind:
+class Kind(ABC):
     """A kind of scalar: `parse` is what the loader does, `schema` what an editor is told."""
 
+    @abstractmethod
     def parse(self, value: object) -> object:
         """Return the typed value, or raise `Refused`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> Json:
         """Return the JSON Schema."""
-        raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.parse)

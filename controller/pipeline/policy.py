@@ -25,7 +25,7 @@ from controller.pipeline.flow import Flow, Origin, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import PEER, SPACE, Register
 from controller.pipeline.rules import is_unrestricted, named_groups, rule_matches, rules_of
-from controller.pipeline.tables import Stage
+from controller.pipeline.tables import Stage, Table
 from controller.pipeline.view import class_key, class_name
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
@@ -94,6 +94,46 @@ class Side:
     own: Register
     far: str
     allowed: Stage
+
+
+RULE_KINDS = {
+    "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
+    "far side": "an address of a member of a group that a rule names",
+    "unknown far side": "nobody whom a rule names",
+    "rule": "a rule, or one mask of its port ranges",
+    "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
+    "part of a rule": "one dimension of a rule's conjunction",
+}
+
+
+def rule_tables(side: Side, stage: Stage, slot: int) -> tuple[Table, Table]:
+    """Return the declarations of a direction's two tables of rules, in two slots of its stage."""
+    near, far = ("sender", "receiver") if side.direction is Direction.EGRESS else ("receiver", "sender")
+    addresses = (f"ip_{side.far}", f"ipv6_{side.far}")
+    peer = Table(
+        name=side.peer,
+        stage=stage,
+        slot=slot,
+        matches=(SPACE.field, "eth_type", *addresses),
+        writes=(PEER.field,),
+        next=(side.rules,),
+        purpose=f"the {far}'s address -> its class, for rules that name groups",
+        miss="cannot be reached: what nobody names has class 0",
+    )
+    rules = Table(
+        name=side.rules,
+        stage=stage,
+        slot=slot + 1,
+        matches=(
+            *(side.own.field, PEER.field, "eth_type", "ip_frag", "ip_proto", *addresses, "conj_id"),
+            *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
+        ),
+        writes=(),
+        next=(side.allowed,),
+        purpose=f"the {near}'s class and the packet decide",
+        miss=f"dropped: {side.direction} default deny",
+    )
+    return peer, rules
 
 
 def write_rules(builder: Builder, side: Side) -> None:

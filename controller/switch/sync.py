@@ -69,7 +69,7 @@ class Worker:
         except (NoAnswer, Malformed) as problem:
             self._session.end(str(problem))
         except Exception:
-            # A defect of ours ends this session alone; a new one starts from a dump.
+            # A defect of ours ends one connection alone; the next one starts from a dump.
             LOG.exception("sync of %016x failed", self._session.id)
             self._session.end("an internal error, see the log")
 

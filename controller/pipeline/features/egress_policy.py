@@ -15,7 +15,15 @@ from controller.pipeline.fields import (
     PROTO_UDP,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, going, write_rules
+from controller.pipeline.policy import (
+    RULE_KINDS,
+    SCTP_OF_OPENER,
+    UNTRACKED_ICMPV6,
+    Side,
+    going,
+    rule_tables,
+    write_rules,
+)
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, SOURCE_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -81,46 +89,19 @@ FEATURE = Feature(
             purpose="established goes straight on, only new connections meet rules",
             miss="cannot be reached: what is left is new",
         ),
-        Table(
-            name="egress_peer",
-            stage=Stage.EGRESS_POLICY,
-            slot=2,
-            matches=("reg3", "eth_type", "ip_dst", "ipv6_dst"),
-            writes=("reg7",),
-            next=("egress_rules",),
-            purpose="the receiver's address -> its class, for rules that name groups",
-            miss="cannot be reached: what nobody names has class 0",
-        ),
-        Table(
-            name="egress_rules",
-            stage=Stage.EGRESS_POLICY,
-            slot=3,
-            matches=(
-                *("reg4", "reg7", "eth_type", "ip_frag", "ip_proto", "ip_dst", "ipv6_dst", "conj_id"),
-                *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
-            ),
-            writes=(),
-            next=(Stage.FORWARD,),
-            purpose="the sender's class and the packet decide",
-            miss="dropped: egress default deny",
-        ),
+        *rule_tables(_SIDE, Stage.EGRESS_POLICY, slot=2),
     ),
     kinds={
+        **RULE_KINDS,
         "look up": "the connection tracker tells what the packet belongs to",
         "not tracked": "ARP and discovery belong to no connection",
         "free of policy": "a port without port security, or a packet from another host, has been judged or never is",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
         "established": "a packet of a connection that was allowed, or an ICMP error about one",
         "answer to nothing": "an answer to what no port here has let in is a connection of its own",
-        "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "DHCP client": "a client may always ask for an address",
         "new": "a new connection meets the rules",
         "everything allowed": "a rule lets the class send anything, so nothing is looked up",
-        "far side": "an address of a member of a group that a rule names",
-        "unknown far side": "nobody whom a rule names",
-        "rule": "a rule, or one mask of its port ranges",
-        "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
-        "part of a rule": "one dimension of a rule's conjunction",
     },
     compile=compile_flows,
 )

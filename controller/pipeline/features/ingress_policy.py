@@ -13,7 +13,16 @@ from controller.pipeline.fields import (
     PROTO_ICMPV6,
 )
 from controller.pipeline.flow import Conntrack, Origin, match
-from controller.pipeline.policy import SCTP_OF_OPENER, UNTRACKED_ICMPV6, Side, going, is_open, write_rules
+from controller.pipeline.policy import (
+    RULE_KINDS,
+    SCTP_OF_OPENER,
+    UNTRACKED_ICMPV6,
+    Side,
+    going,
+    is_open,
+    rule_tables,
+    write_rules,
+)
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Stage, Table
@@ -69,44 +78,17 @@ FEATURE = Feature(
             purpose="established goes straight on, only new connections meet rules",
             miss="dropped: neither IP nor ARP, for a port under policy",
         ),
-        Table(
-            name="ingress_peer",
-            stage=Stage.INGRESS_POLICY,
-            slot=1,
-            matches=("reg3", "eth_type", "ip_src", "ipv6_src"),
-            writes=("reg7",),
-            next=("ingress_rules",),
-            purpose="the sender's address -> its class, for rules that name groups",
-            miss="cannot be reached: what nobody names has class 0",
-        ),
-        Table(
-            name="ingress_rules",
-            stage=Stage.INGRESS_POLICY,
-            slot=2,
-            matches=(
-                *("reg5", "reg7", "eth_type", "ip_frag", "ip_proto", "ip_src", "ipv6_src", "conj_id"),
-                *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
-            ),
-            writes=(),
-            next=(Stage.DELIVER,),
-            purpose="the receiver's class and the packet decide",
-            miss="dropped: ingress default deny",
-        ),
+        *rule_tables(_SIDE, Stage.INGRESS_POLICY, slot=1),
     ),
     kinds={
+        **RULE_KINDS,
         "free of policy": "a port without port security gets everything",
         "not tracked": "ARP and discovery belong to no connection",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
         "answer": "an answer to what was allowed out, or an ICMP error about it",
         "established": "a packet of a connection that ports of this class let in, or an ICMP error about one",
-        "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "new": "a new connection, and one that this class has not let in, meets the rules in a pass of its own",
         "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
-        "far side": "an address of a member of a group that a rule names",
-        "unknown far side": "nobody whom a rule names",
-        "rule": "a rule, or one mask of its port ranges",
-        "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
-        "part of a rule": "one dimension of a rule's conjunction",
     },
     compile=compile_flows,
 )
