@@ -19,7 +19,7 @@ from controller.proof import packet as wire
 from controller.proof.packet import Packet
 from tests.builders import PROTOCOLS
 from tests.ovs.fabric import Deliveries, FabricTwin
-from tests.ovs.frames import frame
+from tests.ovs.frames import Step, frame
 from tests.scenarios.frames import own
 
 ECHOES = {(4, 8): 0, (4, 13): 14, (6, 128): 129}
@@ -93,7 +93,7 @@ class Talk:
             return False
         if not packet.opens_nothing:
             answer = answer_to(packet, target)
-            back = frame(answer, answer=True)
+            back = frame(answer, Step.ACCEPT)
             assert self.net.send(target, back) == {packet.source: [back]}, f"no answer: {answer}"
         return True
 

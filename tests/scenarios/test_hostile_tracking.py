@@ -10,7 +10,7 @@ import pytest
 from controller.model.address import BROADCAST_MAC
 from controller.proof.packet import Packet
 from tests.builders import allow, group
-from tests.ovs.frames import frame, unreachable
+from tests.ovs.frames import Step, frame, unreachable
 from tests.ovs.vtep import Tunnelled
 from tests.scenarios.talk import Talk, answer_to, request
 from tests.scenarios.town import FAR, NEAR, OTHER, SERVER, town
@@ -71,28 +71,30 @@ def test_an_answer_to_what_was_never_let_in_is_no_answer(talk: Talk) -> None:
     assert talk.send(answer_to(knock, SERVER)) == {}
 
 
-def test_a_connection_goes_to_nobody_else(talk: Talk) -> None:
+@pytest.mark.parametrize("what", ["udp 9", "tcp 9"])
+def test_a_connection_goes_to_nobody_else(talk: Talk, what: str) -> None:
     """The packets of a connection that one port has let in do not reach others by another MAC."""
     talk.enforce(
         town(
             group("red/shut"),
-            group("red/open", ingress=[allow("udp", 9)]),
+            group("red/open", ingress=[allow("udp", 9), allow("tcp", 9)]),
             members={SERVER: ["red/shut"], OTHER: ["red/shut"], FAR: ["red/open"]},
         )
     )
-    asked = request(talk.topology, NEAR, FAR, "udp 9")
-    assert talk.carries(asked, FAR)
+    asked = request(talk.topology, NEAR, FAR, what)
     assert talk.carries(asked, FAR)
     for victim in (SERVER, OTHER):
-        assert talk.send(replace(asked, eth_dst=talk.topology.ports[victim].mac)) == {}
-    assert talk.send(replace(asked, eth_dst=BROADCAST_MAC)).keys() == {FAR}
+        aside = replace(asked, eth_dst=talk.topology.ports[victim].mac)
+        assert talk.net.send(NEAR, frame(aside, Step.GO_ON)) == {}
+    shout = replace(asked, eth_dst=BROADCAST_MAC)
+    assert talk.net.send(NEAR, frame(shout, Step.GO_ON)).keys() == {FAR}
 
 
 def answered_from_afar(talk: Talk, knock: Packet) -> None:
     """Let a request leave for another host, and let the server's answer come back from there."""
     for _ in range(2):
         assert talk.send(replace(knock, eth_dst=NOBODY)) == {}
-    back = frame(answer_to(knock, SERVER), answer=True)
+    back = frame(answer_to(knock, SERVER), Step.ACCEPT)
     network = talk.topology.networks["red/n"]
     assert network.segment is not None
     tunnelled = Tunnelled(network.type, network.segment, HV2, HV1, back)
@@ -105,7 +107,8 @@ def test_a_connection_to_elsewhere_is_not_let_in_here(talk: Talk, what: str) -> 
     talk.enforce(SHUT)
     knock = request(talk.topology, NEAR, SERVER, what)
     answered_from_afar(talk, knock)
-    assert talk.send(knock) == {}
+    for step in (Step.OPEN, Step.GO_ON):
+        assert talk.net.send(NEAR, frame(knock, step)) == {}
 
 
 def test_a_connection_goes_on_when_its_server_comes_to_the_clients_host(talk: Talk) -> None:

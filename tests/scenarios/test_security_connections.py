@@ -13,7 +13,7 @@ import pytest
 from controller.model.entities import Rule
 from controller.proof.packet import Packet
 from tests.builders import allow, group
-from tests.ovs.frames import checksum, frame, unreachable
+from tests.ovs.frames import Step, checksum, frame, unreachable
 from tests.scenarios.talk import Talk, answer_to, request
 from tests.scenarios.town import FAR, NEAR, OTHER, SERVER, town
 
@@ -63,7 +63,7 @@ def test_a_handshake_that_nobody_began_is_not_one(talk: Talk, client: str, versi
     """The second packet of TCP's handshake opens no conversation, however it is numbered."""
     silent_server(talk, allow("tcp", 80))
     asked = request(talk.topology, client, SERVER, "tcp 80", version=version)
-    forged = frame(answer_to(asked, SERVER), answer=True)
+    forged = frame(answer_to(asked, SERVER), Step.ACCEPT)
     assert talk.net.send(SERVER, forged) == {}
     assert talk.carries(asked, SERVER)
     assert talk.net.send(SERVER, forged) == {client: [forged]}

@@ -16,7 +16,7 @@ from controller.model.entities import Topology
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
 from tests.builders import allow, group
-from tests.ovs.frames import frame
+from tests.ovs.frames import Step, frame
 from tests.scenarios.frames import ALL_NODES, ARP_REPLY, ARP_REQUEST, arp, own, udp
 from tests.scenarios.talk import Talk, answer_to, request
 from tests.scenarios.town import CLIENTS, FAR, NEAR, OTHER, PORTS, SERVER, town
@@ -303,7 +303,7 @@ def test_an_address_moves_between_two_ports_that_are_allowed_it(talk: Talk, mac:
         assert heard(talk, holder, frame(hello)) == {backup, NEAR, OTHER}, "who is open hears it too"
         asked = replace(request(talk.topology, NEAR, holder, "tcp 80"), eth_dst=its_mac, dst=ip_address(VIRTUAL))
         assert heard(talk, NEAR, frame(asked)) == ({holder} if mac is None else {holder, backup})
-        answer = frame(answer_to(asked, holder), answer=True)
+        answer = frame(answer_to(asked, holder), Step.ACCEPT)
         assert heard(talk, holder, answer) == {NEAR}
         closed = replace(request(talk.topology, NEAR, holder, "tcp 22"), eth_dst=its_mac, dst=ip_address(VIRTUAL))
         assert heard(talk, NEAR, frame(closed)) == set(), "the holder's rules hold for the address"
