@@ -75,7 +75,7 @@ class Weft(OSKenApp):
             if CONF.control is not None:
                 raise
             # The place was not the user's choice: without it `weft status` is blind, and the network works.
-            LOG.warning("no control socket: %s", problem)
+            LOG.warning("`weft status` will find nobody: %s", problem)
 
     def close(self) -> None:
         """Leave, with the switches as they are."""

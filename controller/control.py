@@ -60,16 +60,16 @@ class ControlServer:
         self._socket: socket.socket | None = None
 
     def start(self) -> None:
-        """Open the socket; raise OSError if another controller answers there or the path cannot be made."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        self._remove_stale()
-        self._socket = socket.socket(socket.AF_UNIX)
-        before = os.umask(0o177)
+        """Open the socket; raise OSError, whose text says which, if another controller answers there or it cannot be made."""
         try:
-            self._socket.bind(str(self._path))
-        finally:
-            os.umask(before)
-        self._socket.listen(_BACKLOG)
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            is_taken = self._is_taken()
+            if not is_taken:
+                self._socket = self._bound()
+        except OSError as error:
+            raise OSError(f"cannot open the control socket {self._path}: {error.strerror or error}") from None
+        if is_taken:
+            raise OSError(f"another controller answers at {self._path}")
         threading.Thread(target=self._accept, args=(self._socket,), name="control", daemon=True).start()
 
     def close(self) -> None:
@@ -81,16 +81,30 @@ class ControlServer:
             self._socket = None
             self._path.unlink(missing_ok=True)
 
-    def _remove_stale(self) -> None:
+    def _bound(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(self._path))
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(before)
+        listener.listen(_BACKLOG)
+        return listener
+
+    def _is_taken(self) -> bool:
+        """Return whether a controller answers; remove what one that died has left."""
         if not self._path.exists():
-            return
+            return False
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self._path))
             except ConnectionRefusedError:
                 self._path.unlink(missing_ok=True)
-                return
-        raise OSError(f"another controller answers at {self._path}")
+                return False
+        return True
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

@@ -50,6 +50,12 @@ def test_a_second_controller_does_not_take_the_socket(path: Path) -> None:
         ControlServer(path, answer).start()
 
 
+def test_a_socket_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=f"cannot open the control socket {tmp_path}/file/control.sock: "):
+        ControlServer(tmp_path / "file" / "control.sock", lambda _: {}).start()
+
+
 def test_a_socket_that_a_dead_controller_left_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:
