@@ -12,13 +12,13 @@ from controller.graph.fabric import Fabric
 from controller.model.entities import Network, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import FIELDS
-from controller.pipeline.flow import Action, Flow, Group, Output, Program, SetField, Uncompilable
+from controller.pipeline.flow import Action, Flow, Group, Output, Program, Resubmit, SetField, Uncompilable
 from controller.pipeline.view import class_key, class_name
 
 _LONGEST = 0xFFFF  # bytes of an OpenFlow message
 _HEADS = 256  # A bundle's header, a flow-mod's, its longest match here and an instruction's take less.
 _FEW = 1000  # So many actions fit, whatever they are.
-_OUTPUT, _BUCKET, _OTHER = 16, 16, 48
+_SHORT, _BUCKET, _OTHER = 16, 16, 48
 
 
 class TooLong(Uncompilable):
@@ -53,8 +53,8 @@ def _size(actions: Iterable[Action]) -> int:
     total = 0
     for action in actions:
         match action:
-            case Output():
-                total += _OUTPUT
+            case Output() | Resubmit():
+                total += _SHORT
             case SetField(index, _, None):
                 total += 8 + -(-FIELDS[index].bits // 64) * 8
             case _:
