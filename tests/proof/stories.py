@@ -37,7 +37,7 @@ def story() -> Topology:
                     allow("tcp", (80, 95), far=f"{tenant}/client"),
                     allow("tcp", 22, far=f"{tenant}/web"),
                     allow("udp", 53, far="10.0.0.0/30", ethertype=4),
-                    allow("udp", 53, 547, ethertype=6),
+                    allow("udp", 53, 546, 547, ethertype=6),
                     allow("udp", (67, 69), ethertype=4),
                     allow("sctp", 80),
                     allow("icmp", icmp_type=8, ethertype=4),
@@ -140,6 +140,7 @@ def _in_the_name_of(source: Port, third: Port, target: Port) -> Iterator[Packet]
     for version in (4, 6):
         plain = replace(hello(third, target, version), source=source.name, sport=50000, protocol=wire.UDP, dport=53)
         yield plain
+        yield replace(plain, protocol=wire.SCTP, dport=80)
         if not source.port_security:
             for number in (22, 23, 80):
                 yield replace(plain, eth_src=source.mac, protocol=wire.TCP, dport=number)
