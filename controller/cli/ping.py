@@ -46,10 +46,14 @@ def probe(lab: Lab) -> list[Finding]:
     # Places in the files are named as the user would, who is most often above them.
     here = Path.cwd()
     topology = load_or_exit(lab.folder.relative_to(here) if lab.folder.is_relative_to(here) else lab.folder)
+    from controller.config.suggest import listed
     from controller.lab.reach import observe, questions
 
     location = {port: lab.plan.ports[port].host for port in lab.plugged}
     asked = questions(topology, location)
+    absent = [port for port in topology.ports if port not in location]
+    if absent:
+        click.echo(f"not plugged, so not probed: {listed(absent)}; `weft lab up {lab.folder}` plugs them", err=True)
     findings = observe(asked, {port: lab.port_namespace(port) for port in lab.plugged}, _progress())
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)

@@ -64,7 +64,8 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
     state = "in sync" if answer["in_sync"] else "NOT in sync"
     if answer["refused"]:
         state = "the files as they are now are refused, the last good topology stays in force"
-    lines = [f"{answer['topology']} ({answer['folder']}): {state}, {ports['bound']} ports bound"]
+    bound = "1 port" if ports["bound"] == 1 else f"{ports['bound']} ports"
+    lines = [f"{answer['topology']} ({answer['folder']}): {state}, {bound} bound"]
     for label in ("unbound", "refused"):
         names = ports.get(label) or []
         if names:

@@ -102,6 +102,7 @@ def test_status_says_what_is_up(place: list[str]) -> None:
 def test_up_again_follows_the_files(place: list[str], folder: Path) -> None:
     tenant = folder / "tenants" / "red.yaml"
     tenant.write_text(RED + "  web3: {network: web, ip: 10.0.1.13, host: hv1}\n", encoding="utf-8")
+    assert "not plugged, so not probed: red/web3; `weft lab up" in weft("ping", *place).stderr
     done = weft("lab", "up", str(folder), "--no-controller", "--name", f"pair-{os.getpid()}", *place)
     assert done.returncode == 0, done.stderr
     assert "10.0.1.13" in weft("lab", "exec", *place, "red/web3", "--", "ip", "-br", "addr").stdout
