@@ -325,14 +325,20 @@ class Engine:
 
     def _push(self, shared: Shared, hosts: Iterable[str]) -> None:
         for host in sorted(hosts):
-            if self._switches is None or not self._observed.has(host):
-                continue
-            programs = self._compiled.pop(host, None)
-            for program in programs or compile_host(shared, host, self._observed.bindings(host), self._numbers):
-                # A bridge that has not told its ports yet may be at work with all of them: what we would compile for it
-                # now has none, and would be waiting for it when it connects.
-                if self._observed.has(host, program.bridge):
-                    self._switches.target(program.dpid, program)
+            if self._switches is not None and self._observed.has(host):
+                try:
+                    self._push_host(self._switches, shared, host)
+                except Exception:
+                    # A defect that one host's ports bring out must not keep the others from their programs.
+                    LOG.exception("no program for %s", host)
+
+    def _push_host(self, switches: Switches, shared: Shared, host: str) -> None:
+        programs = self._compiled.pop(host, None)
+        for program in programs or compile_host(shared, host, self._observed.bindings(host), self._numbers):
+            # A bridge that has not told its ports yet may be at work with all of them: what we would compile for it
+            # now has none, and would be waiting for it when it connects.
+            if self._observed.has(host, program.bridge):
+                switches.target(program.dpid, program)
 
     def _retire(self, before: Mapping[int, Seat]) -> None:
         """Empty the bridges that the topology no longer names: what no file names is closed."""
