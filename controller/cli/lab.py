@@ -87,7 +87,8 @@ def open_lab(name: str | None, directory: Path | None) -> Lab:
 def up(folder: Path, name: str | None, directory: Path | None, controller: bool, output: str) -> None:
     """Bring the topology in DIR up and wait until every switch holds its program.
 
-    A lab that is up already follows its files: ports that are new are plugged, ports that went are taken away.
+    A lab that is up already follows its files: ports that are new are plugged, ports that went are taken away, and a
+    controller that has ended is started again.
     """
     topology = load_or_exit(folder)
     from controller.lab.lab import Lab
@@ -100,6 +101,9 @@ def up(folder: Path, name: str | None, directory: Path | None, controller: bool,
             if lab.folder != folder.resolve():
                 leave(Exit.BAD_INPUT, f"the lab {name} runs {lab.folder}; give this one another --name")
             lab.follow(topology)
+            found = lab.status()["controller"]
+            if found["started"] and not found["alive"]:
+                lab.start_controller()
         else:
             lab = Lab.up(topology, folder, name, directory=directory, controller=controller)
         status = lab.status()

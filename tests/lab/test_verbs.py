@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ovs.twin import Twin
+from tests.switch.harness import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,6 +108,22 @@ def test_up_again_follows_the_files(place: list[str], folder: Path) -> None:
     done = weft("lab", "up", str(folder), "--no-controller", "--name", f"pair-{os.getpid()}", *place)
     assert done.returncode == 0, done.stderr
     assert "10.0.1.13" in weft("lab", "exec", *place, "red/web3", "--", "ip", "-br", "addr").stdout
+
+
+@pytest.mark.lab
+def test_a_controller_that_has_ended_is_told_and_started_again(folder: Path, tmp_path: Path) -> None:
+    place = ["--dir", str(tmp_path / "lab")]
+    up = ("lab", "up", str(folder), "--name", f"pair-{os.getpid()}", *place)
+    try:
+        assert weft(*up).returncode == 0
+        record = json.loads((tmp_path / "lab" / "state.json").read_text(encoding="utf-8"))
+        os.kill(record["controller"]["pid"], signal.SIGKILL)
+        wait_for(lambda: weft("lab", "status", *place).returncode == 3)
+        assert "the controller has ENDED" in weft("lab", "status", *place).stdout
+        assert weft(*up).returncode == 0
+        assert weft("lab", "status", *place).returncode == 0
+    finally:
+        weft("lab", "down", *place)
 
 
 @pytest.mark.lab
