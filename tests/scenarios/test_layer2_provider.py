@@ -207,6 +207,7 @@ def test_e9_vlans_that_no_network_has_end_at_br_int(run: Run) -> None:
         assert net.receive_wire("hv1", physical, tagged(request, vlan)) == {}, (physical, vlan)
         assert (net.wires, net.underlay) == ([], [])
     assert net.receive_wire("hv1", "physnet1", tagged(tagged(request, 120), 999)) == {}
+    assert net.receive_wire("hv1", "physnet1", tagged(tagged(request, 120), 110)) == {}, "nor a tag within a tag"
     assert net.receive_wire("hv1", "physnet1", tagged(request, 110)) == members, "and the good one still does"
 
 
