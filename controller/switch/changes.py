@@ -105,7 +105,7 @@ def between(before: Program, after: Program) -> Changes:
             continue
         if there is None:
             changes.puts.append(flow)
-        elif there.packed != pack.flow_add(flow):
+        elif there.effect != flow.effect:
             changes.puts.append(flow)
             changes.modified += 1
     if len(old) > len(after.flows) + changes.modified - len(changes.puts):
