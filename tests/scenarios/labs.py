@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,8 +76,10 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def states(net: Net, *hosts: str) -> set[str]:
-    """Return the states of the switches of some hosts."""
-    return {switch["state"] for switch in ask(net, "status")["switches"] if switch["host"] in hosts}
+    """Return the states of the switches of some hosts; none while the controller does not answer yet."""
+    with suppress(OSError):
+        return {switch["state"] for switch in ask(net, "status")["switches"] if switch["host"] in hosts}
+    return set()
 
 
 def pings(net: Net, pairs: Iterable[tuple[str, str]], version: int = 4) -> dict[tuple[str, str], Outcome]:
