@@ -6,13 +6,14 @@ own, where nobody else's processes and files are.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -89,20 +90,35 @@ def box(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@contextmanager
+def still_visible(box: Path) -> Iterator[str]:
+    """Yield the shell command that keeps the checkout where it is, also if that is below the /tmp that is hidden."""
+    if not ROOT.is_relative_to(INSIDE):
+        yield "true"
+        return
+    place = box / ROOT.relative_to(INSIDE)
+    place.mkdir(parents=True)
+    yield shlex.join(["mount", "--bind", str(ROOT), str(place)])
+    while place != box:
+        place.rmdir()
+        place = place.parent
+
+
 def alone(box: Path, *command: str, text: str = "", seconds: float = 60) -> str:
     """Run a command where its clean-up finds only itself; return what it printed."""
-    inner = 'mount --bind "$0" /tmp && exec "$@"'
-    wrapper = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inner, str(box)]
-    done = subprocess.run(
-        [*wrapper, *command],
-        cwd=ROOT,
-        input=text,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    with still_visible(box) as keep:
+        inner = f'{keep} && mount --rbind "$0" /tmp && exec "$@"'
+        wrapper = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inner, str(box)]
+        done = subprocess.run(
+            [*wrapper, *command],
+            cwd=ROOT,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
