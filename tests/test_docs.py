@@ -34,6 +34,21 @@ RUN_BY = {
     "make test\n": ".ci/run",  # It is what runs this test.
 }
 
+COMMAND = re.compile(r"^(?:[$#]|mininet>) (\S.*?)(?: +# .*)?$", re.MULTILINE)
+
+# What the front page shows for machines and files that are not here, by how the command begins, and the test that runs it.
+SHOWN_BY = {
+    "weft flows": "tests/test_docs.py::test_flows_are_what_the_page_shows",
+    "weft validate": "tests/config/test_validate.py::test_a_refused_topology",
+    "weft host init": "tests/lab/test_verbs.py::test_host_init_prints_what_it_would_run_then_runs_it_then_has_nothing_to_do",
+    "osken-manager controller.app": "tests/switch/test_manager.py::test_it_leaves_within_two_seconds_with_the_flows_in_place",
+    "weft run": "tests/cli/test_run.py::test_a_controller_answers_status_and_leaves_when_told",
+    "weft status": "tests/cli/test_run.py::test_a_controller_answers_status_and_leaves_when_told",
+    "ovs-vsctl add-port br-int": "tests/scenarios/test_layer2_reload.py::test_hosts_and_ports_that_join_late_work",
+    "mn --custom controller/lab/mininet.py --topo weft": "tests/lab/test_mininet.py::test_pingall_shows_what_the_files_allow",
+    "pingall": "tests/lab/test_mininet.py::test_pingall_shows_what_the_files_allow",
+}
+
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -68,7 +83,16 @@ def test_what_a_page_says_works(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("node", sorted(set(RUN_BY.values())))
+def test_every_command_that_the_front_page_shows_is_run_by_a_test() -> None:
+    blocks = re.findall(
+        r"^```console\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    commands = [command for block in blocks for command in COMMAND.findall(block)]
+    assert [command for command in commands if not command.startswith(tuple(SHOWN_BY))] == []
+    assert [start for start in SHOWN_BY if not any(command.startswith(start) for command in commands)] == []
+
+
+@pytest.mark.parametrize("node", sorted({*RUN_BY.values(), *SHOWN_BY.values()}))
 def test_what_is_run_elsewhere_is_a_test(node: str) -> None:
     file, _, function = node.partition("::")
     wanted = f"def {function}(" if function else "make test"
