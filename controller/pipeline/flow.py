@@ -249,6 +249,30 @@ class Program:
             )
 
 
+    def snapshot(self) -> tuple[list[Flow], list[Group]]:
+        """Return all flows and groups as they are now; safe while the owner of the program changes it in another thread."""
+        # Copying a dictionary's values is one step of the interpreter.
+        return list(self.flows.values()), list(self.groups.values())
+
+
+@dataclass(slots=True)
+class Delta:
+    """What leads from one state of a bridge's program to the next.
+
+    `puts` are flows that are added or replace what has their key; `replaced` are the former flows of such keys. `deletes` and
+    `group_deletes` are what goes. Doing a delta twice is the same as doing it once.
+    """
+
+    puts: dict[FlowKey, Flow] = field(default_factory=dict)
+    replaced: dict[FlowKey, Flow] = field(default_factory=dict)
+    deletes: dict[FlowKey, Flow] = field(default_factory=dict)
+    group_puts: dict[int, Group] = field(default_factory=dict)
+    group_deletes: dict[int, Group] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.puts) + len(self.deletes) + len(self.group_puts) + len(self.group_deletes)
+
+
 @dataclass(frozen=True, slots=True)
 class Bindings:
     """What is observed of one host: interface name -> OpenFlow port number, per bridge name."""

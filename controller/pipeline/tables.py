@@ -76,13 +76,19 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their maker."""
+    """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their maker.
+
+    `sends` are the kinds that put packets on their way to other ports or hosts, `allows` those that let new connections
+    pass: a change of several hosts is ordered by them (`controller.pipeline.rollout`).
+    """
 
     name: str
     summary: str
     tables: tuple[Table, ...]
     kinds: Mapping[str, str]
     compile: Callable[[Builder], None]
+    sends: frozenset[str] = frozenset()
+    allows: frozenset[str] = frozenset()
 
 
 class ContractError(ValueError):
