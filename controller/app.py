@@ -59,7 +59,7 @@ class Weft(OSKenApp):
     def __init__(self, *args: Any, engine: Engine, **contexts: Any) -> None:
         super().__init__(*args, **contexts)
         self.engine = engine
-        self.switches = Switches(engine, engine.is_known, engine.table_name)
+        self.switches = Switches(engine, engine.host_of, engine.table_name)
         engine.attach(self.switches)
         self._watcher = Watcher(engine.folder, engine.reload_soon)
         self._control = control.ControlServer(Path(CONF.control or control.default_path()), self.answer)

@@ -146,6 +146,11 @@ class Engine:
         """Return whether the topology has a bridge with this datapath id."""
         return dpid in self._seats
 
+    def host_of(self, dpid: int) -> str | None:
+        """Return the name of the host that a datapath id belongs to; None for one that the topology does not know."""
+        seat = self._seats.get(dpid)
+        return seat.host if seat else None
+
     def table_name(self, dpid: int, table: int) -> str:
         """Return the name of a table of the bridge with this datapath id."""
         seat = self._seats.get(dpid)

@@ -51,14 +51,14 @@ class Switches:
 
     Args:
         observer: Who is told of connections, ports and states, from one thread.
-        is_known: Whether a datapath id may connect.
+        host_of: The name of the host that a datapath id belongs to, None for one that may not connect.
         table_name: What a table of a datapath is called, for error texts.
     """
 
     def __init__(
-        self, observer: Observer, is_known: Callable[[int], bool], table_name: Callable[[int, int], str]
+        self, observer: Observer, host_of: Callable[[int], str | None], table_name: Callable[[int, int], str]
     ) -> None:
-        self._is_known = is_known
+        self._host_of = host_of
         self._table_name = table_name
         self._lock = threading.Lock()
         self._switches: dict[int, _Switch] = {}
@@ -153,8 +153,12 @@ class Switches:
         """Return why a session may not stay; the lock is held."""
         if self._is_closed:
             return "the controller leaves"
-        if not self._is_known(session.id):
+        host = self._host_of(session.id)
+        if host is None:
             return "no host of the topology has this datapath id"
+        if session.certificate_names is not None and host not in session.certificate_names:
+            shown = ", ".join(sorted(session.certificate_names)) or "nobody"
+            return f"this datapath id belongs to {host}, but its certificate names {shown}"
         switch = self._switches.get(session.id)
         if switch is None or switch.session is None or switch.session.is_over:
             return None

@@ -75,11 +75,15 @@ class Claim:
 
 
 class Session(controller.Datapath):
-    """A switch's connection; `id` is its datapath id once the handshake is done."""
+    """A switch's connection; `id` is its datapath id once the handshake is done.
 
-    def __init__(self, sock: socket.socket, address: Any) -> None:
+    `certificate_names` are the names in the certificate that the switch has shown, None where it was asked for none.
+    """
+
+    def __init__(self, sock: socket.socket, address: Any, certificate_names: frozenset[str] | None = None) -> None:
         self.outbox = Outbox()
         self.reason = "the connection was closed"
+        self.certificate_names = certificate_names
         self._lock = threading.Lock()
         self._xids = itertools.count(1)
         self._claims: tuple[Claim, ...] = ()

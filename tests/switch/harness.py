@@ -46,6 +46,9 @@ class Recorder:
     def is_known(self, dpid: int) -> bool:
         return dpid in self.known
 
+    def host_of(self, dpid: int) -> str | None:
+        return "hv1" if dpid in self.known else None
+
     def table_name(self, _dpid: int, table: int) -> str:
         return {0: "classify", 3: "deliver"}.get(table, str(table))
 
