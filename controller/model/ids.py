@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 _INTEGRATION = 0x0001
 _TUNNEL = 0x0002
 _PHYSICAL = 0x8000
 
 
+@lru_cache(maxsize=1 << 17)
 def key(kind: str, name: str, bits: int = 32) -> int:
     """Return a number of `bits` bits, never 0, that follows from `kind` and `name` alone.
 

@@ -1,15 +1,10 @@
-"""From the graph to programs: every feature writes its flows for every host.
-
-Fabric ─► Shared (facts, flows alike everywhere) ─► HostView ─► features ─► Program per bridge
-"""
+"""A whole fabric's programs from nothing: for `weft flows`, for tests, and as what the running controller must equal at any time."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
 
+from controller.graph import queries
 from controller.graph.fabric import Fabric
 from controller.model.entities import Host, Topology
 from controller.model.names import (
@@ -21,57 +16,43 @@ from controller.model.names import (
     physical_bridge,
     tunnel_port,
 )
-from controller.pipeline import features
 from controller.pipeline.flow import Bindings, Program
-from controller.pipeline.numbers import Numbers, allocate_numbers
-from controller.pipeline.program import Builder
-from controller.pipeline.tables import Bridge, Feature, Pipeline
-from controller.pipeline.view import HostView, Shared
+from controller.pipeline.numbers import Numbers
+from controller.pipeline.plan import pipeline
+from controller.pipeline.programs import Programs
+
+__all__ = ["assumed_bindings", "compile_fabric", "pipeline"]
 
 _FIRST_PORT = 100
-
-
-@cache
-def pipeline() -> Pipeline:
-    """Return the pipeline of all features found in `features/`, in the order of their tables."""
-    names = [f"{features.__name__}.{module.name}" for module in pkgutil.iter_modules(features.__path__)]
-    found: list[Feature] = [importlib.import_module(name).FEATURE for name in names]
-    order = list(Bridge)
-    found.sort(key=lambda f: min((order.index(t.stage.bridge), t.number) for t in f.tables))
-    return Pipeline(tuple(found))
-
-
-def compile_host(shared: Shared, host: str, bindings: Bindings, numbers: Numbers) -> list[Program]:
-    """Return the programs of one host's bridges, br-int first."""
-    return _compile(pipeline(), HostView(shared, host, bindings, numbers))
-
-
-def _compile(plan: Pipeline, view: HostView) -> list[Program]:
-    builder = Builder(plan, view)
-    for feature in plan.features:
-        builder.feature = feature
-        feature.compile(builder)
-    builder.write_misses()
-    return builder.programs
 
 
 def compile_fabric(
     topology: Topology,
     location: Mapping[str, str] | None = None,
     bindings: Mapping[str, Bindings] | None = None,
-    numbers: Numbers | None = None,
+    numbers: Mapping[str, Numbers] | None = None,
 ) -> list[Program]:
     """Return the programs of all hosts as they would be with every interface plugged in.
 
-    `location` places ports that have no host, `bindings` replaces the assumed port numbers, host by host.
+    `location` places ports that have no host; `bindings` replaces the assumed port numbers, `numbers` the tags and zones that
+    would be chosen, both host by host. Raises what `Programs.settle` raises.
     """
-    shared = Shared(Fabric(topology, location))
-    chosen = numbers or allocate_numbers(shared.fabric)
-    programs: list[Program] = []
-    for host in filter(shared.fabric.is_programmed, topology.hosts):
-        known = (bindings or {}).get(host) or assumed_bindings(shared.fabric, topology.hosts[host])
-        programs += compile_host(shared, host, known, chosen)
-    return programs
+    fabric = Fabric(topology, location)
+    found = Programs()
+    found.enter(topology)
+    for port, host in (location or {}).items():
+        found.place(port, host)
+    hosts = [host for host in topology.hosts if fabric.is_programmed(host)]
+    for host in hosts:
+        if numbers and host in numbers:
+            found.remember(host, numbers[host])
+        known = (bindings or {}).get(host) or assumed_bindings(fabric, topology.hosts[host])
+        for bridge, ports in known.ports.items():
+            for interface, number in ports.items():
+                found.bind(host, bridge, interface, number)
+    found.ask_for(hosts)
+    found.settle()
+    return [program for host in hosts for program in found.of_host(host)]
 
 
 def assumed_bindings(fabric: Fabric, host: Host) -> Bindings:
@@ -79,7 +60,8 @@ def assumed_bindings(fabric: Fabric, host: Host) -> Bindings:
     physical = [p.name for p in fabric.topology.physical_networks.values() if host.name in p.hosts]
     integration = {PATCH_TO_TUNNEL: 1}
     integration.update({patch_to_physical(name): place for place, name in enumerate(physical, 2)})
-    placed = [port.name for network in fabric.networks_on(host.name) for port in fabric.ports_on(host.name, network)]
+    networks = queries.networks_on(fabric.memo, host.name)
+    placed = [port.name for network in networks for port in queries.ports_on(fabric.memo, host.name, network)]
     integration.update({interface_name(name): place for place, name in enumerate(placed, _FIRST_PORT)})
     types = dict.fromkeys(n.type for n in fabric.topology.networks.values() if n.type.is_tunnel)
     tunnel = {PATCH_TO_INTEGRATION: 1, **{tunnel_port(kind): place for place, kind in enumerate(types, 2)}}

@@ -248,7 +248,6 @@ class Program:
                 f"{self.bridge}@{self.host}: {present.origin} and {group.origin} share group {group.id}"
             )
 
-
     def snapshot(self) -> tuple[list[Flow], list[Group]]:
         """Return all flows and groups as they are now; safe while the owner of the program changes it in another thread."""
         # Copying a dictionary's values is one step of the interpreter.

@@ -1,24 +1,26 @@
 """What cannot be told to a switch is refused before it is in force: too long flows, and names that share a number.
 
 A bridge serves all tenants of a host. One flow that a switch cannot take would keep it from everything else that is new,
-so the files that ask for it are refused, and what is in force stays.
+so the files that ask for it are refused, and what is in force stays. All of this follows from the files alone: hosts that nobody has
+seen yet are looked at, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 
-from controller.graph.fabric import Fabric
-from controller.model.entities import Network, SecurityGroup
+from controller.graph import queries
+from controller.memo import Memo, query
 from controller.model.ids import key
-from controller.pipeline.fields import FIELDS
-from controller.pipeline.flow import Action, Flow, Group, Output, Program, Resubmit, SetField, Uncompilable
-from controller.pipeline.view import class_key, class_name
+from controller.pipeline.flow import Origin, Uncompilable
+from controller.pipeline.view import class_key, class_name, policy_class
 
 _LONGEST = 0xFFFF  # bytes of an OpenFlow message
 _HEADS = 256  # A bundle's header, a flow-mod's, its longest match here and an instruction's take less.
-_FEW = 1000  # So many actions fit, whatever they are.
-_SHORT, _BUCKET, _OTHER = 16, 16, 48
+_OUTPUT = 16  # bytes of an action
+_TO_VTEP = 16 + 32 + _OUTPUT  # The key, the address (IPv6 at most) and the port.
+_BUCKET = 16 + 16 + 16 + 16  # Its head, target and class, and the way on.
 
 
 class TooLong(Uncompilable):
@@ -29,52 +31,55 @@ class SharedNumber(Uncompilable):
     """Two names have the same hash, and flows of one would be taken for flows of the other."""
 
 
-def check_length(programs: Iterable[Program]) -> None:
-    """Raise TooLong if a flow or group of these programs does not fit one message."""
-    for program in programs:
-        for flow in program.flows.values():
-            if len(flow.actions) > _FEW:
-                _check(program, flow, _size(flow.actions))
-        for group in program.groups.values():
-            if len(group.buckets) > _FEW // 4:
-                _check(program, group, sum(_BUCKET + _size(bucket) for bucket in group.buckets))
+@query
+def _check_network(memo: Memo, name: str) -> None:
+    """Raise TooLong if a packet to everybody on the network does not fit one message on some host."""
+    network = queries.network(memo, name)
+    if network is None:
+        return
+    classes: dict[str, Counter[int]] = {}
+    for port, host in queries.members(memo, name):
+        classes.setdefault(host, Counter())[policy_class(port)] += 1
+    far = (len(classes) - 1) * _TO_VTEP if network.type.is_tunnel else 0
+    for host, counts in classes.items():
+        size = max(_OUTPUT * max(counts.values()), _BUCKET * (len(counts) + 1), far)
+        if size > _LONGEST - _HEADS:
+            raise TooLong(
+                f"{Origin(f'network {name}', network.place)}: a packet to everybody needs {size:,} bytes of actions on {host}, "
+                f"and OpenFlow takes {_LONGEST:,}; spread its ports over more networks"
+            )
 
 
-def _check(program: Program, subject: Flow | Group, size: int) -> None:
-    if size > _LONGEST - _HEADS:
-        raise TooLong(
-            f"{subject.origin}: a packet to everybody needs {size:,} bytes of actions in {program.bridge} on {program.host}, "
-            f"and OpenFlow takes {_LONGEST:,}; spread its ports over more networks"
-        )
+@query
+def check_tenant(memo: Memo, tenant: str) -> None:
+    """Raise TooLong if a tenant asks for more than a message holds."""
+    for name in queries.networks_in(memo, tenant) or ():
+        _check_network(memo, name)
 
 
-def _size(actions: Iterable[Action]) -> int:
-    """Return the bytes that actions take at most."""
-    total = 0
-    for action in actions:
-        match action:
-            case Output() | Resubmit():
-                total += _SHORT
-            case SetField(index, _, None):
-                total += 8 + -(-FIELDS[index].bits // 64) * 8
-            case _:
-                total += _OTHER
-    return total
+@query
+def _numbered(memo: Memo, tenant: str) -> frozenset[tuple[str, int, str]]:
+    """Return the (kind, number, name) of a tenant's address spaces and classes; files tell of other names."""
+    spaces = {("address spaces", key("space", name), name) for name in queries.spaces_in(memo, tenant).values()}
+    classes = queries.classes_in(memo, tenant)
+    return frozenset(spaces | {("security groups", class_key(each), class_name(each)) for each in classes})
 
 
-def check_keys(fabric: Fabric) -> None:
-    """Raise SharedNumber if two address spaces or two classes of ports have one number; files tell of other names."""
-    topology = fabric.topology
-    classes = {frozenset(port.groups) for port in topology.ports.values() if port.groups} | fabric.combinations
-    _distinct("address spaces", {name: key("space", name) for name in fabric.spaces.values()}, topology.networks)
-    _distinct("security groups", {class_name(groups): class_key(groups) for groups in classes}, topology.groups)
+@query
+def check_keys(memo: Memo) -> None:
+    """Raise SharedNumber if two address spaces or two classes of ports have one number."""
+    owners: dict[tuple[str, int], str] = {}
+    for tenant in queries.tenants(memo) or ():
+        for kind, number, name in _numbered(memo, tenant):
+            other = owners.setdefault((kind, number), name)
+            if other != name:
+                where = ", ".join(_places(memo, kind, sorted((other, name))))
+                raise SharedNumber(f"the {kind} {other} and {name} share the number {number:#x}: rename one ({where})")
 
 
-def _distinct(kind: str, numbers: Mapping[str, int], declared: Mapping[str, Network | SecurityGroup]) -> None:
-    owners: dict[int, str] = {}
-    for name, number in numbers.items():
-        other = owners.setdefault(number, name)
-        if other != name:
-            # A class is named by its groups, of which one is enough to find it.
-            places = ", ".join(str(declared[each.partition(",")[0]].place) for each in (other, name))
-            raise SharedNumber(f"the {kind} {other} and {name} share the number {number:#x}: rename one ({places})")
+def _places(memo: Memo, kind: str, names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        # A class is named by its groups, of which one is enough to find it.
+        first = name.partition(",")[0]
+        found = queries.network(memo, first) if kind == "address spaces" else queries.group(memo, first)
+        yield str(found.place) if found is not None else first

@@ -1,43 +1,113 @@
 """Narrow numbers: the local VLAN tag of each tunnel network and the conntrack zone of each address space, per host.
 
-They are taken near the hash of their owner's name and stay while the owner is on the host, whatever else changes.
+They are taken near the hash of their owner's name and stay while the owner is on the host, whatever else changes. The switch itself
+remembers them (`features/ledger.py`), so that a controller that starts anew finds them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.graph.fabric import Fabric
-from controller.model.ids import allocate
+from controller.graph.queries import host, network, networks_on, space_of, spaces_on
+from controller.memo import Input, Memo, query
+from controller.model.ids import Exhausted, allocate
 
 _ZONES = 65535  # Zone 0 is the tracker's default, which others on the host may use.
+_NOTE = re.compile(r"(?:tag (\d{1,4}) )?zone (\d{1,5}) (\S+) (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Host -> network -> tag, and host -> address space -> zone."""
+    """One host's numbers: network -> tag, and address space -> zone."""
 
-    tags: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    zones: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tags: Mapping[str, int] = field(default_factory=dict)
+    zones: Mapping[str, int] = field(default_factory=dict)
 
 
-def allocate_numbers(fabric: Fabric, previous: Numbers | None = None) -> Numbers:
-    """Return the numbers of every programmed host; those of `previous` stay with their owners.
+# What a switch told of the numbers that it was programmed with; they hold for names that have no number yet.
+remembered: Input[Numbers | None] = Input("numbers that a switch remembers")
 
-    Raises `controller.model.ids.Exhausted` when a host has more networks than local VLANs.
+
+def note(tag: int | None, zone: int, network_name: str, space: str) -> str:
+    """Return the text by which a switch remembers a network's numbers.
+
+    >>> note(17, 4, "red/web", "red/app")
+    'tag 17 zone 4 red/web red/app'
     """
-    before = previous or Numbers()
-    tags: dict[str, dict[str, int]] = {}
-    zones: dict[str, dict[str, int]] = {}
-    for host in filter(fabric.is_programmed, fabric.topology.hosts):
-        networks = fabric.networks_on(host)
-        vlans = fabric.topology.hosts[host].local_vlans
-        kept = {name: tag - vlans.first for name, tag in before.tags.get(host, {}).items() if tag in vlans}
-        tunnelled = [name for name in networks if fabric.topology.networks[name].type.is_tunnel]
-        found = allocate(tunnelled, len(vlans), kind="tag", kept=kept)
-        tags[host] = {name: number + vlans.first for name, number in found.items()}
-        kept = {name: zone - 1 for name, zone in before.zones.get(host, {}).items()}
-        spaces = {fabric.spaces[name] for name in networks}
-        zones[host] = {name: number + 1 for name, number in allocate(spaces, _ZONES, kind="zone", kept=kept).items()}
+    start = "" if tag is None else f"tag {tag} "
+    return f"{start}zone {zone} {network_name} {space}"
+
+
+def read_notes(notes: Iterable[str]) -> Numbers:
+    """Return the numbers that notes tell of; what is no such note, or claims a number twice, tells nothing."""
+    tags: dict[str, int] = {}
+    zones: dict[str, int] = {}
+    for text in notes:
+        found = _NOTE.fullmatch(text)
+        if found is None:
+            continue
+        tag, zone, network_name, space = found.groups()
+        if tag is not None and int(tag) not in tags.values():
+            tags.setdefault(network_name, int(tag))
+        if int(zone) and int(zone) not in zones.values():
+            zones.setdefault(space, int(zone))
     return Numbers(tags, zones)
+
+
+@query
+def _tunnelled(memo: Memo, host_name: str) -> tuple[str, ...]:
+    found = ((name, network(memo, name)) for name in networks_on(memo, host_name))
+    return tuple(name for name, each in found if each is not None and each.type.is_tunnel)
+
+
+@query
+def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
+    """Return network -> tag for a host; raise `controller.model.ids.Exhausted` when it has more networks than local VLANs."""
+    owner = host(memo, host_name)
+    if owner is None:
+        return {}
+    vlans = owner.local_vlans
+    told = remembered(memo, host_name) or Numbers()
+    before = {**told.tags, **(memo.previous() or {})}
+    kept = _distinct({name: tag - vlans.first for name, tag in before.items() if tag in vlans})
+    found = allocate(_tunnelled(memo, host_name), len(vlans), kind="tag", kept=kept)
+    return {name: number + vlans.first for name, number in found.items()}
+
+
+@query
+def zones(memo: Memo, host_name: str) -> Mapping[str, int]:
+    """Return address space -> conntrack zone for a host."""
+    told = remembered(memo, host_name) or Numbers()
+    before = {**told.zones, **(memo.previous() or {})}
+    kept = _distinct({name: zone - 1 for name, zone in before.items() if 0 < zone <= _ZONES})
+    found = allocate(spaces_on(memo, host_name), _ZONES, kind="zone", kept=kept)
+    return {name: number + 1 for name, number in found.items()}
+
+
+def _distinct(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers, each for the last name that has it: the living come after what a switch remembers."""
+    names = {number: name for name, number in numbers.items()}
+    return {name: number for number, name in names.items()}
+
+
+@query
+def tag(memo: Memo, host_name: str, network_name: str) -> int:
+    """Return a tunnel network's local VLAN tag on a host."""
+    return tags(memo, host_name)[network_name]
+
+
+@query
+def zone(memo: Memo, host_name: str, network_name: str) -> int:
+    """Return the conntrack zone of a network's address space on a host."""
+    return zones(memo, host_name)[space_of(memo, network_name)]
+
+
+@query
+def check_tags(memo: Memo, host_name: str) -> None:
+    """Raise `controller.model.ids.Exhausted` if the host has more tunnel networks than local VLANs, though nothing is compiled for it."""
+    owner = host(memo, host_name)
+    if owner is not None and len(_tunnelled(memo, host_name)) > len(owner.local_vlans):
+        first = _tunnelled(memo, host_name)[len(owner.local_vlans)]
+        raise Exhausted(f"no free tag number for {first}: all {len(owner.local_vlans)} are taken")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
+from controller.graph import queries
+from controller.graph.queries import Identity
+from controller.memo import Memo, query
 from controller.model.entities import Direction, SecurityGroup
+from controller.model.ids import key
 from controller.pipeline.fields import (
     CT_ESTABLISHED,
     CT_NEW,
@@ -21,12 +24,12 @@ from controller.pipeline.fields import (
     ETH_IPV6,
     PROTO_SCTP,
 )
-from controller.pipeline.flow import Flow, Origin, match
+from controller.pipeline.flow import Match, Origin, SetField, Wanted, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import PEER, SPACE, Register
 from controller.pipeline.rules import is_unrestricted, named_groups, rule_matches, rules_of
 from controller.pipeline.tables import Stage, Table
-from controller.pipeline.view import class_key, class_name
+from controller.pipeline.view import Groups, HostView, class_key, class_name, classes_of_space
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
 _DIRECT, _JOINT = 200, 100
@@ -136,30 +139,38 @@ def rule_tables(side: Side, stage: Stage, slot: int) -> tuple[Table, Table]:
     return peer, rules
 
 
-def write_rules(builder: Builder, side: Side) -> None:
-    """Write the flows of the host's classes for one direction."""
-    view = builder.view
-    groups = view.fabric.topology.groups
-    named: set[str] = set()
-    for names in view.classes.values():
-        members = tuple(groups[name] for name in names)
-        if not members and side.direction is Direction.EGRESS:
-            # A port without groups is closed to others, but may itself speak (nothing in, everything out).
-            _write_open(builder, side, names, Origin("ports without security groups", None))
-            continue
-        if is_open(members, side.direction):
-            _write_open_class(builder, side, members)
-            continue
-        named |= named_groups(members, side.direction)
-        kind = f"{side.direction} rules"
-        builder.extend(view.shared.flows(kind, class_name(names), partial(_rules, builder, side, members)))
-    _write_peers(builder, side, named)
+def write_fragments(builder: Builder, side: Side) -> None:
+    """Write what holds for every class."""
     ours = Origin("Weft: fragments", None)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(eth_type=ethertype, ip_frag=_LATER)
         builder.flow(side.rules, 300, where, goto=side.allowed, kind="later fragment", origin=ours)
     ours = Origin("Weft: unknown far side", None)
     builder.flow(side.peer, 0, (), [PEER.load(0)], side.rules, kind="unknown far side", origin=ours)
+
+
+def members_of(memo: Memo, names: Iterable[str]) -> tuple[SecurityGroup, ...]:
+    """Return groups by name."""
+    found = (queries.group(memo, name) for name in names)
+    return tuple(each for each in found if each is not None)
+
+
+def write_rules(builder: Builder, side: Side, names: Groups) -> None:
+    """Write the flows of a class of ports for one direction."""
+    members = members_of(builder.memo, names)
+    if not members and side.direction is Direction.EGRESS:
+        # A port without groups is closed to others, but may itself speak (nothing in, everything out).
+        _write_open(builder, side, names, Origin("ports without security groups", None))
+        return
+    if is_open(members, side.direction):
+        _write_open_class(builder, side, members)
+        return
+    for found in rule_matches(builder.memo, members, side.direction, side.own):
+        if found.conjunctions:
+            where, parts, why = found.match, found.conjunctions, found.origin
+            builder.flow(side.rules, _JOINT, where, parts, kind="part of a rule", origin=why)
+        else:
+            builder.flow(side.rules, _DIRECT, found.match, goto=side.allowed, kind="rule", origin=found.origin)
 
 
 def _write_open_class(builder: Builder, side: Side, members: tuple[SecurityGroup, ...]) -> None:
@@ -177,44 +188,41 @@ def _write_open(builder: Builder, side: Side, names: tuple[str, ...], origin: Or
     builder.flow(side.state, 250, near, goto=side.allowed, kind="everything allowed", origin=origin)
 
 
-def _rules(builder: Builder, side: Side, members: tuple[SecurityGroup, ...]) -> list[Flow]:
-    """Return a class's rule flows; they are alike on every host."""
-    flows = []
-    for found in rule_matches(builder.view.fabric, members, side.direction, side.own):
-        if found.conjunctions:
-            made = builder.make(
-                side.rules, _JOINT, found.match, found.conjunctions, kind="part of a rule", origin=found.origin
-            )
-        else:
-            made = builder.make(side.rules, _DIRECT, found.match, goto=side.allowed, kind="rule", origin=found.origin)
-        flows.append(made)
-    return flows
+@query
+def _named(memo: Memo, names: Groups, direction: Direction) -> frozenset[str]:
+    """Return the groups that must be known by their members' addresses where a class is judged."""
+    members = members_of(memo, names)
+    return frozenset() if is_open(members, direction) else frozenset(named_groups(members, direction))
 
 
-def _write_peers(builder: Builder, side: Side, named: set[str]) -> None:
-    """Write whose address is whose, for the addresses of groups that a rule here names."""
+@query
+def _wanted(memo: Memo, host: str, space: str, direction: Direction) -> frozenset[Identity]:
+    """Return the identities of an address space that some rule of a host's ports there asks for."""
+    classes = classes_of_space(memo, host, space)
+    named = frozenset().union(*(_named(memo, names, direction) for names in classes))
     if not named:
-        return
-    view = builder.view
-    wanted = ",".join(sorted(named))
-    for space, key in sorted({(facts.space, facts.space_key) for facts in view.networks}):
-        make = partial(_peers, builder, side, named, space, key)
-        builder.extend(view.shared.flows(f"{side.direction} peers of {wanted}", space, make))
+        return frozenset()
+    return frozenset(each for each in queries.identities(memo, space) if not named.isdisjoint(each.groups))
 
 
-def _peers(builder: Builder, side: Side, named: set[str], space: str, key: int) -> list[Flow]:
-    flows = []
-    for identity in builder.view.fabric.identities.get(space, ()):
-        if named.isdisjoint(identity.groups):
-            continue
-        version = identity.prefix.version
-        field = f"ip_{side.far}" if version == 4 else f"ipv6_{side.far}"
-        where = match(
-            **{SPACE.field: SPACE.is_(key), field: identity.prefix},
-            eth_type=ETH_IPV4 if version == 4 else ETH_IPV6,
-        )
-        origin = Origin(f"members of {class_name(identity.groups)}", None)
-        load = [PEER.load(class_key(identity.groups))]
+@query
+def _peer(_memo: Memo, side: Side, space: str, identity: Identity) -> tuple[Match, SetField, Origin]:
+    """Return how the owner of an address is known: the match, what is written, and why."""
+    version = identity.prefix.version
+    field = f"ip_{side.far}" if version == 4 else f"ipv6_{side.far}"
+    here: dict[str, Wanted] = {SPACE.field: SPACE.is_(key("space", space)), field: identity.prefix}
+    where = match(**here, eth_type=ETH_IPV4 if version == 4 else ETH_IPV6)
+    return where, PEER.load(class_key(identity.groups)), Origin(f"members of {class_name(identity.groups)}", None)
+
+
+def write_peers(builder: Builder, side: Side, view: HostView, space: str) -> None:
+    """Write whose address is whose in an address space, for the addresses of groups that a rule of a port there names."""
+    for identity in sorted(_wanted(view.memo, view.name, space, side.direction), key=_by_address):
+        where, load, origin = _peer(view.memo, side, space, identity)
         priority = 100 + identity.prefix.prefixlen
-        flows.append(builder.make(side.peer, priority, where, load, side.rules, kind="far side", origin=origin))
-    return flows
+        builder.flow(side.peer, priority, where, [load], side.rules, kind="far side", origin=origin)
+
+
+def _by_address(identity: Identity) -> tuple[int, int, int]:
+    prefix = identity.prefix
+    return prefix.version, -prefix.prefixlen, int(prefix.network_address)

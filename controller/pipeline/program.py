@@ -1,49 +1,43 @@
-"""The builder that features write flows with, and the programs that come out.
+"""The builder that features write flows with, and the parts that come out.
 
 Features speak of tables and stages by name; the builder turns names into numbers, checks each flow against its table's
-contract and files it under the right bridge.
+contract and files it under the right bridge. A part is what one scope of one thing adds to a host's programs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from controller.model.ids import integration_dpid, physical_dpid, tunnel_dpid
-from controller.model.names import physical_bridge
-from controller.pipeline.flow import Action, Flow, Group, Match, Origin, Program
+from controller.memo import Memo
+from controller.pipeline.flow import Action, Flow, Group, Match, Origin
 from controller.pipeline.tables import Bridge, ContractError, Feature, Pipeline, Stage
-from controller.pipeline.view import HostView
 
 MISS = "miss"  # Stands for a feature's name in the last flow of each table.
 
+Slot = str  # Which bridge of a host: br-int, br-tun, or the name of a physical network.
+INTEGRATION, TUNNEL = Bridge.INTEGRATION.value, Bridge.TUNNEL.value
+
+
+class Part(NamedTuple):
+    """Flows by the bridge that they belong to, and groups of br-int."""
+
+    flows: tuple[tuple[Slot, tuple[Flow, ...]], ...]
+    groups: tuple[Group, ...]
+
+
+NOTHING = Part((), ())
+
 
 class Builder:
-    """Collects the programs of one host's bridges."""
+    """Collects the flows of one part."""
 
-    def __init__(self, pipeline: Pipeline, view: HostView) -> None:
+    def __init__(self, pipeline: Pipeline, memo: Memo) -> None:
         self.pipeline = pipeline
-        self.view = view
+        self.memo = memo
         self.feature: Feature | None = None
-        host = view.host
-        self._programs = {
-            Bridge.INTEGRATION: Program(host.name, host.integration_bridge, integration_dpid(host.id)),
-            Bridge.TUNNEL: Program(host.name, host.tunnel_bridge, tunnel_dpid(host.id)),
-        }
-        self._physical = {
-            physical.name: Program(host.name, physical_bridge(physical.name), physical_dpid(host.id, physical.name))
-            for physical in view.fabric.topology.physical_networks.values()
-            if host.name in physical.hosts
-        }
-
-    @property
-    def programs(self) -> list[Program]:
-        """The programs, br-int first."""
-        return [*self._programs.values(), *self._physical.values()]
-
-    @property
-    def physical_networks(self) -> list[str]:
-        """The physical networks that the host is wired to."""
-        return list(self._physical)
+        self._flows: dict[Slot, list[Flow]] = {}
+        self._groups: list[Group] = []
 
     def flow(
         self,
@@ -57,24 +51,10 @@ class Builder:
         origin: Origin,
         physical: str | None = None,
     ) -> None:
-        """Make a flow and add it; `physical` says which physical network's bridge where the table is of that kind."""
-        made = self.make(table, priority, match, actions, goto, kind=kind, origin=origin)
-        bridge = self.pipeline.tables[table].stage.bridge
-        program = self._programs[bridge] if physical is None else self._physical[physical]
-        program.add(made)
+        """Add a flow that obeys its table's contract; raise ContractError if it does not.
 
-    def make(
-        self,
-        table: str,
-        priority: int,
-        match: Match,
-        actions: Iterable[Action] = (),
-        goto: str | Stage | None = None,
-        *,
-        kind: str,
-        origin: Origin,
-    ) -> Flow:
-        """Return a flow that obeys its table's contract, without adding it; raise ContractError if it does not."""
+        `physical` says which physical network's bridge where the table is of that kind.
+        """
         feature = self.feature
         if feature is None or kind not in feature.kinds:
             raise ContractError(f"{origin}: kind {kind!r} is not declared")
@@ -83,34 +63,60 @@ class Builder:
         onward = None if goto is None else self.pipeline.resolve(goto, bridge)
         made = Flow(declared.number, priority, match, tuple(actions), onward, origin, feature.name, kind)
         self.pipeline.check(bridge, made)
-        return made
-
-    def extend(self, flows: Iterable[Flow]) -> None:
-        """Add flows of br-int that were made before, for this host or for another."""
-        program = self._programs[Bridge.INTEGRATION]
-        for made in flows:
-            program.add(made)
+        self._flows.setdefault(physical or bridge.value, []).append(made)
 
     def group(self, number: int, buckets: Iterable[tuple[Action, ...]], *, origin: Origin) -> None:
         """Add a group of br-int that hands a copy of the packet to each bucket."""
         feature = self.feature
         if feature is None:
             raise ContractError(f"{origin}: no feature is compiling")
-        self._programs[Bridge.INTEGRATION].add_group(Group(number, tuple(buckets), origin, feature.name))
+        self._groups.append(Group(number, tuple(buckets), origin, feature.name))
 
-    def write_misses(self) -> None:
+    def write_misses(self, bridge: Bridge, slot: Slot) -> None:
         """Give every table a last flow, so that what nobody wants is counted before it is dropped."""
-        for kind, program in self._by_kind():
-            for table in self.pipeline.tables_of(kind):
-                if (table.number, 0, ()) not in program.flows:
-                    origin = Origin(f"Weft: {table.miss}", None)
-                    program.add(Flow(table.number, 0, (), (), None, origin, MISS, table.name))
-
-    def _by_kind(self) -> Iterator[tuple[Bridge, Program]]:
-        yield from self._programs.items()
-        for program in self._physical.values():
-            yield Bridge.PHYSICAL, program
+        flows = self._flows.setdefault(slot, [])
+        caught = {flow.table for flow in flows if flow.priority == 0 and not flow.match}
+        for table in self.pipeline.tables_of(bridge):
+            if table.number not in caught:
+                origin = Origin(f"Weft: {table.miss}", None)
+                flows.append(Flow(table.number, 0, (), (), None, origin, MISS, table.name))
 
     def table(self, name: str) -> int:
         """Return the number of a table, for actions that name one."""
         return self.pipeline.tables[name].number
+
+    def part(self, before: Part | None) -> Part:
+        """Return what was collected. What is as it was `before` is the same object: nobody need look at it again."""
+        flows = tuple((slot, tuple(made)) for slot, made in self._flows.items() if made)
+        if not flows and not self._groups:
+            return NOTHING
+        if before is None:
+            return Part(flows, tuple(self._groups))
+        known = {(slot, flow.key): flow for slot, made in before.flows for flow in made}
+        groups = {group.id: group for group in before.groups}
+        again = Part(
+            tuple((slot, tuple(_same(known.get((slot, flow.key)), flow) for flow in made)) for slot, made in flows),
+            tuple(_same_group(groups.get(group.id), group) for group in self._groups),
+        )
+        return before if again == before else again
+
+
+def join(parts: Iterable[Part]) -> Part:
+    """Return one part of several."""
+    flows: dict[Slot, list[Flow]] = {}
+    groups: list[Group] = []
+    for part in parts:
+        for slot, made in part.flows:
+            flows.setdefault(slot, []).extend(made)
+        groups.extend(part.groups)
+    return Part(tuple((slot, tuple(made)) for slot, made in flows.items()), tuple(groups))
+
+
+def _same(before: Flow | None, now: Flow) -> Flow:
+    if before is not None and before.effect == now.effect and before.kind == now.kind and before.origin == now.origin:
+        return before
+    return now
+
+
+def _same_group(before: Group | None, now: Group) -> Group:
+    return before if before is not None and before.buckets == now.buckets and before.origin == now.origin else now

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from controller.graph.fabric import Fabric
+from controller.graph import queries
+from controller.memo import Memo
 from controller.model.entities import Direction, Range, Rule, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP
@@ -66,9 +67,7 @@ def named_groups(groups: Iterable[SecurityGroup], direction: Direction) -> set[s
     return {name for _, rule in rules_of(groups, direction) for name in rule.groups}
 
 
-def rule_matches(
-    fabric: Fabric, groups: tuple[SecurityGroup, ...], direction: Direction, own: Register
-) -> list[RuleMatch]:
+def rule_matches(memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direction, own: Register) -> list[RuleMatch]:
     """Return what the rules of a class match, each match once; `own` is the register that holds the class."""
     name = class_name(group.name for group in groups)
     base: Conditions = {own.field: own.is_(class_key(group.name for group in groups))}
@@ -79,7 +78,7 @@ def rule_matches(
         for version in _versions(rule):
             start = base | {"eth_type": _ETHERTYPES[version]}
             protocols = list(_protocols(rule, version))
-            peers = list(_peers(fabric, rule, version, direction))
+            peers = list(_peers(memo, rule, version, direction))
             if len(protocols) * len(peers) <= len(protocols) + len(peers) + 1:
                 for protocol in protocols:
                     for peer in peers:
@@ -125,7 +124,7 @@ def _protocols(rule: Rule, version: int) -> Iterator[Conditions]:
     yield start
 
 
-def _peers(fabric: Fabric, rule: Rule, version: int, direction: Direction) -> Iterator[Conditions]:
+def _peers(memo: Memo, rule: Rule, version: int, direction: Direction) -> Iterator[Conditions]:
     """Yield the far sides of a rule: prefixes, and the classes of addresses whose owners are in its groups."""
     if rule.is_from_anyone:
         yield {}
@@ -135,7 +134,7 @@ def _peers(fabric: Fabric, rule: Rule, version: int, direction: Direction) -> It
     for cidr in rule.cidrs:
         if cidr.version == version:
             yield {field: cidr}
-    named = {combination for name in rule.groups for combination in fabric.combinations_with.get(name, ())}
+    named = {combination for name in rule.groups for combination in queries.combinations_with(memo, name)}
     for combination in sorted(map(sorted, named)):
         yield {PEER.field: PEER.is_(class_key(combination))}
 

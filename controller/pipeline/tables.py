@@ -16,7 +16,7 @@ from controller.pipeline.fields import BY_NAME, FIELDS
 from controller.pipeline.flow import Action, Conntrack, Flow, Move, Resubmit, SetField
 
 if TYPE_CHECKING:
-    from controller.pipeline.program import Builder
+    pass
 
 SLOTS = 8
 
@@ -74,9 +74,25 @@ class Table:
         return self.stage.position * SLOTS + self.slot
 
 
+class Scope(Enum):
+    """What a feature writes flows for; a function of a scope gets the builder and what stands here.
+
+    The flows of a scope are made anew when something changes that its function looked at. Those of a class and of an address
+    know no host: they are made once, for every host that needs them.
+    """
+
+    HOST = "view.HostView: what every host has"
+    NETWORK = "view.NetworkView: what a network needs on a host"
+    PORT = "view.PortView: what a plugged port needs on its host"
+    MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
+    CLASS = "(groups): what ports of one combination of groups need"
+    ADDRESS = "(network, view.Known): what an address of a network needs"
+    SPACE = "(view.HostView, address space): what an address space needs on a host"
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their maker.
+    """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their makers by scope.
 
     `sends` are the kinds that put packets on their way to other ports or hosts, `allows` those that let new connections
     pass: a change of several hosts is ordered by them (`controller.pipeline.rollout`).
@@ -86,7 +102,7 @@ class Feature:
     summary: str
     tables: tuple[Table, ...]
     kinds: Mapping[str, str]
-    compile: Callable[[Builder], None]
+    flows: Mapping[Scope, Callable[..., None]]
     sends: frozenset[str] = frozenset()
     allows: frozenset[str] = frozenset()
 

@@ -1,22 +1,28 @@
 """What the features read: one host's share of the fabric, with keys and numbers resolved.
 
-`Shared` holds what is the same on every host, computed once for the fabric; `HostView` what one host adds: which of
-its ports are plugged in and where, its tags and zones.
+A view holds names; what it is asked for, it asks the memo for, so that a flow depends on what its feature looked at and on nothing
+else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, cast
 
-from controller.graph.fabric import Fabric
-from controller.model.entities import Address, Host, Network, Port
+from controller.graph import queries
+from controller.memo import Input, Memo, query
+from controller.model.entities import Address, Host, Network, NetworkType, Port
 from controller.model.ids import key
-from controller.model.names import interface_name
-from controller.pipeline.flow import Bindings, Flow, Origin
-from controller.pipeline.numbers import Numbers
+from controller.model.names import PATCH_TO_TUNNEL, interface_name, patch_to_physical
+from controller.pipeline.fields import VLAN_PRESENT
+from controller.pipeline.flow import Origin
+from controller.pipeline.numbers import tag, zone
 from controller.pipeline.registers import NO_CLASS
+
+# The OpenFlow number of an interface: (host, bridge, interface) -> number, None while it is absent.
+number_of: Input[int | None] = Input("OpenFlow number")
+
+Groups = tuple[str, ...]  # In name order.
 
 
 def class_name(groups: Iterable[str]) -> str:
@@ -34,66 +40,120 @@ def policy_class(port: Port) -> int:
     return class_key(port.groups) if port.port_security else NO_CLASS
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFacts:
-    """What is true of a network on every host.
+class Claim(NamedTuple):
+    """A port that may use a MAC, and where it is."""
 
-    `claims` lists, per MAC, the ports that may use it; `answers` the (address, MAC) pairs that ARP and neighbour
-    discovery are answered with; `open_hosts` the hosts with a port that may use any MAC.
-    """
+    port: str
+    host: str
 
-    network: Network
+
+class Plug(NamedTuple):
+    """A port that is plugged in: its OpenFlow number, its key and its class. A port without port security is open."""
+
+    port: str
+    number: int
     key: int
-    space: str
-    space_key: int
-    claims: dict[int, list[Port]]
-    answers: list[tuple[Address, Port]]
-    open_hosts: tuple[str, ...]
+    class_key: int
+    is_open: bool
 
 
-@dataclass(slots=True)
-class Shared:
-    """The fabric's facts and the flows that do not depend on the host, made once and reused by all programs."""
+class Known(NamedTuple):
+    """An address whose owner is known, so that ARP and neighbour discovery are answered for it."""
 
-    fabric: Fabric
-    _networks: dict[str, NetworkFacts] = field(default_factory=dict)
-    _flows: dict[tuple[str, str], list[Flow]] = field(default_factory=dict)
+    address: Address
+    mac: int
+    port: str
 
-    def network(self, name: str) -> NetworkFacts:
-        """Return a network's facts."""
-        facts = self._networks.get(name)
-        if facts is None:
-            facts = self._networks[name] = self._facts(self.fabric.topology.networks[name])
-        return facts
 
-    def flows(self, kind: str, name: str, make: Callable[[], list[Flow]]) -> list[Flow]:
-        """Return the flows of this kind and name, made by the first who asks."""
-        found = self._flows.get((kind, name))
-        if found is None:
-            found = self._flows[kind, name] = make()
-        return found
+@query
+def claims(memo: Memo, network: str) -> Mapping[int, tuple[Claim, ...]]:
+    """Return MAC -> the placed ports of a network that may use it."""
+    found: dict[int, list[Claim]] = {}
+    for port, host in queries.members(memo, network):
+        for mac in macs_of(port):
+            found.setdefault(mac, []).append(Claim(port.name, host))
+    return {mac: tuple(claimants) for mac, claimants in found.items()}
 
-    def _facts(self, network: Network) -> NetworkFacts:
-        ports = self.fabric.ports_of(network.name)
-        claims: dict[int, list[Port]] = {}
-        for port in ports:
-            for mac in macs_of(port):
-                claims.setdefault(mac, []).append(port)
-        # An address that several ports may use moves between them, and a port without port security may hold
-        # any: both answer for themselves, so their addresses are left to be asked for on the network.
-        movable = {allowed.ip for port in ports for allowed in port.allowed}
-        answers = [
-            (address, port)
-            for port in ports
-            if port.port_security
-            for address in port.ips
-            if not any(address.version == prefix.version and address in prefix for prefix in movable)
-        ]
-        hosts = dict.fromkeys(self.fabric.location[port.name] for port in ports if not port.port_security)
-        space = self.fabric.spaces[network.name]
-        return NetworkFacts(
-            network, key("network", network.name), space, key("space", space), claims, answers, tuple(sorted(hosts))
-        )
+
+@query
+def claimants(memo: Memo, network: str, mac: int) -> tuple[Claim, ...]:
+    """Return the placed ports of a network that may use a MAC."""
+    return claims(memo, network).get(mac, ())
+
+
+@query
+def known_addresses(memo: Memo, network: str) -> tuple[Known, ...]:
+    """Return the addresses of a network that are answered for."""
+    ports = [port for port, _ in queries.members(memo, network)]
+    # An address that several ports may use moves between them, and a port without port security may hold
+    # any: both answer for themselves, so their addresses are left to be asked for on the network.
+    movable = {allowed.ip for port in ports for allowed in port.allowed}
+    return tuple(
+        Known(address, port.mac, port.name)
+        for port in ports
+        if port.port_security
+        for address in port.ips
+        if not any(address.version == prefix.version and address in prefix for prefix in movable)
+    )
+
+
+@query
+def open_hosts(memo: Memo, network: str) -> tuple[str, ...]:
+    """Return the hosts with a port of the network that may use any MAC."""
+    return tuple(sorted({host for port, host in queries.members(memo, network) if not port.port_security}))
+
+
+@query
+def plug(memo: Memo, host: str, port: str) -> Plug | None:
+    """Return how a port is plugged in on a host, None where it is not."""
+    owner, entity = queries.host(memo, host), queries.port(memo, port)
+    if owner is None or entity is None:
+        return None
+    number = number_of(memo, host, owner.integration_bridge, interface_name(port))
+    if number is None:
+        return None
+    return Plug(port, number, key("port", port), policy_class(entity), not entity.port_security)
+
+
+@query
+def plugs(memo: Memo, host: str, network: str) -> tuple[Plug, ...]:
+    """Return the ports of a network that are plugged in on a host."""
+    found = (plug(memo, host, port.name) for port in queries.ports_on(memo, host, network))
+    return tuple(each for each in found if each is not None)
+
+
+@query
+def listens(memo: Memo, host: str, network: str) -> bool:
+    """Whether an open port of the network is plugged in on the host: it gets what nobody is known for."""
+    return any(each.is_open for each in plugs(memo, host, network))
+
+
+@query
+def classes_at(memo: Memo, host: str, network: str) -> frozenset[Groups]:
+    """Return the combinations of groups of a network's ports that are plugged in on a host, under policy."""
+    here = {each.port for each in plugs(memo, host, network) if not each.is_open}
+    ports = queries.ports_on(memo, host, network)
+    return frozenset(tuple(sorted(port.groups)) for port in ports if port.name in here)
+
+
+@query
+def classes_on(memo: Memo, host: str) -> frozenset[Groups]:
+    """Return the combinations of groups of a host's ports under policy."""
+    return frozenset().union(*(classes_at(memo, host, name) for name in queries.networks_on(memo, host)))
+
+
+@query
+def classes_of_space(memo: Memo, host: str, space: str) -> frozenset[Groups]:
+    """Return the combinations of groups of a host's ports under policy in one address space."""
+    here = queries.networks_on(memo, host)
+    names = [name for name in queries.networks_of_space(memo, space) if name in here]
+    return frozenset().union(*(classes_at(memo, host, name) for name in names))
+
+
+@query
+def way_out(memo: Memo, host: str, network: str) -> tuple[int, int] | None:
+    """Return the patch port of br-int and the tag (0 for none) that lead out of the host, or None where there is no way."""
+    return NetworkView(HostView(memo, host), network).way_out()
 
 
 def macs_of(port: Port) -> list[int]:
@@ -101,79 +161,128 @@ def macs_of(port: Port) -> list[int]:
     return list(dict.fromkeys([port.mac, *(allowed.mac for allowed in port.allowed if allowed.mac is not None)]))
 
 
-@dataclass(frozen=True, slots=True)
-class PortView:
-    """A port that is plugged in on this host: its OpenFlow number, keys and network."""
-
-    port: Port
-    number: int
-    key: int
-    class_key: int
-    network: NetworkFacts
-    origin: Origin
-
-
 class HostView:
-    """One host's share of the fabric."""
+    """A host that is programmed."""
 
-    def __init__(self, shared: Shared, host: str, bindings: Bindings, numbers: Numbers) -> None:
-        self.shared = shared
-        self.fabric = shared.fabric
-        self.host: Host = shared.fabric.topology.hosts[host]
-        self.bindings = bindings
-        self.tags = numbers.tags[host]
-        self.zones = numbers.zones[host]
+    __slots__ = ("memo", "name")
 
-    @cached_property
-    def networks(self) -> list[NetworkFacts]:
-        """The networks that the host must know."""
-        return [self.shared.network(name) for name in self.fabric.networks_on(self.host.name)]
+    def __init__(self, memo: Memo, name: str) -> None:
+        self.memo = memo
+        self.name = name
 
-    @cached_property
-    def ports(self) -> list[PortView]:
-        """The ports that are plugged in."""
-        return [view for facts in self.networks for view in self.ports_on(facts)]
-
-    @cached_property
-    def _by_network(self) -> dict[str, list[PortView]]:
-        plugged = self.bindings.ports.get(self.host.integration_bridge, {})
-        found: dict[str, list[PortView]] = {}
-        for facts in self.networks:
-            here = found[facts.network.name] = []
-            for port in self.fabric.ports_on(self.host.name, facts.network.name):
-                number = plugged.get(interface_name(port.name))
-                if number is not None:
-                    origin = Origin(f"port {port.name}", port.place)
-                    here.append(PortView(port, number, key("port", port.name), policy_class(port), facts, origin))
-        return found
-
-    def ports_on(self, facts: NetworkFacts) -> list[PortView]:
-        """Return the ports of a network that are plugged in on this host."""
-        return self._by_network[facts.network.name]
-
-    @cached_property
-    def classes(self) -> dict[int, tuple[str, ...]]:
-        """The classes of the host's ports under policy: key -> groups in name order."""
-        return {view.class_key: tuple(sorted(view.port.groups)) for view in self.ports if view.class_key != NO_CLASS}
-
-    def zone(self, facts: NetworkFacts) -> int:
-        """Return the conntrack zone of a network's address space."""
-        return self.zones[facts.space]
+    @property
+    def host(self) -> Host:
+        """The host as the files describe it."""
+        return cast(Host, queries.host(self.memo, self.name))
 
     def number(self, bridge: str, interface: str) -> int | None:
         """Return the OpenFlow number of an interface, or None while it is absent."""
-        return self.bindings.number(bridge, interface)
-
-    def is_here(self, port: Port) -> bool:
-        """Return whether the port is placed on this host."""
-        return self.fabric.location[port.name] == self.host.name
-
-    def tunnel_peers(self, facts: NetworkFacts) -> list[Host]:
-        """Return the other hosts that have the network."""
-        hosts = self.fabric.topology.hosts
-        return [hosts[name] for name in self.fabric.flood_hosts(self.host.name, facts.network.name)]
+        return number_of(self.memo, self.name, bridge, interface)
 
 
-def network_origin(facts: NetworkFacts) -> Origin:
-    """Return the origin of what a network needs."""
-    return Origin(f"network {facts.network.name}", facts.network.place)
+class NetworkView:
+    """A network on a host."""
+
+    __slots__ = ("memo", "name", "on")
+
+    def __init__(self, on: HostView, name: str) -> None:
+        self.on = on
+        self.memo = on.memo
+        self.name = name
+
+    @property
+    def network(self) -> Network:
+        """The network as the files describe it."""
+        return cast(Network, queries.network(self.memo, self.name))
+
+    @property
+    def key(self) -> int:
+        """The network's key, as `NETWORK` holds it."""
+        return key("network", self.name)
+
+    @property
+    def space(self) -> str:
+        """The name of its address space."""
+        return queries.space_of(self.memo, self.name)
+
+    @property
+    def space_key(self) -> int:
+        """The key of its address space, as `SPACE` holds it."""
+        return key("space", self.space)
+
+    @property
+    def zone(self) -> int:
+        """The conntrack zone of its address space here."""
+        return zone(self.memo, self.on.name, self.name)
+
+    @property
+    def tag(self) -> int:
+        """The local VLAN tag of a tunnel network here."""
+        return tag(self.memo, self.on.name, self.name)
+
+    @property
+    def plugs(self) -> tuple[Plug, ...]:
+        """Its ports that are plugged in here."""
+        return plugs(self.memo, self.on.name, self.name)
+
+    @property
+    def listens(self) -> bool:
+        """Whether an open port of it is plugged in here."""
+        return listens(self.memo, self.on.name, self.name)
+
+    @property
+    def peers(self) -> list[Host]:
+        """The other hosts that have it."""
+        return self.hosts(queries.peers(self.memo, self.on.name, self.name))
+
+    def hosts(self, names: Iterable[str]) -> list[Host]:
+        """Return hosts by name."""
+        return [cast(Host, queries.host(self.memo, name)) for name in names]
+
+    def claimants(self, mac: int) -> tuple[Claim, ...]:
+        """Return the ports that may use a MAC."""
+        return claimants(self.memo, self.name, mac)
+
+    def plugged(self, found: Iterable[Claim]) -> list[Plug]:
+        """Return those of these ports that are plugged in here."""
+        here = (plug(self.memo, self.on.name, claim.port) for claim in found if claim.host == self.on.name)
+        return [each for each in here if each is not None]
+
+    @property
+    def leaves(self) -> bool:
+        """Whether a packet of the network can leave the host."""
+        return way_out(self.memo, self.on.name, self.name) is not None
+
+    def way_out(self) -> tuple[int, int] | None:
+        """Return the patch port and the tag (0 for none) that lead out of the host, or None where there is no way."""
+        network, bridge = self.network, self.on.host.integration_bridge
+        if network.type.is_tunnel:
+            number = self.on.number(bridge, PATCH_TO_TUNNEL)
+            has_peers = bool(queries.peers(self.memo, self.on.name, self.name))
+            return (number, VLAN_PRESENT | self.tag) if has_peers and number is not None else None
+        if network.physical_network is None:
+            return None
+        number = self.on.number(bridge, patch_to_physical(network.physical_network))
+        tagged = VLAN_PRESENT | (network.segment or 0) if network.type is NetworkType.VLAN else 0
+        return None if number is None else (number, tagged)
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of what the network needs."""
+        return Origin(f"network {self.name}", self.network.place)
+
+
+class PortView:
+    """A port that is plugged in on a host."""
+
+    __slots__ = ("network", "plug", "port")
+
+    def __init__(self, network: NetworkView, found: Plug, port: Port) -> None:
+        self.network = network
+        self.plug = found
+        self.port = port
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of what the port needs."""
+        return Origin(f"port {self.port.name}", self.port.place)

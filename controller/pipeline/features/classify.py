@@ -17,49 +17,51 @@ from controller.pipeline.registers import (
     SPACE,
     ZONE,
 )
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import NetworkFacts, network_origin
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, NetworkView, PortView
 
 _MULTICAST = (1 << 40, 1 << 40)
 _UNTAGGED = (0, VLAN_MASK)
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the flows that tell where packets come from."""
-    view = builder.view
-    builder.flow("classify", 200, match(eth_src=_MULTICAST), kind="group source", origin=Origin("Weft: Ethernet", None))
-    for port in view.ports:
-        load = [
-            *_network(builder, port.network),
-            SOURCE.load(port.key),
-            *([SOURCE_CLASS.load(port.class_key)] if port.class_key else []),
-        ]
-        guarded = Stage.SOURCE_GUARD if port.port.port_security else Stage.RESPOND
-        where = match(in_port=port.number, vlan_tci=_UNTAGGED)
-        builder.flow("classify", 100, where, load, guarded, kind="local port", origin=port.origin)
-    bridge = view.host.integration_bridge
-    for facts in view.networks:
-        kind = facts.network.type
-        if kind.is_tunnel and (number := view.number(bridge, PATCH_TO_TUNNEL)) is not None:
-            tag = VLAN_PRESENT | view.tags[facts.network.name]
-            _from_elsewhere(builder, facts, number, tag, FROM_TUNNEL, "from a tunnel")
-        if kind.is_provider and facts.network.physical_network is not None:
-            number = view.number(bridge, patch_to_physical(facts.network.physical_network))
-            tag = VLAN_PRESENT | (facts.network.segment or 0) if kind is NetworkType.VLAN else 0
-            if number is not None:
-                _from_elsewhere(builder, facts, number, tag, FROM_PHYSICAL, "from a physical network")
+def _always(builder: Builder, _host: HostView) -> None:
+    ours = Origin("Weft: Ethernet", None)
+    builder.flow("classify", 200, match(eth_src=_MULTICAST), kind="group source", origin=ours)
 
 
-def _from_elsewhere(builder: Builder, facts: NetworkFacts, number: int, tag: int, source: int, kind: str) -> None:
+def _port(builder: Builder, port: PortView) -> None:
+    load = [
+        *_network(port.network),
+        SOURCE.load(port.plug.key),
+        *([SOURCE_CLASS.load(port.plug.class_key)] if port.plug.class_key else []),
+    ]
+    guarded = Stage.RESPOND if port.plug.is_open else Stage.SOURCE_GUARD
+    where = match(in_port=port.plug.number, vlan_tci=_UNTAGGED)
+    builder.flow("classify", 100, where, load, guarded, kind="local port", origin=port.origin)
+
+
+def _from_elsewhere(builder: Builder, view: NetworkView) -> None:
     """Write the flow for a network's packets that arrive through a patch port, tagged or (tag 0) not."""
+    network, bridge = view.network, view.on.host.integration_bridge
+    if network.type.is_tunnel:
+        number, tag = view.on.number(bridge, PATCH_TO_TUNNEL), VLAN_PRESENT | view.tag
+        source, kind = FROM_TUNNEL, "from a tunnel"
+    elif network.physical_network is not None:
+        number = view.on.number(bridge, patch_to_physical(network.physical_network))
+        tag = VLAN_PRESENT | (network.segment or 0) if network.type is NetworkType.VLAN else 0
+        source, kind = FROM_PHYSICAL, "from a physical network"
+    else:
+        return
+    if number is None:
+        return
     load: list[Action] = [PopVlan()] if tag else []
-    load += [*_network(builder, facts), FROM.load(source)]
+    load += [*_network(view), FROM.load(source)]
     where = match(in_port=number, vlan_tci=(tag, VLAN_MASK))
-    builder.flow("classify", 100, where, load, Stage.EGRESS_POLICY, kind=kind, origin=network_origin(facts))
+    builder.flow("classify", 100, where, load, Stage.EGRESS_POLICY, kind=kind, origin=view.origin)
 
 
-def _network(builder: Builder, facts: NetworkFacts) -> list[Action]:
-    return [NETWORK.load(facts.key), SPACE.load(facts.space_key), ZONE.load(builder.view.zone(facts))]
+def _network(view: NetworkView) -> list[Action]:
+    return [NETWORK.load(view.key), SPACE.load(view.space_key), ZONE.load(view.zone)]
 
 
 FEATURE = Feature(
@@ -83,5 +85,5 @@ FEATURE = Feature(
         "from a tunnel": "a frame that br-tun took from a known VTEP",
         "from a physical network": "a frame of a flat or VLAN network that came in from the wire",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.NETWORK: _from_elsewhere},
 )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from controller.pipeline.features.forward import receivers, set_key
+from collections.abc import Iterable
+
+from controller.pipeline.features.forward import EVERYONE, OPEN, of_mac, set_key
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Conntrack, Origin, Output, match, move
 from controller.pipeline.policy import LEFT_ONLY, NEW_CONNECTIONS
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, TARGET, TARGET_CLASS, ZONE
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import network_origin
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, NetworkView, Plug, PortView
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the commit and the outputs."""
+def _always(builder: Builder, _host: HostView) -> None:
+    """Write the commit."""
     ours = Origin("Weft: connections", None)
     mark = move(TARGET_CLASS.field, "ct_mark")
     commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index, actions=(mark,))]
@@ -24,18 +26,33 @@ def compile_flows(builder: Builder) -> None:
     for unmarked in LEFT_ONLY:
         builder.flow("commit", 90, unmarked, commit, "output", kind="let in later", origin=ours)
     builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=ours)
-    for port in builder.view.ports:
-        where = match(**{TARGET.field: TARGET.is_(port.key)})
-        builder.flow("output", 100, where, [Output(port.number)], kind="one port", origin=port.origin)
-    for facts in builder.view.networks:
-        for name, members in receivers(builder, facts):
-            by_class: dict[int, list[int]] = {}
-            for view in members:
-                by_class.setdefault(view.class_key, []).append(view.number)
-            for found, numbers in by_class.items():
-                where = match(**{TARGET.field: TARGET.is_(set_key(facts, name, found))})
-                copies = [Output(number) for number in sorted(numbers)]
-                builder.flow("output", 100, where, copies, kind="several ports", origin=network_origin(facts))
+
+
+def _port(builder: Builder, port: PortView) -> None:
+    where = match(**{TARGET.field: TARGET.is_(port.plug.key)})
+    builder.flow("output", 100, where, [Output(port.plug.number)], kind="one port", origin=port.origin)
+
+
+def _floods(builder: Builder, view: NetworkView) -> None:
+    _copies(builder, view, EVERYONE, view.plugs)
+    _copies(builder, view, OPEN, [each for each in view.plugs if each.is_open])
+
+
+def _shared_mac(builder: Builder, view: NetworkView, mac: int) -> None:
+    claimants = view.claimants(mac)
+    if len(claimants) > 1:
+        _copies(builder, view, of_mac(mac), view.plugged(claimants))
+
+
+def _copies(builder: Builder, view: NetworkView, name: str, members: Iterable[Plug]) -> None:
+    """Write the outputs of a set of ports, one flow per class: the class has been judged by then."""
+    by_class: dict[int, list[int]] = {}
+    for each in members:
+        by_class.setdefault(each.class_key, []).append(each.number)
+    for found, numbers in by_class.items():
+        where = match(**{TARGET.field: TARGET.is_(set_key(view, name, found))})
+        copies = [Output(number) for number in sorted(numbers)]
+        builder.flow("output", 100, where, copies, kind="several ports", origin=view.origin)
 
 
 FEATURE = Feature(
@@ -70,5 +87,5 @@ FEATURE = Feature(
         "one port": "the port that the destination MAC belongs to",
         "several ports": "the ports of one class that get copies",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.NETWORK: _floods, Scope.MAC: _shared_mac},
 )

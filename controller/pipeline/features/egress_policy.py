@@ -22,11 +22,14 @@ from controller.pipeline.policy import (
     Side,
     going,
     rule_tables,
+    write_fragments,
+    write_peers,
     write_rules,
 )
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, SOURCE_CLASS, ZONE
-from controller.pipeline.tables import Feature, Stage, Table
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import Groups, HostView
 
 _SIDE = Side(
     Direction.EGRESS, "egress_state", "egress_peer", "egress_rules", SOURCE_CLASS, far="dst", allowed=Stage.FORWARD
@@ -34,8 +37,8 @@ _SIDE = Side(
 _DHCP = ((ETH_IPV4, 68, 67), (ETH_IPV6, 546, 547))
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the tracking of every packet and the rules of the host's classes."""
+def _always(builder: Builder, _host: HostView) -> None:
+    """Write the tracking of every packet."""
     ours = Origin("Weft: connections", None)
     for kind in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
@@ -62,7 +65,15 @@ def compile_flows(builder: Builder) -> None:
         where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
         builder.flow("egress_state", 160, where, goto=Stage.FORWARD, kind="DHCP client", origin=ours)
     builder.flow("egress_state", 0, (), goto="egress_peer", kind="new", origin=ours)
-    write_rules(builder, _SIDE)
+    write_fragments(builder, _SIDE)
+
+
+def _class(builder: Builder, groups: Groups) -> None:
+    write_rules(builder, _SIDE, groups)
+
+
+def _space(builder: Builder, view: HostView, space: str) -> None:
+    write_peers(builder, _SIDE, view, space)
 
 
 FEATURE = Feature(
@@ -103,5 +114,5 @@ FEATURE = Feature(
         "new": "a new connection meets the rules",
         "everything allowed": "a rule lets the class send anything, so nothing is looked up",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.SPACE: _space},
 )

@@ -20,21 +20,24 @@ from controller.pipeline.policy import (
     Side,
     going,
     is_open,
+    members_of,
     rule_tables,
+    write_fragments,
+    write_peers,
     write_rules,
 )
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import class_name
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import Groups, HostView, class_key, class_name
 
 _SIDE = Side(
     Direction.INGRESS, "ingress_state", "ingress_peer", "ingress_rules", TARGET_CLASS, far="src", allowed=Stage.DELIVER
 )
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the states and the rules of the host's classes."""
+def _always(builder: Builder, _host: HostView) -> None:
+    """Write the states of connections."""
     ours = Origin("Weft: connections", None)
     free = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(NO_CLASS)})
     builder.flow("ingress_state", 400, free, goto=Stage.DELIVER, kind="free of policy", origin=ours)
@@ -46,14 +49,6 @@ def compile_flows(builder: Builder) -> None:
     builder.flow("ingress_state", 300, invalid, kind="invalid", origin=ours)
     for state in going(reply=True):
         builder.flow("ingress_state", 200, match(ct_state=state), goto=Stage.DELIVER, kind="answer", origin=ours)
-    groups = builder.view.fabric.topology.groups
-    for found, names in builder.view.classes.items():
-        if is_open([groups[name] for name in names], Direction.INGRESS):
-            continue
-        origin = Origin(f"ports of {class_name(names)}" if names else "ports without security groups", None)
-        for state in going(reply=False):
-            where = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(found)}, ct_state=state, ct_mark=found)
-            builder.flow("ingress_state", 200, where, goto=Stage.DELIVER, kind="established", origin=origin)
     # A second lookup recirculates: the megaflows of the two directions' rules then add up and do not multiply.
     again = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("ingress_peer"))]
     for ethertype in (ETH_IPV4, ETH_IPV6):
@@ -61,7 +56,21 @@ def compile_flows(builder: Builder) -> None:
         builder.flow("ingress_state", 100, where, again, kind="new", origin=ours)
     for opener in SCTP_OF_OPENER:
         builder.flow("ingress_state", 210, opener, again, kind="SCTP of the opener", origin=ours)
-    write_rules(builder, _SIDE)
+    write_fragments(builder, _SIDE)
+
+
+def _class(builder: Builder, groups: Groups) -> None:
+    if not is_open(members_of(builder.memo, groups), Direction.INGRESS):
+        origin = Origin(f"ports of {class_name(groups)}" if groups else "ports without security groups", None)
+        found = class_key(groups)
+        for state in going(reply=False):
+            where = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(found)}, ct_state=state, ct_mark=found)
+            builder.flow("ingress_state", 200, where, goto=Stage.DELIVER, kind="established", origin=origin)
+    write_rules(builder, _SIDE, groups)
+
+
+def _space(builder: Builder, view: HostView, space: str) -> None:
+    write_peers(builder, _SIDE, view, space)
 
 
 FEATURE = Feature(
@@ -90,5 +99,5 @@ FEATURE = Feature(
         "new": "a new connection, and one that this class has not let in, meets the rules in a pass of its own",
         "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.SPACE: _space},
 )

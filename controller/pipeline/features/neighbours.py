@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from ipaddress import IPv4Address
 
-from controller.model.entities import Address, Port
+from controller.graph import queries
+from controller.model.ids import key
 from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
-from controller.pipeline.flow import Flow, Origin, Output, PortNumber, match, move, set_field
+from controller.pipeline.flow import Origin, Output, PortNumber, match, move, set_field
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, SOURCE
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import NetworkFacts
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, Known, PortView
 
 _ARP_REQUEST, _ARP_REPLY = 1, 2
 _SOLICITATION, _ADVERTISEMENT = 135, 136
@@ -20,8 +20,7 @@ _SOLICITED_OVERRIDE = 0x60000000
 _SOLICIT = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_type": _SOLICITATION, "icmpv6_code": 0}
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the answers for every network that the host has."""
+def _always(builder: Builder, _host: HostView) -> None:
     ours = Origin("Weft: neighbours", None)
     probe = match(eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_spa=0)
     builder.flow("respond", 300, probe, goto=Stage.EGRESS_POLICY, kind="probe", origin=ours)
@@ -29,53 +28,45 @@ def compile_flows(builder: Builder) -> None:
     builder.flow("respond", 300, detection, goto=Stage.EGRESS_POLICY, kind="probe", origin=ours)
     builder.flow("respond", 0, (), goto=Stage.EGRESS_POLICY, kind="not asked", origin=ours)
     _write_advertisement(builder, ours)
-    for port in builder.view.ports:
-        for address in port.port.ips:
-            if isinstance(address, IPv4Address):
-                own = match(
-                    **{SOURCE.field: SOURCE.is_(port.key)},
-                    eth_type=ETH_ARP,
-                    arp_op=_ARP_REQUEST,
-                    arp_tpa=int(address),
-                )
-                builder.flow("respond", 200, own, goto=Stage.EGRESS_POLICY, kind="own address", origin=port.origin)
-    for facts in builder.view.networks:
-        make = partial(_answers, builder, facts)
-        builder.extend(builder.view.shared.flows("answers", facts.network.name, make))
 
 
-def _answers(builder: Builder, facts: NetworkFacts) -> list[Flow]:
-    """Return the flows that answer for a network's known addresses; they are alike on every host."""
-    return [_answer(builder, facts, address, port) for address, port in facts.answers]
+def _own_addresses(builder: Builder, port: PortView) -> None:
+    for address in port.port.ips:
+        if isinstance(address, IPv4Address):
+            source = {SOURCE.field: SOURCE.is_(port.plug.key)}
+            own = match(**source, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
+            builder.flow("respond", 200, own, goto=Stage.EGRESS_POLICY, kind="own address", origin=port.origin)
 
 
-def _answer(builder: Builder, facts: NetworkFacts, address: Address, port: Port) -> Flow:
-    here = {NETWORK.field: NETWORK.is_(facts.key)}
-    origin = Origin(f"port {port.name}", port.place)
+def _answer(builder: Builder, network: str, known: Known) -> None:
+    here = {NETWORK.field: NETWORK.is_(key("network", network))}
+    owner, address = queries.port(builder.memo, known.port), known.address
+    origin = Origin(f"port {known.port}", None if owner is None else owner.place)
     if isinstance(address, IPv4Address):
         asked = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
         actions = (
             move("eth_src", "eth_dst"),
-            set_field("eth_src", port.mac),
+            set_field("eth_src", known.mac),
             set_field("arp_op", _ARP_REPLY),
             move("arp_sha", "arp_tha"),
             move("arp_spa", "arp_tpa"),
-            set_field("arp_sha", port.mac),
+            set_field("arp_sha", known.mac),
             set_field("arp_spa", int(address)),
             Output(PortNumber.IN_PORT),
         )
-        return builder.make("respond", 100, asked, actions, kind="ARP answer", origin=origin)
+        builder.flow("respond", 100, asked, actions, kind="ARP answer", origin=origin)
+        return
     asked = match(**here, **_SOLICIT, nd_target=int(address))
     actions_v6 = (
         move("eth_src", "eth_dst"),
-        set_field("eth_src", port.mac),
+        set_field("eth_src", known.mac),
         move("ipv6_src", "ipv6_dst"),
         set_field("ipv6_src", int(address)),
         set_field("nd_options_type", _TARGET_LINK_LAYER_OPTION),
         set_field("nd_reserved", _SOLICITED_OVERRIDE),
         set_field("icmpv6_type", _ADVERTISEMENT),
     )
-    return builder.make("respond", 100, asked, actions_v6, "advertise", kind="ND answer", origin=origin)
+    builder.flow("respond", 100, asked, actions_v6, "advertise", kind="ND answer", origin=origin)
 
 
 def _write_advertisement(builder: Builder, origin: Origin) -> None:
@@ -123,5 +114,5 @@ FEATURE = Feature(
         "ND answer": "a neighbour solicitation for a known address (RFC 4861, section 7.2.4)",
         "not asked": "everything else goes on",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _always, Scope.PORT: _own_addresses, Scope.ADDRESS: _answer},
 )

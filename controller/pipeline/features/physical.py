@@ -6,33 +6,45 @@ reaches br-int is judged there.
 
 from __future__ import annotations
 
-from controller.model.entities import NetworkType
+from controller.graph import queries
+from controller.model.entities import NetworkType, Place
 from controller.model.names import patch_from_physical, physical_bridge
 from controller.pipeline.fields import VLAN_MASK, VLAN_PRESENT
 from controller.pipeline.flow import Origin, Output, PortNumber, match
 from controller.pipeline.program import Builder
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import network_origin
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, NetworkView
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the flows of each physical network's bridge."""
-    view = builder.view
-    for name in builder.physical_networks:
-        inside = view.number(physical_bridge(name), patch_from_physical(name))
-        ours = Origin(f"physical network {name}", view.fabric.topology.physical_networks[name].place)
+def _wires(builder: Builder, view: HostView) -> None:
+    for name in queries.physical_networks_of(view.memo, view.name):
+        ours = Origin(f"physical network {name}", _place(view, name))
         switch = [Output(PortNumber.NORMAL)]
         builder.flow("wire", 0, (), switch, kind="the wire", origin=ours, physical=name)
-        if inside is None:
-            continue
-        builder.flow("wire", 100, match(in_port=inside), kind="strange tag", origin=ours, physical=name)
-        for facts in view.networks:
-            if facts.network.physical_network == name:
-                tagged = facts.network.type is NetworkType.VLAN
-                tag = VLAN_PRESENT | (facts.network.segment or 0) if tagged else 0
-                where = match(in_port=inside, vlan_tci=(tag, VLAN_MASK))
-                origin = network_origin(facts)
-                builder.flow("wire", 200, where, switch, kind="known network", origin=origin, physical=name)
+        inside = _inside(view, name)
+        if inside is not None:
+            builder.flow("wire", 100, match(in_port=inside), kind="strange tag", origin=ours, physical=name)
+
+
+def _known(builder: Builder, view: NetworkView) -> None:
+    network = view.network
+    name = network.physical_network
+    inside = None if name is None else _inside(view.on, name)
+    if inside is not None:
+        tag = VLAN_PRESENT | (network.segment or 0) if network.type is NetworkType.VLAN else 0
+        where = match(in_port=inside, vlan_tci=(tag, VLAN_MASK))
+        switch = [Output(PortNumber.NORMAL)]
+        builder.flow("wire", 200, where, switch, kind="known network", origin=view.origin, physical=name)
+
+
+def _inside(view: HostView, physical: str) -> int | None:
+    """Return the number of the patch port to br-int."""
+    return view.number(physical_bridge(physical), patch_from_physical(physical))
+
+
+def _place(view: HostView, physical: str) -> Place | None:
+    found = queries.physical_network(view.memo, physical)
+    return None if found is None else found.place
 
 
 FEATURE = Feature(
@@ -55,5 +67,5 @@ FEATURE = Feature(
         "strange tag": "nothing else leaves br-int",
         "the wire": "what comes from elsewhere is switched as on any bridge",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _wires, Scope.NETWORK: _known},
 )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 
-from controller.graph.fabric import host_prefix
+from controller.graph.queries import host_prefix
 from controller.model.address import link_local
 from controller.model.entities import Prefix
 from controller.pipeline.fields import ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_UDP
 from controller.pipeline.flow import Origin, Wanted, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import SOURCE
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import PortView
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, PortView
 
 _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT, _SOLICITATION, _ADVERTISEMENT, _REDIRECT = 133, 134, 135, 136, 137
 _LISTENER_REPORT, _LISTENER_DONE, _LISTENER_REPORT_2 = 131, 132, 143
@@ -28,16 +28,13 @@ _SOLICIT = _ICMPV6 | {"icmpv6_type": _SOLICITATION, "icmpv6_code": 0}
 _ADVERTISE = _ICMPV6 | {"icmpv6_type": _ADVERTISEMENT, "icmpv6_code": 0}
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write the guard of every port that has port security."""
-    _write_always(builder)
-    for port in builder.view.ports:
-        if port.port.port_security:
-            _write_ipv4(builder, port)
-            _write_ipv6(builder, port)
+def _guard(builder: Builder, port: PortView) -> None:
+    if port.port.port_security:
+        _write_ipv4(builder, port)
+        _write_ipv6(builder, port)
 
 
-def _write_always(builder: Builder) -> None:
+def _write_always(builder: Builder, _host: HostView) -> None:
     """Write what holds for every guarded port: no DHCP server, no router, no neighbour that hides its address."""
     ours = Origin("Weft: source guard", None)
     servers = ((ETH_IPV4, _DHCP_SERVER, _DHCP_CLIENT), (ETH_IPV6, _DHCP6_SERVER, _DHCP6_CLIENT))
@@ -60,7 +57,7 @@ def _write_always(builder: Builder) -> None:
 
 
 def _write_ipv4(builder: Builder, port: PortView) -> None:
-    who: dict[str, Wanted] = {SOURCE.field: SOURCE.is_(port.key)}
+    who: dict[str, Wanted] = {SOURCE.field: SOURCE.is_(port.plug.key)}
     for mac in sorted({mac for mac, _ in _pairs(port, 4)} | {port.port.mac}):
         here = who | {"eth_src": mac}
         dhcp = match(**here, **_DHCP_REQUEST, ip_src=0, ip_dst=_ONES)
@@ -76,7 +73,7 @@ def _write_ipv4(builder: Builder, port: PortView) -> None:
 
 
 def _write_ipv6(builder: Builder, port: PortView) -> None:
-    who = {SOURCE.field: SOURCE.is_(port.key)}
+    who = {SOURCE.field: SOURCE.is_(port.plug.key)}
     pairs = list(_pairs(port, 6))
     for mac, prefix in pairs:
         own = match(**who, eth_src=mac, eth_type=ETH_IPV6, ipv6_src=prefix)
@@ -159,5 +156,5 @@ FEATURE = Feature(
         "forged neighbour": "neighbour discovery that speaks of somebody else",
         "router": "a router advertisement or redirect from a port",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _write_always, Scope.PORT: _guard},
 )

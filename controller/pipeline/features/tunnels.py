@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
+from controller.graph import queries
 from controller.model.entities import TUNNEL_TYPES, Address, Host
 from controller.model.names import PATCH_TO_INTEGRATION, tunnel_port
 from controller.pipeline.fields import VLAN_MASK, VLAN_PRESENT
-from controller.pipeline.flow import Action, Origin, Output, PopVlan, PushVlan, match, set_field
+from controller.pipeline.flow import Action, Origin, Output, PopVlan, PushVlan, Wanted, match, set_field
 from controller.pipeline.program import Builder
-from controller.pipeline.tables import Feature, Stage, Table
-from controller.pipeline.view import NetworkFacts, network_origin
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, NetworkView, open_hosts
 
 _MULTICAST = (1 << 40, 1 << 40)
 
 
-def compile_flows(builder: Builder) -> None:
-    """Write br-tun's flows for every tunnel network that the host has."""
-    view = builder.view
+def _sort(builder: Builder, view: HostView) -> None:
     bridge = view.host.tunnel_bridge
     inside = view.number(bridge, PATCH_TO_INTEGRATION)
     if inside is None:
@@ -32,53 +31,59 @@ def compile_flows(builder: Builder) -> None:
         number = view.number(bridge, tunnel_port(kind))
         if number is not None:
             builder.flow("sort", 100, match(in_port=number), goto=Stage.FROM_TUNNEL, kind="from a VTEP", origin=ours)
-    for facts in view.networks:
-        if facts.network.type.is_tunnel and facts.network.segment is not None:
-            number = view.number(bridge, tunnel_port(facts.network.type))
-            if number is not None:
-                _write_receive(builder, facts, facts.network.segment, number, inside)
-                _write_send(builder, facts, facts.network.segment, number)
 
 
-def _write_receive(builder: Builder, facts: NetworkFacts, segment: int, number: int, inside: int) -> None:
-    tag = VLAN_PRESENT | builder.view.tags[facts.network.name]
+def _tunnel(view: NetworkView) -> tuple[int, int] | None:
+    """Return the numbers of the network's tunnel port and of the patch port to br-int, None unless both are there."""
+    if not view.network.type.is_tunnel or view.network.segment is None:
+        return None
+    bridge = view.on.host.tunnel_bridge
+    number, inside = (
+        view.on.number(bridge, tunnel_port(view.network.type)),
+        view.on.number(bridge, PATCH_TO_INTEGRATION),
+    )
+    return None if number is None or inside is None else (number, inside)
+
+
+def _network(builder: Builder, view: NetworkView) -> None:
+    ports = _tunnel(view)
+    if ports is None:
+        return
+    number, inside = ports
+    tag, everyone = VLAN_PRESENT | view.tag, view.peers
     enter: list[Action] = [PushVlan(), set_field("vlan_tci", tag), Output(inside)]
-    for peer in builder.view.tunnel_peers(facts):
+    for peer in everyone:
         field = "tun_src" if isinstance(peer.tunnel_ip, IPv4Address) else "tun_ipv6_src"
         # A tag inside the tunnel would come out as a tag of ours once br-int has taken its own off.
-        where = match(in_port=number, tun_id=segment, vlan_tci=(0, VLAN_MASK), **{field: int(peer.tunnel_ip)})
-        builder.flow("from_tunnel", 100, where, enter, kind="known VTEP", origin=network_origin(facts))
-
-
-def _write_send(builder: Builder, facts: NetworkFacts, segment: int, number: int) -> None:
-    view = builder.view
-    hosts = view.fabric.topology.hosts
-    tag = VLAN_PRESENT | view.tags[facts.network.name]
-    origin = network_origin(facts)
-
-    def send(targets: Iterable[Host]) -> list[Action]:
-        copies: list[Action] = [PopVlan()]
-        for target in targets:
-            copies += [set_field("tun_id", segment), _towards(target.tunnel_ip), Output(number)]
-        return copies
-
-    for mac, claimants in facts.claims.items():
-        names = dict.fromkeys(view.fabric.location[port.name] for port in claimants if not view.is_here(port))
-        if names:
-            where = match(vlan_tci=(tag, VLAN_MASK), eth_dst=mac)
-            actions = send(hosts[name] for name in names)
-            port = claimants[0]
-            of_port = Origin(f"port {port.name}", port.place)
-            builder.flow("to_tunnel", 200, where, actions, kind="remote port", origin=of_port)
-    everyone = view.tunnel_peers(facts)
+        sender: dict[str, Wanted] = {"vlan_tci": (0, VLAN_MASK), field: int(peer.tunnel_ip)}
+        where = match(in_port=number, tun_id=view.network.segment or 0, **sender)
+        builder.flow("from_tunnel", 100, where, enter, kind="known VTEP", origin=view.origin)
     if everyone:
         where = match(vlan_tci=(tag, VLAN_MASK), eth_dst=_MULTICAST)
-        builder.flow("to_tunnel", 150, where, send(everyone), kind="group address", origin=origin)
-    listening = [hosts[name] for name in facts.open_hosts if name != view.host.name]
+        copies = _send(view, number, everyone)
+        builder.flow("to_tunnel", 150, where, copies, kind="group address", origin=view.origin)
+    listening = view.hosts(name for name in open_hosts(view.memo, view.name) if name != view.on.name)
     if listening:
-        builder.flow(
-            "to_tunnel", 100, match(vlan_tci=(tag, VLAN_MASK)), send(listening), kind="unknown MAC", origin=origin
-        )
+        where, copies = match(vlan_tci=(tag, VLAN_MASK)), _send(view, number, listening)
+        builder.flow("to_tunnel", 100, where, copies, kind="unknown MAC", origin=view.origin)
+
+
+def _mac(builder: Builder, view: NetworkView, mac: int) -> None:
+    ports, claimants = _tunnel(view), view.claimants(mac)
+    names = dict.fromkeys(claim.host for claim in claimants if claim.host != view.on.name)
+    if ports is not None and names:
+        where = match(vlan_tci=(VLAN_PRESENT | view.tag, VLAN_MASK), eth_dst=mac)
+        first = queries.port(view.memo, claimants[0].port)
+        of_port = Origin(f"port {claimants[0].port}", None if first is None else first.place)
+        copies = _send(view, ports[0], view.hosts(names))
+        builder.flow("to_tunnel", 200, where, copies, kind="remote port", origin=of_port)
+
+
+def _send(view: NetworkView, number: int, targets: Iterable[Host]) -> list[Action]:
+    copies: list[Action] = [PopVlan()]
+    for target in targets:
+        copies += [set_field("tun_id", view.network.segment or 0), _towards(target.tunnel_ip), Output(number)]
+    return copies
 
 
 def _towards(address: Address) -> Action:
@@ -128,5 +133,5 @@ FEATURE = Feature(
         "group address": "broadcast and multicast: a copy for each host that has the network",
         "unknown MAC": "a MAC that no file names goes to the hosts with ports without port security",
     },
-    compile=compile_flows,
+    flows={Scope.HOST: _sort, Scope.NETWORK: _network, Scope.MAC: _mac},
 )

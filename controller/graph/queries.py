@@ -1,0 +1,296 @@
+"""What is asked of a topology with its ports placed on hosts, each answer kept until something that it was made from changes.
+
+Inputs come first: the entities by name, what belongs to a tenant, and where ports without a host are. The queries go from a tenant's
+part to what a network, an address space or a host must know, so that a tenant's edit costs that tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from typing import Any, NamedTuple
+
+import networkx as nx
+
+from controller.memo import Input, Memo, query
+from controller.model.entities import (
+    Address,
+    Host,
+    HostKind,
+    Network,
+    PhysicalNetwork,
+    Port,
+    Prefix,
+    SecurityGroup,
+    Topology,
+)
+
+host: Input[Host | None] = Input("host")
+hosts: Input[tuple[str, ...] | None] = Input("hosts")
+physical_network: Input[PhysicalNetwork | None] = Input("physical network")
+physical_networks: Input[tuple[str, ...] | None] = Input("physical networks")
+tenants: Input[tuple[str, ...] | None] = Input("tenants")
+network: Input[Network | None] = Input("network")
+group: Input[SecurityGroup | None] = Input("group")
+port: Input[Port | None] = Input("port")
+networks_in: Input[tuple[str, ...] | None] = Input("networks of a tenant")
+ports_in: Input[tuple[str, ...] | None] = Input("ports of a tenant")
+found_on: Input[str | None] = Input("the host of a port without host")
+
+
+class Identity(NamedTuple):
+    """A prefix that is known to belong to members of these groups."""
+
+    prefix: Prefix
+    groups: frozenset[str]
+
+
+Placed = Mapping[str, tuple[tuple[Port, str], ...]]
+
+
+def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Collection[str] | None = None) -> None:
+    """Set the inputs to a topology where `before` was; only the `changed` tenants differ (None: anything may)."""
+    if changed is None:
+        _exchange(memo, host, before.hosts if before else {}, topology.hosts)
+        old_physical = before.physical_networks if before else {}
+        _exchange(memo, physical_network, old_physical, topology.physical_networks)
+        memo.set(hosts, (), tuple(topology.hosts))
+        memo.set(physical_networks, (), tuple(topology.physical_networks))
+        memo.set(tenants, (), tuple(topology.tenants))
+    # Whatever differs is looked at by tenant: the whole is never walked for the change of a part.
+    everyone = (
+        changed if changed is not None else dict.fromkeys([*(before.tenants if before else ()), *topology.tenants])
+    )
+    for name in everyone:
+        for kind, section, listed in (
+            (network, "networks", networks_in),
+            (group, "groups", None),
+            (port, "ports", ports_in),
+        ):
+            old, new = part(before, section, name), part(topology, section, name)
+            _exchange(memo, kind, old, new)
+            if listed is not None:
+                memo.set(listed, (name,), tuple(new) if new else None)
+
+
+def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, object]:
+    """Return a tenant's share of the networks, groups or ports of a topology."""
+    if topology is None:
+        return {}
+    whole = getattr(topology, section)
+    of = getattr(whole, "of", None)
+    if of is not None:
+        found: Mapping[str, object] = of(tenant)
+        return found
+    prefix = f"{tenant}/"
+    return {name: each for name, each in whole.items() if name.startswith(prefix)}
+
+
+def _exchange(memo: Memo, kind: Input[Any], old: Mapping[str, object], new: Mapping[str, object]) -> None:
+    for name in old.keys() - new.keys():
+        memo.set(kind, (name,), None)
+    for name, each in new.items():
+        if old.get(name) is not each:
+            memo.set(kind, (name,), each)
+
+
+@query
+def is_carried(memo: Memo, host_name: str, network_name: str) -> bool:
+    """Whether frames of the network can reach the host at all."""
+    wanted = network(memo, network_name)
+    if wanted is None or host(memo, host_name) is None:
+        return False
+    if wanted.physical_network is None:
+        return True
+    carrier = physical_network(memo, wanted.physical_network)
+    return carrier is not None and host_name in carrier.hosts
+
+
+@query
+def physical_networks_of(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the physical networks that a host is wired to."""
+    found = ((name, physical_network(memo, name)) for name in physical_networks(memo) or ())
+    return tuple(name for name, physical in found if physical is not None and host_name in physical.hosts)
+
+
+@query
+def placed(memo: Memo, tenant: str) -> Placed:
+    """Return network -> the tenant's ports that are on a host, each with its host. A port that is nowhere takes part in nothing."""
+    found: dict[str, list[tuple[Port, str]]] = {}
+    for name in ports_in(memo, tenant) or ():
+        each = port(memo, name)
+        if each is None:
+            continue
+        where = each.host or found_on(memo, name)
+        if where is not None and is_carried(memo, where, each.network):
+            found.setdefault(each.network, []).append((each, where))
+    return {name: tuple(ports) for name, ports in found.items()}
+
+
+@query
+def attachers(memo: Memo, network_name: str) -> tuple[str, ...]:
+    """Return the tenants that may attach ports to a network, its owner first."""
+    wanted = network(memo, network_name)
+    return () if wanted is None else (wanted.tenant, *wanted.share)
+
+
+@query
+def members(memo: Memo, network_name: str) -> tuple[tuple[Port, str], ...]:
+    """Return the placed ports of a network, each with its host."""
+    return tuple(
+        each for tenant in attachers(memo, network_name) for each in placed(memo, tenant).get(network_name, ())
+    )
+
+
+@query
+def hosts_of(memo: Memo, network_name: str) -> tuple[str, ...]:
+    """Return the hosts that must know a network: those with a port of it, in name order."""
+    return tuple(sorted({where for _, where in members(memo, network_name)}))
+
+
+@query
+def peers(memo: Memo, host_name: str, network_name: str) -> tuple[str, ...]:
+    """Return the other hosts that have the network: who gets a copy of what this host floods."""
+    return tuple(other for other in hosts_of(memo, network_name) if other != host_name)
+
+
+@query
+def ports_on(memo: Memo, host_name: str, network_name: str) -> tuple[Port, ...]:
+    """Return the ports of a network that are on a host."""
+    return tuple(each for each, where in members(memo, network_name) if where == host_name)
+
+
+@query
+def networks_here(memo: Memo, host_name: str, tenant: str) -> tuple[str, ...]:
+    """Return the networks that a host must know because of one tenant's ports."""
+    found = placed(memo, tenant)
+    return tuple(name for name, ports in found.items() if any(where == host_name for _, where in ports))
+
+
+@query
+def networks_on(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the networks that a host must know, in name order."""
+    found = {name for tenant in tenants(memo) or () for name in networks_here(memo, host_name, tenant)}
+    return tuple(sorted(found))
+
+
+@query
+def spaces_in(memo: Memo, tenant: str) -> Mapping[str, str]:
+    """Return network -> address space for a tenant's networks.
+
+    An address space is a connected component of networks (and, once there are routers, of what joins them), named by the first
+    of its networks; it is the scope of addresses and of connection tracking.
+    """
+    graph: nx.Graph[str] = nx.Graph()
+    graph.add_nodes_from(networks_in(memo, tenant) or ())
+    return {name: min(component) for component in nx.connected_components(graph) for name in component}
+
+
+@query
+def space_of(memo: Memo, network_name: str) -> str:
+    """Return the name of a network's address space."""
+    wanted = network(memo, network_name)
+    return network_name if wanted is None else spaces_in(memo, wanted.tenant).get(network_name, network_name)
+
+
+@query
+def networks_of_space(memo: Memo, space: str) -> tuple[str, ...]:
+    """Return the networks of an address space, in name order."""
+    first = network(memo, space)
+    found = {} if first is None else spaces_in(memo, first.tenant)
+    return tuple(sorted(name for name, its in found.items() if its == space))
+
+
+@query
+def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the address spaces that a host must know, in name order."""
+    return tuple(sorted({space_of(memo, name) for name in networks_on(memo, host_name)}))
+
+
+@query
+def identities(memo: Memo, space: str) -> tuple[Identity, ...]:
+    """Return whose addresses are whose in an address space, longest prefix first.
+
+    An address that several ports may use (a VRRP address, a subnet of a router VM) belongs to the groups of all of
+    them, and so does every address inside a wider prefix: the longest match tells all groups.
+    """
+    claims: dict[Prefix, set[str]] = {}
+    for name in networks_of_space(memo, space):
+        for each, _ in members(memo, name):
+            if each.groups:
+                for prefix in prefixes_of(each):
+                    claims.setdefault(prefix, set()).update(each.groups)
+    return _with_wider(claims)
+
+
+@query
+def combinations_in(memo: Memo, space: str) -> frozenset[frozenset[str]]:
+    """Return every combination of groups that some address of a space belongs to."""
+    return frozenset(identity.groups for identity in identities(memo, space))
+
+
+@query
+def spaces_of_groups(memo: Memo, tenant: str) -> Mapping[str, frozenset[str]]:
+    """Return group -> the address spaces in which a tenant's placed ports are members of it."""
+    found: dict[str, set[str]] = {}
+    for name, ports in placed(memo, tenant).items():
+        space = space_of(memo, name)
+        for each, _ in ports:
+            for member_of in each.groups:
+                found.setdefault(member_of, set()).add(space)
+    return {name: frozenset(where) for name, where in found.items()}
+
+
+@query
+def combinations_with(memo: Memo, group_name: str) -> frozenset[frozenset[str]]:
+    """Return the combinations that a group is part of. Ports have groups of their own tenant alone."""
+    owner = group_name.partition("/")[0]
+    spaces = spaces_of_groups(memo, owner).get(group_name, frozenset())
+    return frozenset(each for space in spaces for each in combinations_in(memo, space) if group_name in each)
+
+
+@query
+def classes_in(memo: Memo, tenant: str) -> frozenset[frozenset[str]]:
+    """Return every combination of groups that a port of the tenant, or an address of its spaces, has."""
+    own = {
+        frozenset(each.groups) for name in ports_in(memo, tenant) or () if (each := port(memo, name)) and each.groups
+    }
+    spaces = set(spaces_in(memo, tenant).values())
+    return frozenset(own.union(*(combinations_in(memo, space) for space in spaces)))
+
+
+def is_programmed(memo: Memo, host_name: str) -> bool:
+    """Return whether Weft writes this host's flows."""
+    found = host(memo, host_name)
+    return found is not None and found.kind is HostKind.OVS
+
+
+def host_prefix(address: Address) -> Prefix:
+    """Return the prefix of one address."""
+    if isinstance(address, IPv4Address):
+        return IPv4Network((int(address), 32))
+    return IPv6Network((int(address), 128))
+
+
+def prefixes_of(of: Port) -> list[Prefix]:
+    """Return all addresses that a port may use as prefixes: its own, then the further allowed ones."""
+    return [*map(host_prefix, of.ips), *(allowed.ip for allowed in of.allowed)]
+
+
+def _with_wider(claims: Mapping[Prefix, Iterable[str]]) -> tuple[Identity, ...]:
+    wide = [prefix for prefix in claims if prefix.prefixlen < prefix.max_prefixlen]
+    found = []
+    for prefix, groups in claims.items():
+        everyone = set(groups)
+        for other in wide:
+            if (
+                other.version == prefix.version
+                and other.prefixlen < prefix.prefixlen
+                and int(prefix.network_address) & int(other.netmask) == int(other.network_address)
+            ):
+                everyone.update(claims[other])
+        found.append(Identity(prefix, frozenset(everyone)))
+    found.sort(
+        key=lambda identity: (-identity.prefix.prefixlen, identity.prefix.version, int(identity.prefix.network_address))
+    )
+    return tuple(found)

@@ -1,0 +1,142 @@
+"""From the fabric to flows: every feature writes its flows for every host, network, port, MAC, class and address.
+
+    queries of the fabric ─► facts of the hosts ─► what a host consists of ─► parts: the flows of one scope of one thing
+
+A part is computed anew only when something changes that its features looked at (`controller.memo`); a host's programs are the sum
+of its parts (`controller.pipeline.programs`).
+"""
+
+from __future__ import annotations
+
+from controller.graph import queries
+from controller.memo import Memo, emitting, query
+from controller.model.entities import Port
+from controller.pipeline.plan import pipeline
+from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Builder, Part, join
+from controller.pipeline.tables import Bridge, Scope
+from controller.pipeline.view import (
+    Groups,
+    HostView,
+    Known,
+    NetworkView,
+    PortView,
+    claims,
+    classes_on,
+    known_addresses,
+    plug,
+)
+
+# The features declare queries of their own, and a part may read only what was declared before it: so they are imported here.
+_PIPELINE = pipeline()
+
+# What a host consists of. Nothing here reads a part: parts change without their owners being looked at again.
+
+
+@query
+def host_parts(memo: Memo, host: str) -> None:
+    """Require all parts of a host's programs."""
+    memo.require(host_part, host)
+    for network in queries.networks_on(memo, host):
+        memo.require(network_parts, host, network)
+    for groups in sorted(classes_on(memo, host)):
+        memo.require(class_part, host, groups)
+    for space in queries.spaces_on(memo, host):
+        memo.require(space_part, host, space)
+
+
+@query
+def network_parts(memo: Memo, host: str, network: str) -> None:
+    """Require the parts of a network on a host."""
+    memo.require(network_part, host, network)
+    memo.require(addresses_part, host, network)
+    for port in queries.ports_on(memo, host, network):
+        memo.require(port_part, host, network, port.name)
+    for mac in claims(memo, network):
+        memo.require(mac_part, host, network, mac)
+
+
+# Flows that are alike on every host.
+
+
+@query
+def _class_flows(memo: Memo, groups: Groups) -> Part:
+    return _part(memo, Scope.CLASS, groups)
+
+
+@query
+def _address_flows(memo: Memo, network: str, known: Known) -> Part:
+    return _part(memo, Scope.ADDRESS, network, known)
+
+
+@query
+def _network_addresses(memo: Memo, network: str) -> Part:
+    return join(_address_flows(memo, network, known) for known in known_addresses(memo, network))
+
+
+# The parts, each with its host first.
+
+
+@emitting
+def host_part(memo: Memo, host: str) -> Part:
+    """Return what every host has."""
+    view = HostView(memo, host)
+    builder = Builder(_PIPELINE, memo)
+    _write(builder, Scope.HOST, view)
+    builder.write_misses(Bridge.INTEGRATION, INTEGRATION)
+    builder.write_misses(Bridge.TUNNEL, TUNNEL)
+    for name in queries.physical_networks_of(memo, host):
+        builder.write_misses(Bridge.PHYSICAL, name)
+    return builder.part(memo.previous())
+
+
+@emitting
+def network_part(memo: Memo, host: str, network: str) -> Part:
+    """Return what a network needs on a host."""
+    return _part(memo, Scope.NETWORK, NetworkView(HostView(memo, host), network))
+
+
+@emitting
+def port_part(memo: Memo, host: str, network: str, port: str) -> Part:
+    """Return what a port needs on its host; nothing until it is plugged in."""
+    found, entity = plug(memo, host, port), queries.port(memo, port)
+    if found is None or not isinstance(entity, Port):
+        return NOTHING
+    return _part(memo, Scope.PORT, PortView(NetworkView(HostView(memo, host), network), found, entity))
+
+
+@emitting
+def mac_part(memo: Memo, host: str, network: str, mac: int) -> Part:
+    """Return what a MAC of a network needs on a host."""
+    return _part(memo, Scope.MAC, NetworkView(HostView(memo, host), network), mac)
+
+
+@emitting
+def space_part(memo: Memo, host: str, space: str) -> Part:
+    """Return what an address space needs on a host."""
+    return _part(memo, Scope.SPACE, HostView(memo, host), space)
+
+
+@emitting
+def class_part(memo: Memo, _host: str, groups: Groups) -> Part:
+    """Return what the ports of a class need; the host has such ports."""
+    return _class_flows(memo, groups)
+
+
+@emitting
+def addresses_part(memo: Memo, _host: str, network: str) -> Part:
+    """Return what the addresses of a network need; the host has the network."""
+    return _network_addresses(memo, network)
+
+
+def _part(memo: Memo, scope: Scope, *subject: object) -> Part:
+    builder = Builder(_PIPELINE, memo)
+    _write(builder, scope, *subject)
+    return builder.part(memo.previous())
+
+
+def _write(builder: Builder, scope: Scope, *subject: object) -> None:
+    for feature in builder.pipeline.features:
+        make = feature.flows.get(scope)
+        if make is not None:
+            builder.feature = feature
+            make(builder, *subject)

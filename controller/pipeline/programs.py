@@ -1,0 +1,265 @@
+"""The sum of parts: what every bridge shall hold, kept up as parts come, change and go.
+
+    topology ─┐                                            ┌─► programs: dpid -> Program, changed in place
+    bindings ─┼─► inputs ─► settle ─► parts that changed ──┤
+    places  ──┘                                            └─► deltas: dpid -> what changed
+
+A from-scratch computation is this one, begun with nothing: there is no second way from a topology to flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from controller.graph import queries
+from controller.memo import Memo
+from controller.model.entities import Host, Topology
+from controller.model.ids import integration_dpid, physical_dpid, tunnel_dpid
+from controller.model.names import physical_bridge
+from controller.pipeline import limits, numbers, view
+from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Program
+from controller.pipeline.numbers import Numbers
+from controller.pipeline.parts import host_parts
+from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Part, Slot
+
+Kind = TypeVar("Kind", Flow, Group)
+
+
+@dataclass(slots=True)
+class _Bridge:
+    """One program with its delta since it was last asked for, and what claims a flow or a group besides the one in force."""
+
+    program: Program
+    delta: Delta = field(default_factory=Delta)
+    spare_flows: dict[FlowKey, list[Flow]] = field(default_factory=dict)
+    spare_groups: dict[int, list[Group]] = field(default_factory=dict)
+
+    def remove(self, flow: Flow) -> None:
+        """Take one claim of a flow away."""
+        key = flow.key
+        spare = self.spare_flows.get(key)
+        if spare is not None:
+            if self.program.flows[key] is flow:
+                self._put(key, spare.pop())
+            else:
+                spare.remove(flow)
+            if not spare:
+                del self.spare_flows[key]
+            return
+        del self.program.flows[key]
+        delta = self.delta
+        was_put = delta.puts.pop(key, None)
+        former = delta.replaced.pop(key, None)
+        if was_put is None:
+            delta.deletes[key] = flow
+        elif former is not None:
+            delta.deletes[key] = former
+
+    def add(self, flow: Flow) -> None:
+        """Claim a flow."""
+        key = flow.key
+        if key in self.program.flows:
+            self.spare_flows.setdefault(key, []).append(flow)
+            return
+        former = self.delta.deletes.pop(key, None)
+        self.program.flows[key] = flow
+        if former is None or former.effect != flow.effect:
+            self.delta.puts[key] = flow
+            if former is not None:
+                self.delta.replaced[key] = former
+
+    def _put(self, key: FlowKey, flow: Flow) -> None:
+        former = self.program.flows[key]
+        self.program.flows[key] = flow
+        if former.effect != flow.effect:
+            self.delta.puts[key] = flow
+            self.delta.replaced.setdefault(key, former)
+
+    def remove_group(self, group: Group) -> None:
+        """Take one claim of a group away."""
+        spare = self.spare_groups.get(group.id)
+        if spare:
+            if self.program.groups[group.id] is group:
+                self.program.groups[group.id] = self.delta.group_puts[group.id] = spare.pop()
+            else:
+                spare.remove(group)
+            return
+        del self.program.groups[group.id]
+        self.delta.group_puts.pop(group.id, None)
+        self.delta.group_deletes[group.id] = group
+
+    def add_group(self, group: Group) -> None:
+        """Claim a group."""
+        if group.id in self.program.groups:
+            self.spare_groups.setdefault(group.id, []).append(group)
+            return
+        self.program.groups[group.id] = group
+        former = self.delta.group_deletes.pop(group.id, None)
+        if former is None or former.buckets != group.buckets:
+            self.delta.group_puts[group.id] = group
+
+    def clash(self) -> str | None:
+        """Return how two claims of one flow or group differ; None where all agree."""
+        for key, flows in self.spare_flows.items():
+            first = self.program.flows[key]
+            for other in flows:
+                if other.effect != first.effect:
+                    return f"{first.origin} and {other.origin} clash: {key}"
+        for number, groups in self.spare_groups.items():
+            for group in groups:
+                if group.buckets != self.program.groups[number].buckets:
+                    return f"{self.program.groups[number].origin} and {group.origin} share group {number}"
+        return None
+
+
+class Programs:
+    """The programs of all hosts that have been asked for, computed from the inputs that were set last.
+
+    `settle` may raise `controller.pipeline.flow.Uncompilable` or `controller.model.ids.Exhausted`. Then nothing holds until the
+    inputs are set to something that can be compiled, what was before for one, and `settle` is called again.
+    """
+
+    def __init__(self) -> None:
+        self.memo = Memo()
+        self.topology: Topology | None = None
+        self.memo.keep(limits.check_keys)
+        self._bridges: dict[str, dict[Slot, _Bridge]] = {}
+        self._hosts: dict[
+            str, tuple[tuple[Slot, str, int], ...]
+        ] = {}  # The hosts that were asked for, with their bridges.
+
+    @property
+    def programs(self) -> dict[int, Program]:
+        """Datapath id -> the program, a living object that later calls change."""
+        found = (bridge.program for bridges in self._bridges.values() for bridge in bridges.values())
+        return {program.dpid: program for program in found}
+
+    def of_host(self, host: str) -> list[Program]:
+        """Return the programs of a host's bridges, br-int first; none if they were not asked for."""
+        return [bridge.program for bridge in self._bridges.get(host, {}).values()]
+
+    def numbers(self, host: str) -> Numbers:
+        """Return the numbers that a host's networks and address spaces have."""
+        return Numbers(numbers.tags(self.memo, host), numbers.zones(self.memo, host))
+
+    # Inputs.
+
+    def enter(self, topology: Topology, changed: Collection[str] | None = None) -> None:
+        """Take a topology; only the `changed` tenants differ from the last (None: anything may)."""
+        before, self.topology = self.topology, topology
+        queries.enter(self.memo, topology, before, changed)
+        if changed is None:
+            for name in before.tenants.keys() - topology.tenants.keys() if before else ():
+                self.memo.release(limits.check_tenant, name)
+            for name in topology.tenants:
+                self.memo.keep(limits.check_tenant, name)
+            for name in before.hosts.keys() - topology.hosts.keys() if before else ():
+                self.memo.release(numbers.check_tags, name)
+            for name in topology.hosts:
+                if queries.is_programmed(self.memo, name):
+                    self.memo.keep(numbers.check_tags, name)
+
+    def place(self, port: str, host: str | None) -> None:
+        """Say where a port without `host:` is; None: nowhere."""
+        self.memo.set(queries.found_on, (port,), host)
+
+    def bind(self, host: str, bridge: str, interface: str, number: int | None) -> None:
+        """Say which OpenFlow number an interface has; None: it is absent."""
+        self.memo.set(view.number_of, (host, bridge, interface), number)
+
+    def remember(self, host: str, told: Numbers) -> None:
+        """Say which numbers a host's switch was programmed with; they hold for names that have none here."""
+        self.memo.set(numbers.remembered, (host,), told)
+
+    def ask_for(self, hosts: Iterable[str]) -> None:
+        """Compile these hosts, and no others."""
+        wanted = {host: self._bridges_of(host) for host in hosts}
+        for host, bridges in self._hosts.items():
+            if wanted.get(host) != bridges:
+                self.memo.release(host_parts, host)
+        # A host whose bridges have other names or ids than before begins anew.
+        if any(host in wanted and wanted[host] != bridges for host, bridges in self._hosts.items()):
+            self.memo.settle()
+            self._gather()
+        for host in self._hosts.keys() - wanted.keys():
+            self._bridges.pop(host, None)
+        for host, bridges in wanted.items():
+            self.memo.keep(host_parts, host)
+            if self._hosts.get(host) != bridges:
+                self._bridges[host] = {slot: _Bridge(Program(host, name, dpid)) for slot, name, dpid in bridges}
+        self._hosts = wanted
+
+    def _bridges_of(self, name: str) -> tuple[tuple[Slot, str, int], ...]:
+        host = queries.host(self.memo, name)
+        if not isinstance(host, Host) or not queries.is_programmed(self.memo, name):
+            return ()
+        physical = queries.physical_networks_of(self.memo, name)
+        return (
+            (INTEGRATION, host.integration_bridge, integration_dpid(host.id)),
+            (TUNNEL, host.tunnel_bridge, tunnel_dpid(host.id)),
+            *((each, physical_bridge(each), physical_dpid(host.id, each)) for each in physical),
+        )
+
+    # Results.
+
+    def settle(self) -> dict[int, Delta]:
+        """Bring the programs up to the inputs; return what changed in each bridge since the last success."""
+        self.memo.settle()
+        clash = self._gather()
+        if clash is not None:
+            raise DuplicateFlow(clash)
+        changed: dict[int, Delta] = {}
+        for bridges in self._bridges.values():
+            for bridge in bridges.values():
+                if bridge.delta:
+                    changed[bridge.program.dpid] = bridge.delta
+                    bridge.delta = Delta()
+        return changed
+
+    def _gather(self) -> str | None:
+        """Take the parts that changed into their programs; return what is claimed twice and differently, if anything is."""
+        arrived: list[tuple[_Bridge, Iterable[Flow], Iterable[Group]]] = []
+        for key, before, now in self.memo.emissions():
+            bridges = self._bridges.get(str(key[0]))
+            if bridges is not None:
+                for bridge, gone, new in _differences(bridges, before or NOTHING, now or NOTHING):
+                    for flow in gone.flows:
+                        bridge.remove(flow)
+                    for group in gone.groups:
+                        bridge.remove_group(group)
+                    arrived.append((bridge, new.flows, new.groups))
+        # All that goes has gone: what moved from one part to another is claimed once.
+        for bridge, flows, groups in arrived:
+            for flow in flows:
+                bridge.add(flow)
+            for group in groups:
+                bridge.add_group(group)
+        everything = (bridge for bridges in self._bridges.values() for bridge in bridges.values())
+        return next((clash for bridge in everything if (clash := bridge.clash())), None)
+
+
+class _Share(NamedTuple):
+    """Flows and groups of one bridge."""
+
+    flows: Iterable[Flow]
+    groups: Iterable[Group]
+
+
+def _differences(bridges: Mapping[Slot, _Bridge], before: Part, now: Part) -> Iterator[tuple[_Bridge, _Share, _Share]]:
+    """Yield each bridge of a part with what goes and what comes; what stays is the same object."""
+    old, new = dict(before.flows), dict(now.flows)
+    for slot in old.keys() | new.keys():
+        gone, came = _without(old.get(slot, ()), new.get(slot, ())), _without(new.get(slot, ()), old.get(slot, ()))
+        yield bridges[slot], _Share(gone, ()), _Share(came, ())
+    if before.groups or now.groups:
+        gone_groups, came_groups = _without(before.groups, now.groups), _without(now.groups, before.groups)
+        yield bridges[INTEGRATION], _Share((), gone_groups), _Share((), came_groups)
+
+
+def _without(these: tuple[Kind, ...], those: tuple[Kind, ...]) -> Iterable[Kind]:
+    if not these or not those:
+        return these
+    there = set(those)
+    return [each for each in these if each not in there]
