@@ -62,6 +62,7 @@ IMPURE = {
 # One place may use each of these; everything else asks that place.
 ONLY_IN = {
     "cryptography": {"pki"},
+    "inotify_simple": {"watch"},
     "os_ken": {"app", "manager", "switch"},
     "pydantic": {"config"},
     "click": {"cli"},
