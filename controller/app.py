@@ -19,7 +19,7 @@ from controller import control
 from controller.engine import Engine
 from controller.switch.options import CONF
 from controller.switch.registry import Switches
-from controller.watch import Watcher
+from controller.watch import Watcher, signature
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class LoadedEngine(Engine):
         if CONF.topology is None:
             raise BadTopology(("controller.app needs --topology DIR, the folder with fabric.yaml",))
         super().__init__(Path(CONF.topology))
+        # What is saved between this load and the start of the watch is noticed by the difference.
+        self.files_at_load = signature(self.folder)
         report = self.load()
         if not report.accepted:
             raise BadTopology(report.problems)
@@ -56,12 +58,12 @@ class Weft(OSKenApp):
     OFP_VERSIONS = (ofproto_v1_4.OFP_VERSION,)
     _CONTEXTS = {"engine": LoadedEngine}  # noqa: RUF012 - os-ken reads the class's own attribute.
 
-    def __init__(self, *args: Any, engine: Engine, **contexts: Any) -> None:
+    def __init__(self, *args: Any, engine: LoadedEngine, **contexts: Any) -> None:
         super().__init__(*args, **contexts)
         self.engine = engine
         self.switches = Switches(engine, engine.host_of, engine.table_name)
         engine.attach(self.switches)
-        self._watcher = Watcher(engine.folder, engine.reload_soon)
+        self._watcher = Watcher(engine.folder, lambda _paths: engine.reload_soon(), engine.files_at_load)
         self._control = control.ControlServer(Path(CONF.control or control.default_path()), self.answer)
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -155,6 +155,9 @@ class Engine:
         """Return the name of a table of the bridge with this datapath id."""
         seat = self._seats.get(dpid)
         return pipeline().table_name(seat.kind, table) if seat else str(table)
+
+    def held(self, dpid: int, notes: Sequence[str]) -> None:
+        """Hear what stands in a switch's ledger."""
 
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         """Note that a switch is there with these interfaces."""

@@ -4,8 +4,9 @@
 
 Options, configuration file and log set-up are those of os-ken 3.1's manager, and any os-ken app is loaded by its
 module's name. Other than there: the files are checked before a port is opened; SIGTERM and SIGINT leave within 2 s with exit
-code 0 and the flows in place; SIGHUP reloads; the pid file is removed; systemd is told when the controller is ready; one
-listener alone is opened, on 6653 unless told otherwise.
+code 0 and the flows in place; SIGHUP reloads the files and looks at the certificates; the pid file is removed; systemd is
+told when the controller is ready; one listener alone is opened, on 6653 unless told otherwise, and with TLS that one alone
+speaks it, to those who have a certificate of the CA.
 
 Exit codes: 0 told to leave, 2 bad input, 3 network trouble.
 """
@@ -35,6 +36,7 @@ from os_ken.utils import _import_module_file
 
 from controller.switch import runtime
 from controller.switch.options import CONF
+from controller.switch.tls import BadCredentials
 
 LOG = logging.getLogger(__name__)
 
@@ -64,9 +66,25 @@ def main(args: Sequence[str] | None = None) -> int:
         return _trouble(error)
 
 
-def run(topology: Path, listen_host: str, listen_port: int, control: Path | None, verbose: bool) -> int:
-    """Run the controller for a topology with Weft's own defaults, as `weft run` does, and return its exit code."""
-    options = ["--topology", str(topology), "--ofp-listen-host", listen_host, "--ofp-tcp-listen-port", str(listen_port)]
+def run(
+    topology: Path,
+    listen_host: str,
+    listen_port: int,
+    control: Path | None,
+    verbose: bool,
+    tls: tuple[Path, Path, Path] | None = None,
+) -> int:
+    """Run the controller for a topology with Weft's own defaults, as `weft run` does, and return its exit code.
+
+    `tls` are the private key, its certificate and the CA of the switches.
+    """
+    options = ["--topology", str(topology), "--ofp-listen-host", listen_host]
+    if tls is None:
+        options += ["--ofp-tcp-listen-port", str(listen_port)]
+    else:
+        options += ["--ofp-ssl-listen-port", str(listen_port)]
+        for option, file in zip(("--ctl-privkey", "--ctl-cert", "--ca-certs"), tls, strict=True):
+            options += [option, str(file)]
     if control is not None:
         options += ["--control", str(control)]
     if verbose:
@@ -168,16 +186,31 @@ def _start(manager: Any, apps: list[str]) -> int:
 
 def _objection(apps: list[str]) -> str | None:
     """Return what is wrong with the options, or what our own app cannot do, though os-ken's manager has an option for it."""
-    if CONF.ofp_tcp_listen_port is not None and not 0 <= CONF.ofp_tcp_listen_port <= _LAST_PORT:
-        return f"--ofp-tcp-listen-port {CONF.ofp_tcp_listen_port} is not between 0 and {_LAST_PORT}"
-    if OUR_APP not in apps:
-        return None
+    ports = {"tcp": CONF.ofp_tcp_listen_port, "ssl": CONF.ofp_ssl_listen_port}
+    for kind, port in ports.items():
+        if port is not None and not 0 <= port <= _LAST_PORT:
+            return f"--ofp-{kind}-listen-port {port} is not between 0 and {_LAST_PORT}"
+    complaint = _objection_to_tls()
+    if complaint is not None or OUR_APP not in apps:
+        return complaint
     if CONF.observe_links:
         LOG.warning("--observe-links is not needed: links come from the topology's files")
         CONF.set_override("observe_links", override=False)
-    if CONF.ctl_privkey or CONF.ctl_cert or CONF.ca_certs:
-        # os-ken would serve plain text where one of the three is missing, and accept any client without the third.
-        return "controller.app does not support TLS yet: leave out --ctl-privkey, --ctl-cert and --ca-certs"
+    return None
+
+
+def _objection_to_tls() -> str | None:
+    """Return what is wrong with the options for TLS: nobody who asks for it shall be served in plain text."""
+    try:
+        has_tls = runtime.credentials() is not None
+    except BadCredentials as problem:
+        return str(problem)
+    if has_tls and CONF.ofp_tcp_listen_port is not None:
+        return "with TLS no port without is opened: say --ofp-ssl-listen-port in place of --ofp-tcp-listen-port"
+    if has_tls and CONF.ofp_switch_address_list:
+        return "with TLS switches connect to the controller: leave out --ofp-switch-address-list"
+    if not has_tls and (CONF.ofp_ssl_listen_port is not None or CONF.ciphers is not None):
+        return "TLS needs --ctl-privkey, --ctl-cert and --ca-certs; without them leave out --ofp-ssl-listen-port and --ciphers"
     return None
 
 
@@ -185,6 +218,7 @@ def _wait_for_the_end(manager: Any, signals: queue.SimpleQueue[int]) -> None:
     while (number := signals.get()) == signal.SIGHUP:
         reloads = [app.reload for app in manager.applications.values() if callable(getattr(app, "reload", None))]
         LOG.info("SIGHUP: %s", "reloading" if reloads else "nothing to reload")
+        runtime.renew_certificates()
         for reload in reloads:
             reload()
     LOG.info("%s: leaving, the flows stay", signal.Signals(number).name)

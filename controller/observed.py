@@ -25,8 +25,6 @@ from controller.model.entities import HostKind, Port, Topology
 from controller.model.names import interface_name, ports_by_interface
 from controller.pipeline.flow import Bindings
 
-NOBODY = ""  # In place of an iface-id: the interface stands for no port, whatever its name is.
-
 _UNKNOWN, _REMEMBERED, _FIRST = range(3)  # What a claim is dated with; from _FIRST on, events are counted.
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from controller.cli.output import folder_argument
+from controller.cli.tls import chosen, tls_options
 
 OPENFLOW_PORT = 6653  # IANA's number for OpenFlow.
 
@@ -40,15 +41,29 @@ class _Listen(click.ParamType[tuple[str, int]]):
     type=click.Path(path_type=Path, dir_okay=False),
     help="The socket that `weft status` asks.  [default: /run/weft/control.sock]",
 )
+@tls_options
 @click.option("-v", "--verbose", is_flag=True, help="Log every change of a flow.")
-def command(folder: Path, listen: tuple[str, int], control: Path | None, verbose: bool) -> None:
+def command(
+    folder: Path,
+    listen: tuple[str, int],
+    control: Path | None,
+    verbose: bool,
+    pki: Path | None,
+    tls_key: Path | None,
+    tls_cert: Path | None,
+    tls_ca: Path | None,
+) -> None:
     """Run the controller for the topology in DIR until it is told to leave.
 
     A saved file, or SIGHUP, reloads the topology; a refused file changes nothing. SIGTERM and Ctrl-C leave the switches
     as they are, so that the network works on without a controller. Leaves with 2 if the files are refused at the
     start, with 3 if the address cannot be opened.
+
+    With certificates every switch must show one that bears its host's name, and no port without TLS is opened. Files
+    that are replaced are used for new connections.
     """
+    files = chosen(pki, tls_key, tls_cert, tls_ca)
     from controller import manager
 
     host, port = listen
-    sys.exit(manager.run(folder, host, port, control, verbose))
+    sys.exit(manager.run(folder, host, port, control, verbose, files))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
 from controller.config.groups import WITH_PORTS
+from controller.config.problem import Problems
 from controller.config.scalars import protocol_name
-from controller.config.schema import TenantFile, Test
+from controller.config.schema import FabricFile, TenantFile, Test
 from controller.config.source import Reporter, Spot
 from controller.model.entities import PolicyTest
 
@@ -21,9 +22,30 @@ class ExpectationContext:
     fabric: Fabric
     tenant: str
     declared: Declared[TenantFile]
-    ports: Collection[str]  # Those of all tenants.
+    ports: Callable[[str], Collection[str]]  # A tenant -> the names of its ports, without the tenant's.
     hides_port: Callable[[str, str], bool]
     reporter: Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """A tenant's tests, what is wrong with them, and what they were read from: `named` holds what other tenants declare."""
+
+    fabric: Declared[FabricFile]
+    declared: Declared[TenantFile]
+    named: Mapping[str, Declared[TenantFile] | None]
+    tests: tuple[PolicyTest, ...]
+    problems: Problems
+
+    def is_from(
+        self, fabric: Fabric, declared: Declared[TenantFile], tenants: Mapping[str, Declared[TenantFile]]
+    ) -> bool:
+        """Whether the tests were read from exactly these files."""
+        return (
+            self.fabric is fabric.declared
+            and self.declared is declared
+            and all(tenants.get(name) is each for name, each in self.named.items())
+        )
 
 
 def describe(test: PolicyTest) -> str:
@@ -63,6 +85,12 @@ def _test(context: ExpectationContext, number: int, each: Test) -> PolicyTest:
     )
 
 
+def named_tenants(declared: Declared[TenantFile]) -> frozenset[str]:
+    """Return the other tenants that a file's tests name."""
+    ends = (end for test in declared.content.tests for end in (test.source, test.target))
+    return frozenset(end.rpartition("/")[0] for end in ends if "/" in end)
+
+
 def _is_address(end: str) -> bool:
     return "." in end or ":" in end
 
@@ -76,7 +104,7 @@ def _port(context: ExpectationContext, spot: Spot, reference: str) -> str:
     owner, _, name = reference.rpartition("/")
     owner = owner or context.tenant
     qualified = f"{owner}/{name}"
-    if qualified in context.ports or context.hides_port(owner, name):
+    if name in context.ports(owner) or context.hides_port(owner, name):
         return qualified
     fabric = context.fabric
     if not fabric.knows("tenants", owner):
@@ -85,6 +113,5 @@ def _port(context: ExpectationContext, spot: Spot, reference: str) -> str:
         own = context.declared.content.ports
         context.reporter.unknown("port", spot, name, own, context.declared.spot("ports"))
     else:
-        names = [port.partition("/")[2] for port in context.ports if port.startswith(f"{owner}/")]
-        context.reporter.unknown("port", spot, name, names)
+        context.reporter.unknown("port", spot, name, context.ports(owner))
     return qualified

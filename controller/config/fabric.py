@@ -14,7 +14,7 @@ from controller.model.entities import Host, HostKind, NetworkType, PhysicalNetwo
 from controller.model.names import INTERFACE_LENGTH, physical_bridge
 
 # What only a host that Weft programs can have.
-_OURS = ("datapath", "local_vlans", "bridges", "gateway")
+_OURS = ("datapath", "local_vlans", "bridges", "gateway", "ovsdb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def _host(declared: Declared[FabricFile], name: str, host: DeclaredHost) -> Host
         tunnel_bridge=host.bridges.tunnel,
         gateway=host.gateway,
         place=declared.place("hosts", name),
+        ovsdb=host.ovsdb,
     )
 
 

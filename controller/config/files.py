@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.config.problem import Problem, Problems, quote
@@ -32,20 +33,53 @@ class Text:
 
 
 @dataclass(slots=True)
+class Shelf:
+    """What was read of a folder, so that only what changed is read again.
+
+    `names` holds what stands in the folder and in its `tenants`, where these could be listed; `texts` and `sizes` (in bytes) the files
+    that could be read. What could not be had is never kept, so it is tried every time.
+    """
+
+    names: dict[Path, set[str]] = field(default_factory=dict)
+    texts: dict[str, Text] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def forget(self, changed: Collection[Path] | None) -> None:
+        """Drop what is known of these paths, or everything for None and where it cannot be told what a path changes."""
+        if changed is None or any(path.parent not in self.names or path in self.names for path in changed):
+            self.names, self.texts, self.sizes = {}, {}, {}
+            return
+        for path in changed:
+            self.texts.pop(str(path), None)
+            names = self.names[path.parent]
+            if os.path.lexists(path):
+                names.add(path.name)
+            else:
+                names.discard(path.name)
+
+    def listing(self, folder: Path) -> set[str]:
+        """Return the names in a folder, or raise OSError."""
+        if folder not in self.names:
+            self.names[folder] = {entry.name for entry in folder.iterdir()}
+        return self.names[folder]
+
+
+@dataclass(slots=True)
 class Reader:
-    """Reads the files of one folder and counts their bytes."""
+    """Reads the files of one folder, as far as they are not on the shelf, and counts their bytes."""
 
     folder: Path
     problems: Problems
+    shelf: Shelf = field(default_factory=Shelf)
     total: int = 0
 
     def fabric(self) -> Text | None:
         """Return fabric.yaml, or report why not."""
         try:
-            if not stat.S_ISDIR(self.folder.stat().st_mode):
+            if self.folder not in self.shelf.names and not stat.S_ISDIR(self.folder.stat().st_mode):
                 self._refuse("N001", self.folder, "a topology is a folder, and this is not one")
                 return None
-            entries = {entry.name for entry in self.folder.iterdir()}
+            entries = self.shelf.listing(self.folder)
         except (OSError, ValueError) as error:
             self._refuse("N001", self.folder, f"cannot read the folder: {_reason(error)}")
             return None
@@ -63,7 +97,7 @@ class Reader:
         """Return tenant -> path for every file of the folder `tenants`, whether the tenant exists or not."""
         folder = self.folder / TENANTS
         try:
-            names = sorted(entry.name for entry in folder.iterdir())
+            names = sorted(self.shelf.listing(folder))
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -89,6 +123,13 @@ class Reader:
 
     def read(self, path: Path) -> Text | None:
         """Return the file's text, or report why it cannot be had."""
+        known = self.shelf.texts.get(str(path))
+        if known is not None:
+            size = self.shelf.sizes[known.name]
+            if not self._fits(path, size):
+                return None
+            self.total += size
+            return known
         try:
             if not self._is_inside(path):
                 self._refuse("N003", path, "the link leads out of the topology's folder")
@@ -97,7 +138,10 @@ class Reader:
         except (OSError, ValueError, RuntimeError) as error:
             self._refuse("N001", path, f"cannot read the file: {_reason(error)}")
             return None
-        return None if data is None else self._decode(path, data)
+        text = None if data is None else self._decode(path, data)
+        if data is not None and text is not None:
+            self.shelf.texts[text.name], self.shelf.sizes[text.name] = text, len(data)
+        return text
 
     def _is_inside(self, path: Path) -> bool:
         """Whether the file really lies in the folder: messages quote files, and must not quote others'."""

@@ -5,23 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from controller.config.problem import Problem
+from controller.config.files import Shelf
+from controller.config.problem import Problem, Problems
 from controller.model.entities import Topology
 
 if TYPE_CHECKING:
+    from controller.config.between import Claims
     from controller.config.declared import Declared
-    from controller.config.schema import FabricFile, TenantFile
+    from controller.config.expectations import Expectations
+    from controller.config.fabric import Fabric
+    from controller.config.schema import TenantFile
     from controller.config.tenant import Part
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The topology, None if there is any error, and what is wrong; `left_out` more problems were only counted."""
+    """The topology, None if there is any error, and what is wrong; `left_out` more problems were only counted.
+
+    `tenants` are those whose entities or tests may differ from the previous topology's; None means that anything may. What others have
+    is equal to what they had, places included.
+    """
 
     topology: Topology | None
     problems: tuple[Problem, ...]
     files: tuple[str, ...]
     left_out: int = 0
+    tenants: frozenset[str] | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -31,12 +40,17 @@ class Loaded:
 
 @dataclass(slots=True)
 class Cache:
-    """What one load leaves for the next: files by their content, and the parts of the last good topology.
+    """What one load leaves for the next: texts, what they declare, and what was made of it.
 
-    Its owner hands the same object to every load of a folder; its content is nobody else's business.
+    Its owner hands the same object to every load of a folder; its content is nobody else's business. Nothing in it is trusted by age:
+    each piece carries what it was made from, and is used again only where that is the same.
     """
 
-    fabric: tuple[str, Declared[FabricFile]] | None = None
-    tenants: dict[str, tuple[str, Declared[TenantFile]]] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
+    fabric: tuple[Fabric, Problems] | None = None
+    tenants: dict[str, Declared[TenantFile]] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
-    topology: Topology | None = None
+    tests: dict[str, Expectations] = field(default_factory=dict)
+    claims: Claims | None = None
+    topology: Topology | None = None  # The last that was made, and the tests in it.
+    tests_in_force: dict[str, Expectations] = field(default_factory=dict)

@@ -145,6 +145,23 @@ def address(value: object) -> Address:
     return found
 
 
+def database(value: object) -> str:
+    """Return where an OVSDB server listens, as Open vSwitch writes it."""
+    given = text(value, "a database")
+    scheme, _, rest = given.partition(":")
+    hint = "write unix:/PATH, tcp:ADDRESS:PORT or ssl:ADDRESS:PORT"
+    if scheme == "unix" and rest.startswith("/") and "\0" not in rest:
+        return given
+    if scheme not in ("tcp", "ssl"):
+        raise Refused("N020", f"{quote(given)} is not where a database can be", hint)
+    where, _, port = rest.rpartition(":")
+    if ":" in where and not (where.startswith("[") and where.endswith("]")):
+        raise Refused("N023", f"{quote(given)} leaves open where the address ends", "write it like tcp:[fd00::1]:6640")
+    host = address(where.removeprefix("[").removesuffix("]"))
+    number = whole_number(port, "a TCP port", 1, 65535)
+    return f"{scheme}:[{host}]:{number}" if host.version == 6 else f"{scheme}:{host}:{number}"
+
+
 def unusable(found: Address) -> str | None:
     """Return why no interface can have the address."""
     if found.is_multicast:

@@ -100,6 +100,13 @@ class Host(Strict):
     )
     bridges: Bridges = Field(default=Bridges(), description="Other names for the host's bridges.")
     gateway: Flag = Field(default=False, description="Whether the host may carry north-south traffic.")
+    ovsdb: Annotated[str | None, Word(scalars.database, "`unix:/PATH`, `tcp:ADDRESS:PORT` or `ssl:ADDRESS:PORT`")] = (
+        Field(
+            default=None,
+            description="The host's Open vSwitch database. With it, `external_ids:iface-id=TENANT/PORT` binds a port "
+            "whatever its interface is called; without it, the interface's name does.",
+        )
+    )
 
 
 class PhysicalNetwork(Strict):
@@ -246,8 +253,8 @@ class Profile(Strict):
     )
     host: Name | None = Field(
         default=None,
-        description="The host it is pinned to. By default it is bound where its interface shows up: the one of the "
-        "port's name, `TENANT.PORT`, or the short form that `weft lab plan` shows.",
+        description="The host it is pinned to. By default it is bound where its interface shows up: the one "
+        "with its `external_ids:iface-id`, or of its name, `TENANT.PORT`, or the short form that `weft lab plan` shows.",
     )
     security_groups: Annotated[tuple[Reference, ...], OneOrMany()] | None = Field(
         default=None,

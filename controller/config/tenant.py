@@ -5,7 +5,7 @@ A part that nothing changed for is taken from the last load as it is: a reload c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from controller.config.addresses import address_ports
@@ -18,38 +18,86 @@ from controller.config.problem import Problems
 from controller.config.schema import FabricFile, TenantFile
 from controller.config.source import Reporter, Spot
 from controller.model import ids
-from controller.model.entities import Network, NetworkType, Port, SecurityGroup, Tenant, Topology
+from controller.model.entities import Network, Port, SecurityGroup, Tenant, Topology
+from controller.model.mapping import ByTenant
 from controller.model.names import interface_name
 
 # The sections whose entries use security groups.
 _USERS = frozenset(("security_groups", "port_groups", "ports"))
 
 Keys = dict[tuple[str, int | str], str]  # (kind, number or interface) -> the name that has it
+Entities = tuple[Mapping[str, Network], Mapping[str, Port]]
+
+_NOTHING: Entities = ({}, {})
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one tenant contributes, and what it was built from."""
+    """What one tenant contributes, and what it was built from: files, and its entities in the topology `before`.
 
+    `sharers` are the tenants that it shares networks with, or wants to.
+    """
+
+    tenant: str
     fabric: Declared[FabricFile]
     declared: Declared[TenantFile]
     networks: Mapping[str, Network]
     groups: Mapping[str, SecurityGroup]
     ports: Mapping[str, Port]
+    before: Entities
+    sharers: frozenset[str]
     keys: Keys
     problems: Problems
 
-    def is_from(self, fabric: Declared[FabricFile], declared: Declared[TenantFile]) -> bool:
-        """Whether the part was built from exactly these files."""
-        return self.fabric is fabric and self.declared is declared
+    def is_from(self, fabric: Declared[FabricFile], declared: Declared[TenantFile], previous: Topology | None) -> bool:
+        """Whether the part is what would be built from these files after this topology, if nobody shares with the tenant.
+
+        It is if it was built after a topology that held the same of the tenant; and if the topology holds the part itself, because
+        what is allocated once is kept.
+        """
+        if self.fabric is not fabric or self.declared is not declared:
+            return False
+        networks, ports = entities_of(previous, self.tenant)
+        return (networks is self.before[0] and ports is self.before[1]) or (
+            networks is self.networks and ports is self.ports
+        )
 
 
-def is_alone(declared: Declared[TenantFile]) -> bool:
-    """Whether the tenant neither shares networks nor uses another's: its part follows from its own file."""
-    content = declared.content
-    return not any(network.share for network in content.networks.values()) and not any(
-        user.network and "/" in user.network for user in (*content.ports.values(), *content.port_groups.values())
+def entities_of(topology: Topology | None, tenant: str) -> Entities:
+    """Return the tenant's networks and ports in a topology, as the objects by which it holds them."""
+    if topology is None:
+        return _NOTHING
+    networks, ports = topology.networks, topology.ports
+    return (
+        networks.part(tenant) if isinstance(networks, ByTenant) else networks,
+        ports.part(tenant) if isinstance(ports, ByTenant) else ports,
     )
+
+
+def sharers(tenant: str, declared: Declared[TenantFile]) -> frozenset[str]:
+    """Return the other tenants that this one shares networks with, or whose networks it wants to use."""
+    content = declared.content
+    users = (*content.ports.values(), *content.port_groups.values())
+    owners = {user.network.partition("/")[0] for user in users if user.network and "/" in user.network}
+    owners.update(other for network in content.networks.values() for other in network.share)
+    return frozenset(owners - {tenant})
+
+
+def with_sharers(stale: set[str], tenants: Mapping[str, Declared[TenantFile]], parts: Mapping[str, Part]) -> set[str]:
+    """Return these tenants and all that share networks with them, or with those: before, according to `parts`, or now."""
+    neighbours: dict[str, set[str]] = {}
+    known = [(name, part.sharers) for name, part in parts.items() if part.sharers]
+    fresh = [(name, sharers(name, tenants[name])) for name in stale]
+    for name, others in (*known, *fresh):
+        for other in others:
+            neighbours.setdefault(name, set()).add(other)
+            neighbours.setdefault(other, set()).add(name)
+    found, waiting = set(stale), list(stale)
+    while waiting:
+        new = neighbours.get(waiting.pop(), set()) - found
+        found |= new
+        waiting.extend(new)
+    return found & tenants.keys()
 
 
 def build_parts(
@@ -84,7 +132,15 @@ def build_parts(
         before_ports = previous.ports if previous else {}
         ports |= {port.name: port for port in address_ports(network, members, before_ports, home, reporter)}
     return {
-        name: _part(fabric, fabric.tenants[name], declared, networks, ports, problems[name])
+        name: _part(
+            fabric,
+            fabric.tenants[name],
+            declared,
+            entities_of(previous, name),
+            networks,
+            ports,
+            problems[name],
+        )
         for name, declared in tenants.items()
     }
 
@@ -103,6 +159,7 @@ def _part(
     fabric: Fabric,
     tenant: Tenant,
     declared: Declared[TenantFile],
+    before: Entities,
     networks: Mapping[str, Network],
     ports: Mapping[str, Port],
     problems: Problems,
@@ -115,7 +172,8 @@ def _part(
     groups = build_groups(GroupContext(fabric, tenant, declared, reporter))
     _check_quotas(tenant, declared, groups, reporter)
     _warn_of_unused(declared, prefix, groups, own_ports, reporter)
-    part = Part(fabric.declared, declared, own_networks, groups, own_ports, {}, problems)
+    links = sharers(tenant.name, declared)
+    part = Part(tenant.name, fabric.declared, declared, own_networks, groups, own_ports, before, links, {}, problems)
     _collect_keys(part, reporter)
     return part
 
@@ -189,24 +247,3 @@ def clash(reporter: Reporter, spot: Spot, kind: str, name: str, other: str) -> N
     """Report two names that lead to the same number or interface name."""
     what = "interface name" if kind == "interface" else f"{kind} id"
     reporter.report("N033", spot, f"{name} and {other} have the same {what}", "rename one of them")
-
-
-def check_between(parts: Iterable[Part], problems: Problems) -> None:
-    """Report what two tenants cannot both have: ids, interface names, a flat network of one physical network."""
-    reporter = Reporter(problems)
-    keys: Keys = {}
-    flat: dict[str, Network] = {}
-    for part in parts:
-        for key, name in part.keys.items():
-            other = keys.setdefault(key, name)
-            if other != name:
-                section = {"network": "networks", "group": "security_groups"}.get(key[0], "ports")
-                spot = part.declared.spot(section, name.partition("/")[2]).key
-                clash(reporter, spot, key[0], name, other)
-        for name, network in part.networks.items():
-            if network.type is NetworkType.FLAT and network.physical_network is not None:
-                first = flat.setdefault(network.physical_network, network)
-                if first is not network:
-                    spot = part.declared.spot("networks", name.partition("/")[2])
-                    message = f"{first.name} is the flat network of {network.physical_network} already: frames without a tag have one owner"
-                    reporter.clash("N034", spot / "physical_network", message, first.place)

@@ -7,6 +7,8 @@ everything else, so that readers never check again.
     Topology ── Host, PhysicalNetwork, Tenant           from fabric.yaml
              └─ Network, SecurityGroup ─ Rule, Port      from tenants/TENANT.yaml
              └─ PolicyTest                               what the tenant wants to stay true
+
+Two entities are equal when they mean the same, wherever they stand: a line more in a file changes no entity but its own.
 """
 
 from __future__ import annotations
@@ -114,7 +116,8 @@ class Host:
     integration_bridge: str
     tunnel_bridge: str
     gateway: bool
-    place: Place
+    place: Place = field(compare=False)
+    ovsdb: str | None = None  # Where its database listens, as Open vSwitch writes it; None: it is not read.
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class PhysicalNetwork:
     name: str
     hosts: tuple[str, ...]
     vlans: tuple[Range, ...]
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class Tenant:
     vlans: Mapping[str, tuple[Range, ...]]  # physical network -> VLANs
     ports: int | None
     rules: int | None
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class Network:
     gateways: tuple[Address, ...]  # one per cidr, same order
     mtu: int
     share: tuple[str, ...]  # tenants that may attach ports
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ class Rule:
     icmp_code: int | None
     cidrs: tuple[Prefix, ...]
     groups: tuple[str, ...]
-    place: Place
+    place: Place = field(compare=False)
 
     @property
     def is_from_anyone(self) -> bool:
@@ -187,7 +190,7 @@ class SecurityGroup:
     tenant: str
     ingress: tuple[Rule, ...]
     egress: tuple[Rule, ...]
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,7 @@ class Port:
     groups: tuple[str, ...]
     port_security: bool
     allowed: tuple[AllowedAddress, ...]
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +231,16 @@ class PolicyTest:
     port: int | None
     expect: Verdict
     reply: bool
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Everything the files say, checked. Mappings are in the files' order."""
+    """Everything the files say, checked. Mappings are in the files' order.
+
+    Those of the tenants' entities are `ByTenant` where files are read: the parts of tenants whose files did not change are the same
+    objects in one topology and the next.
+    """
 
     name: str
     overlay: NetworkType

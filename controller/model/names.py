@@ -13,6 +13,8 @@ from controller.model.entities import NetworkType
 
 INTERFACE_LENGTH = 15
 
+NOBODY = ""  # In place of an iface-id: the interface stands for no port, whatever its name is.
+
 PATCH_TO_TUNNEL = "patch-tun"  # on br-int
 PATCH_TO_INTEGRATION = "patch-int"  # on br-tun
 

@@ -258,8 +258,8 @@ class Program:
 class Delta:
     """What leads from one state of a bridge's program to the next.
 
-    `puts` are flows that are added or replace what has their key; `replaced` are the former flows of such keys. `deletes` and
-    `group_deletes` are what goes. Doing a delta twice is the same as doing it once.
+    `puts` are flows that are added or replace what has their key; `replaced` are the former flows of such keys, and
+    `group_replaced` the former groups. `deletes` and `group_deletes` are what goes. Doing a delta twice is the same as doing it once.
     """
 
     puts: dict[FlowKey, Flow] = field(default_factory=dict)
@@ -267,6 +267,7 @@ class Delta:
     deletes: dict[FlowKey, Flow] = field(default_factory=dict)
     group_puts: dict[int, Group] = field(default_factory=dict)
     group_deletes: dict[int, Group] = field(default_factory=dict)
+    group_replaced: dict[int, Group] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.puts) + len(self.deletes) + len(self.group_puts) + len(self.group_deletes)

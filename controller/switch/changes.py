@@ -3,7 +3,8 @@
     groups added or changed ─► flows deleted ─► flows added or replaced ─► groups deleted
 
 A flow is added after the group it uses and a group goes after the flows that used it. A flow whose effect changes is one
-add: OpenFlow replaces what has the same table, priority and match.
+add: OpenFlow replaces what has the same table, priority and match. Every message may be sent twice: what is there is replaced,
+and deleting what is not there does nothing.
 """
 
 from __future__ import annotations
@@ -11,119 +12,127 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.pipeline.flow import Flow, Group, Program, ToGroup
-from controller.wire import pack
-from controller.wire.dump import HeldFlow, HeldGroup
+from controller.pipeline.flow import Delta, Flow, Group, ToGroup
+from controller.wire import dump, pack
+from controller.wire.dump import NO_SETTINGS, HeldFlow, HeldGroup
 from controller.wire.message import MessageType
 from controller.wire.pack import GroupCommand
 
-
-@dataclass(frozen=True, slots=True)
-class ForeignFlow:
-    """A flow that goes and that no program of ours has an object for."""
-
-    table: int
-    priority: int
-    match: bytes
-
-
-Subject = Flow | Group | ForeignFlow | int  # What a message is about; a number is a group that goes.
+Subject = Flow | Group | HeldFlow | int  # What a message is about; a number is a group that goes and that is not ours.
 Step = tuple[MessageType, bytes, Subject]
 
 
 @dataclass(slots=True)
 class Changes:
-    """A difference. The counts are of flows."""
+    """A difference: what is not there, what is there and otherwise, and what goes."""
 
-    group_puts: list[tuple[GroupCommand, Group]] = field(default_factory=list)
-    deletes: list[Flow | ForeignFlow] = field(default_factory=list)
-    puts: list[Flow] = field(default_factory=list)
-    group_deletes: list[int] = field(default_factory=list)
-    modified: int = 0
+    new: list[Flow] = field(default_factory=list)
+    altered: list[Flow] = field(default_factory=list)
+    deletes: list[Flow | HeldFlow] = field(default_factory=list)
+    new_groups: list[Group] = field(default_factory=list)
+    altered_groups: list[Group] = field(default_factory=list)
+    group_deletes: list[Group | int] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.group_puts) + len(self.deletes) + len(self.puts) + len(self.group_deletes)
+        groups = len(self.new_groups) + len(self.altered_groups) + len(self.group_deletes)
+        return len(self.new) + len(self.altered) + len(self.deletes) + groups
 
     def steps(self) -> Iterator[Step]:
         """Yield the messages in order: type, body, and what each is about."""
-        for command, group in self.group_puts:
-            yield MessageType.GROUP_MOD, pack.group_mod(command, group.id, pack.bucket_bytes(group)), group
-        for flow in self.deletes:
-            match = flow.match if isinstance(flow, ForeignFlow) else pack.match_of(pack.flow_add(flow))
-            yield MessageType.FLOW_MOD, pack.flow_delete(flow.table, flow.priority, match), flow
-        for flow in self.puts:
-            yield MessageType.FLOW_MOD, pack.flow_add(flow), flow
-        for number in self.group_deletes:
-            yield MessageType.GROUP_MOD, pack.group_mod(GroupCommand.DELETE, number), number
+        for group in _used_before_users([*self.new_groups, *self.altered_groups]):
+            buckets = pack.bucket_bytes(group)
+            yield MessageType.GROUP_MOD, pack.group_mod(GroupCommand.ADD_OR_MODIFY, group.id, buckets), group
+        for gone in self.deletes:
+            match = gone.match if isinstance(gone, HeldFlow) else pack.match_of(pack.flow_add(gone))
+            yield MessageType.FLOW_MOD, pack.flow_delete(gone.table, gone.priority, match), gone
+        for flows in (self.new, self.altered):
+            for flow in flows:
+                yield MessageType.FLOW_MOD, pack.flow_add(flow), flow
+        for leaving in self.group_deletes:
+            number = leaving if isinstance(leaving, int) else leaving.id
+            yield MessageType.GROUP_MOD, pack.group_mod(GroupCommand.DELETE, number), leaving
 
 
-def from_dump(held: Sequence[HeldFlow], groups: Iterable[HeldGroup], program: Program) -> Changes:
-    """Return what leads from what a switch said it holds to the program.
+def from_delta(delta: Delta) -> Changes:
+    """Return what a delta sends."""
+    changes = Changes(deletes=[*delta.deletes.values()], new_groups=[*delta.group_puts.values()])
+    for key, flow in delta.puts.items():
+        (changes.altered if key in delta.replaced else changes.new).append(flow)
+    changes.group_deletes = [*delta.group_deletes.values()]
+    return changes
 
-    A flow is in place if the switch returns the very bytes that we would send: match, instructions and cookie.
+
+def from_dump(
+    frames: Iterable[bytes], held_groups: Iterable[HeldGroup], flows: Sequence[Flow], groups: Iterable[Group]
+) -> Changes:
+    """Return what leads from what a switch said it holds to these flows and groups.
+
+    `frames` are the replies to `message.dump_flows`, in any order. A flow is in place if the switch returns the very bytes
+    that we would send, cookie included, and no settings of its own.
     """
     changes = Changes()
-    _compare_flows(changes, held, program)
-    present = {group.id: (group.type, group.buckets) for group in groups}
-    for group in _used_before_users(program.groups):
+    _compare_flows(changes, frames, flows)
+    wanted = {group.id: group for group in groups}
+    present = {group.id: (group.type, group.buckets) for group in held_groups}
+    for group in wanted.values():
         if group.id not in present:
-            changes.group_puts.append((GroupCommand.ADD, group))
+            changes.new_groups.append(group)
         elif present[group.id] != (pack.ALL_BUCKETS, pack.bucket_bytes(group)):
-            changes.group_puts.append((GroupCommand.MODIFY, group))
-    changes.group_deletes = [number for number in present if number not in program.groups]
+            changes.altered_groups.append(group)
+    changes.group_deletes = [number for number in present if number not in wanted]
     return changes
 
 
-def _compare_flows(changes: Changes, held: Sequence[HeldFlow], program: Program) -> None:
-    if not held:
-        # Nothing to compare: the flows can be packed while the switch already works on the first of them.
-        changes.puts = list(program.flows.values())
+def _compare_flows(changes: Changes, frames: Iterable[bytes], flows: Sequence[Flow]) -> None:
+    missing: dict[bytes, Flow] | None = None
+    doubles: list[Flow] = []
+    others: list[HeldFlow] = []
+    for frame in frames:
+        if missing is None and not dump.is_empty(frame):
+            missing, doubles = by_cookie(flows)
+        others += dump.flows(frame, missing)
+    if missing is None:
+        # Nothing is there: the flows can be packed while the switch already works on the first of them.
+        changes.new = list(flows)
         return
-    wanted: dict[tuple[int, int, bytes], Flow] = {}
-    for flow in program.flows.values():
-        wanted[flow.table, flow.priority, pack.match_of(pack.flow_add(flow))] = flow
-    for table, priority, cookie, match, instructions in held:
-        there = wanted.get((table, priority, match))
-        if there is None:
-            changes.deletes.append(ForeignFlow(table, priority, match))
-            continue
-        packed = pack.flow_add(there)
-        if packed[:8] == cookie and pack.instructions_of(packed) == instructions:
-            del wanted[table, priority, match]
-        else:
-            changes.modified += 1
-    changes.puts = list(wanted.values())
+    # Few flows come this far: those that the switch does not hold exactly, and those that share a cookie by chance.
+    rest = {_place(flow): flow for flow in (*missing.values(), *doubles)} if others or doubles else {}
+    for held in others:
+        flow = rest.pop((held.table, held.priority, held.match), None)
+        if flow is None:
+            changes.deletes.append(held)
+        elif not _is_exact(held, flow):
+            changes.altered.append(flow)
+    changes.new = list(rest.values()) if others or doubles else list(missing.values())
 
 
-def between(before: Program, after: Program) -> Changes:
-    """Return what leads from one program of ours, which the switch holds, to another."""
-    changes = Changes()
-    old = before.flows
-    for key, flow in after.flows.items():
-        there = old.get(key)
-        if there is flow:
-            continue
-        if there is None:
-            changes.puts.append(flow)
-        elif there.effect != flow.effect:
-            changes.puts.append(flow)
-            changes.modified += 1
-    if len(old) > len(after.flows) + changes.modified - len(changes.puts):
-        changes.deletes = [flow for key, flow in old.items() if key not in after.flows]
-    for group in _used_before_users(after.groups):
-        present = before.groups.get(group.id)
-        if present is None:
-            changes.group_puts.append((GroupCommand.ADD, group))
-        elif present is not group and present.buckets != group.buckets:
-            changes.group_puts.append((GroupCommand.MODIFY, group))
-    changes.group_deletes = [number for number in before.groups if number not in after.groups]
-    return changes
+def by_cookie(flows: Iterable[Flow]) -> tuple[dict[bytes, Flow], list[Flow]]:
+    """Return the flows by cookie, and those whose cookie another one has as well."""
+    found: dict[bytes, Flow] = {}
+    doubles: list[Flow] = []
+    for flow in flows:
+        cookie = (flow.packed or pack.flow_add(flow))[:8]
+        if found.setdefault(cookie, flow) is not flow:
+            doubles.append(flow)
+    return found, doubles
 
 
-def _used_before_users(groups: Mapping[int, Group]) -> list[Group]:
+def _place(flow: Flow) -> tuple[int, int, bytes]:
+    return flow.table, flow.priority, pack.match_of(pack.flow_add(flow))
+
+
+def _is_exact(held: HeldFlow, flow: Flow) -> bool:
+    packed = pack.flow_add(flow)
+    return (packed[:8], pack.instructions_of(packed), NO_SETTINGS) == (held.cookie, held.instructions, held.settings)
+
+
+def _used_before_users(listed: Sequence[Group]) -> list[Group]:
     """Return the groups so that those that other groups hand packets to come first."""
+    if len(listed) < 2:
+        return list(listed)
+    groups: Mapping[int, Group] = {group.id: group for group in listed}
     ordered: dict[int, Group] = {}
-    for start in groups.values():
+    for start in listed:
         waiting = [start]
         entered: set[int] = set()
         while waiting:

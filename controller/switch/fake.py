@@ -178,6 +178,7 @@ class FakeSwitch:
 
     def _apply(self, kind: int, body: bytes) -> None:
         if kind == MessageType.GROUP_MOD:
+            # Of an add that may replace, an add and a change, only what is there afterwards counts here.
             command, number = struct.unpack_from(">H2xI", body)
             if command == GroupCommand.DELETE:
                 self.groups.pop(number, None)

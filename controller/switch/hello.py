@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 _VERSION_BITMAP = 1
 _HEADER = 8
+_TLS_HANDSHAKE = b"\x16\x03"  # A record's type and the major version (RFC 8446, section 5.1).
 
 
 def offered(hello: bytes) -> frozenset[int]:
@@ -34,6 +35,13 @@ def complaint(hello: bytes, ours: Collection[int]) -> str | None:
         return None
     protocols = ",".join(f"OpenFlow1{version - 1}" for version in sorted(ours))
     return f"it offers {_names(theirs)} and needs {_names(ours)}: run `ovs-vsctl set bridge BRIDGE protocols={protocols}` on its host"
+
+
+def stranger(data: bytes) -> str:
+    """Return what is wrong with a connection that begins with these bytes, which are no OpenFlow hello."""
+    if data[:2] == _TLS_HANDSHAKE:
+        return "it speaks TLS, and the controller was started without certificates"
+    return "it does not begin with an OpenFlow hello"
 
 
 def _names(versions: Collection[int]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from controller.switch.status import Observer, SwitchStatus
 
@@ -25,9 +25,13 @@ class Herald:
         self._thread = threading.Thread(target=self._run, name="herald", daemon=True)
         self._thread.start()
 
-    def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
-        """Tell that a switch is there with these ports."""
-        self._say(dpid, "presence", lambda: self._observer.connected(dpid, ports))
+    def held(self, dpid: int, notes: Sequence[str]) -> None:
+        """Tell what stands in the ledger of a switch that has connected."""
+        self._say(dpid, "held", lambda: self._observer.held(dpid, notes))
+
+    def connected(self, dpid: int, ports: Callable[[], Mapping[str, int]]) -> None:
+        """Tell that a switch is there with its ports, as they are when it is told."""
+        self._say(dpid, "presence", lambda: self._observer.connected(dpid, ports()))
 
     def disconnected(self, dpid: int) -> None:
         """Tell that a switch is gone."""

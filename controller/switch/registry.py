@@ -1,6 +1,7 @@
 """All switches by datapath id: who may come, what each shall hold, how each is doing.
 
-    engine ── target(dpid, program) ──► Target ──► Worker ──► Session     one worker and one session a switch
+    engine ── target, change ─────────► Target ──► Worker ──► Session     one worker and one session a switch
+    engine ◄── wait, audit ──────────── Target ◄──────┤
     engine ◄── connected, changed ───── Herald ◄──────┘                   one thread tells the observer
 
 Sessions come and go; targets and statuses stay.
@@ -11,16 +12,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from controller.pipeline.flow import Program
+from controller.pipeline.flow import Delta, Origin, Program
 from controller.switch.herald import Herald
 from controller.switch.repeats import Repeats
 from controller.switch.session import Session
-from controller.switch.status import Observer, State, SwitchStatus, unseen
-from controller.switch.sync import Worker
+from controller.switch.status import AuditReport, Observer, State, SwitchStatus, unseen
+from controller.switch.sync import Manner, Worker
 from controller.switch.target import Target
+from controller.switch.words import Words, unasked_text
 
 LOG = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ _OFPP_MAX = 0xFFFFFF00  # Ports from here on are reserved, among them the bridge
 
 # Two switches with one datapath id throw each other out in turn. Whoever comes within this time of such a change is the second.
 _CLASH_S = 30.0
+
+# The last slot of the last stage, which no packet reaches: its flows' notes say which numbers are whose.
+_LEDGER_TABLE = 63
 
 
 class _Switch:
@@ -37,6 +42,7 @@ class _Switch:
         self.target = Target()
         self.status = unseen(dpid, time.monotonic())
         self.session: Session | None = None
+        self.introduced: Session | None = None  # The session whose ports the observer is told.
         self.taken_over = -_CLASH_S  # When a living session was last replaced by another.
 
     def current_status(self) -> SwitchStatus:
@@ -47,19 +53,31 @@ class _Switch:
 
 
 class Switches:
-    """The switches of the fabric. All methods may be called from any thread; none waits for a switch.
+    """The switches of the fabric. All methods may be called from any thread; only `wait` and `audit` wait for switches.
 
     Args:
         observer: Who is told of connections, ports and states, from one thread.
         host_of: The name of the host that a datapath id belongs to, None for one that may not connect.
-        table_name: What a table of a datapath is called, for error texts.
+        table_name: What a table of a datapath is called, for texts.
+        locate: Where an origin stands in the files by now, for texts; lines move while flows stay.
+        audit_s: The time between two audits of a switch in seconds, 0 for none but those that are asked for.
+        ledger_table: The table whose notes the observer is told.
     """
 
     def __init__(
-        self, observer: Observer, host_of: Callable[[int], str | None], table_name: Callable[[int, int], str]
+        self,
+        observer: Observer,
+        host_of: Callable[[int], str | None],
+        table_name: Callable[[int, int], str],
+        *,
+        locate: Callable[[Origin], Origin] = lambda origin: origin,
+        audit_s: float = 60.0,
+        ledger_table: int = _LEDGER_TABLE,
     ) -> None:
         self._host_of = host_of
         self._table_name = table_name
+        self._locate = locate
+        self._manner = Manner(self._publish, self._introduce, ledger_table, audit_s)
         self._lock = threading.Lock()
         self._switches: dict[int, _Switch] = {}
         self._sessions: set[Session] = set()
@@ -70,12 +88,76 @@ class Switches:
     # What the engine calls.
 
     def target(self, dpid: int, program: Program) -> None:
-        """Make the switch hold this program, now or when it connects; the latest wins. It must not be changed afterwards."""
+        """Make the switch hold this program, now or when it connects; what it holds is found out by a dump.
+
+        The program stays the caller's, who may change it in place and tells each change by `change`.
+        """
         with self._lock:
             switch = self._switch(dpid)
             if switch.session is None:
                 switch.status = replace(switch.status, flows_desired=len(program.flows))
         switch.target.set(program)
+
+    def change(self, dpid: int, delta: Delta) -> int:
+        """Send what has just been done to the switch's program, in one bundle with other deltas that wait. Return the version.
+
+        Raises LookupError if the switch was never given a program.
+        """
+        with self._lock:
+            switch = self._switch(dpid)
+        return switch.target.change(delta)
+
+    def wait(self, versions: Mapping[int, int], deadline_s: float) -> set[int]:
+        """Wait until switches have committed these versions, by datapath id, for so many seconds; return those that have not.
+
+        Those that have refused (their status says what) and those that are not connected are not waited for.
+        """
+        until = time.monotonic() + deadline_s
+        with self._lock:
+            targets = {dpid: self._switch(dpid).target for dpid in versions}
+        return {
+            dpid
+            for dpid, target in targets.items()
+            if not target.wait(versions[dpid], max(0.0, until - time.monotonic()))
+        }
+
+    def is_in_sync(self, dpid: int) -> bool:
+        """Return whether a switch is connected and holds its program, up to deltas under way."""
+        with self._lock:
+            switch = self._switches.get(dpid)
+        return switch is not None and switch.target.is_held
+
+    def send(self, dpid: int, message: bytes) -> bool:
+        """Queue an OpenFlow message, say a packet-out, for a switch; its xid becomes 0. Return False if it is not connected."""
+        with self._lock:
+            switch = self._switches.get(dpid)
+            session = None if switch is None else switch.session
+        # An error that answers it must find no request of ours.
+        return session is not None and session.send(message[:4] + bytes(4) + message[8:])
+
+    def audit(self, dpids: Collection[int] | None, deadline_s: float) -> list[AuditReport]:
+        """Ask these switches, or all that have a program, whether they hold it, and repair what is not so.
+
+        Return a report each; `error` says so if a switch is not connected or has not answered within so many seconds.
+        """
+        until = time.monotonic() + deadline_s
+        with self._lock:
+            asked = self._switches.keys() if dpids is None else dpids
+            targets = {dpid: self._switch(dpid).target for dpid in sorted(asked)}
+        tickets = {
+            dpid: target.ask_audit()
+            for dpid, target in targets.items()
+            if target.program is not None or dpids is not None
+        }
+        reports = []
+        for dpid, ticket in tickets.items():
+            report = targets[dpid].report(ticket, max(0.0, until - time.monotonic()))
+            if report is None:
+                is_there = targets[dpid].is_connected
+                error = f"no answer within {deadline_s:.0f} s" if is_there else "it is not connected"
+                report = AuditReport(dpid, time.monotonic(), error=error)
+            reports.append(report)
+        return reports
 
     def statuses(self) -> Mapping[int, SwitchStatus]:
         """Return how each switch is doing that has connected or been given a program."""
@@ -91,7 +173,7 @@ class Switches:
         for session in sessions:
             session.end("the controller leaves")
         for switch in switches:
-            switch.target.wake()
+            switch.target.end(switch.session)
         self._herald.close(max(0.0, deadline - time.monotonic()))
 
     # What the app calls, as os-ken's events come in.
@@ -107,6 +189,8 @@ class Switches:
                 if earlier is not None:
                     switch.taken_over = time.monotonic()
                     earlier.end(f"the same switch connected again from {session.peer}")
+                switch.target.begin(session)
+                session.on_error = self._complain
                 status = replace(switch.status, state=State.CONNECTED, peer=session.peer, since=time.monotonic())
                 switch.status = status
         if refusal is not None:
@@ -116,14 +200,17 @@ class Switches:
             return
         LOG.info("%016x connected from %s", session.id, session.peer)
         self._herald.changed(status)
-        self._herald.connected(session.id, real_ports(session))
-        worker = Worker(session, switch.target, status, self._publish, self._table_name)
+        words = Words(session, self._table_name, self._locate)
+        worker = Worker(session, switch.target, status, words, self._manner)
         threading.Thread(target=worker.run, name=f"sync {session.id:016x}", daemon=True).start()
 
     def ports_changed(self, session: Session) -> None:
         """Tell the observer of a switch's ports as they are now."""
-        if self._is_current(session):
-            self._herald.connected(session.id, real_ports(session))
+        with self._lock:
+            switch = self._switches.get(session.id)
+            is_due = switch is not None and switch.introduced is session
+        if is_due:
+            self._herald.connected(session.id, lambda: real_ports(session))
 
     def closed(self, session: Session) -> None:
         """Note that a session has ended."""
@@ -132,10 +219,10 @@ class Switches:
             switch = self._switches.get(session.id) if session.id is not None else None
             if switch is None:
                 return
-            switch.target.wake()
+            switch.target.end(session)
             if switch.session is not session:
                 return
-            switch.session = None
+            switch.session = switch.introduced = None
             switch.status = status = replace(switch.status, state=State.DOWN, peer="", since=time.monotonic())
         LOG.warning("%016x at %s is gone: %s", session.id, session.peer, session.reason)
         self._herald.changed(status)
@@ -143,11 +230,6 @@ class Switches:
 
     def _switch(self, dpid: int) -> _Switch:
         return self._switches.setdefault(dpid, _Switch(dpid))
-
-    def _is_current(self, session: Session) -> bool:
-        with self._lock:
-            switch = self._switches.get(session.id)
-            return switch is not None and switch.session is session
 
     def _refusal(self, session: Session) -> str | None:
         """Return why a session may not stay; the lock is held."""
@@ -168,14 +250,31 @@ class Switches:
         switch.status = replace(switch.status, last_error=clash)
         return clash
 
-    def _publish(self, session: Session, status: SwitchStatus) -> None:
+    def _publish(self, session: Session, status: SwitchStatus, is_news: bool) -> None:
         """Keep what a worker reports, unless its session is no longer the switch's."""
         with self._lock:
             switch = self._switches[session.id]
             if switch.session is not session:
                 return
             switch.status = status
-        self._herald.changed(status)
+        if is_news:
+            self._herald.changed(status)
+
+    def _introduce(self, session: Session, notes: Sequence[str]) -> None:
+        """Tell the observer of a switch that has said what it holds."""
+        with self._lock:
+            switch = self._switches[session.id]
+            if switch.session is not session:
+                return
+            switch.introduced = session
+            self._herald.held(session.id, notes)
+            self._herald.connected(session.id, lambda: real_ports(session))
+
+    def _complain(self, session: Session, frame: bytes) -> None:
+        """Log an error that answers no request which somebody waits for."""
+        told = unasked_text(frame)
+        if self._repeats.is_news((session.id, told)):
+            LOG.error("%016x at %s refused %s", session.id, session.peer, told)
 
 
 def real_ports(session: Session) -> dict[str, int]:

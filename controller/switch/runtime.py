@@ -16,8 +16,8 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import os_ken.base.app_manager
@@ -26,13 +26,14 @@ from os_ken.controller import controller, ofp_handler
 from os_ken.lib import hub
 from os_ken.ofproto import ofproto_common
 
+from controller.switch.admission import Admission
 from controller.switch.repeats import Repeats
-from controller.switch.session import Session
+from controller.switch.session import Session, handshake_deadline
+from controller.switch.tls import BadCredentials, Channel, Credentials, Files, HandshakeFailed
 
 LOG = logging.getLogger(__name__)
 
 _BACKLOG = 512
-_CONNECTIONS_PER_HOST = 1024  # More than any machine has bridges; a flood from one stops here.
 _PAUSE_S = 0.1
 # The kernel lacks something for a moment, or the peer left before we could look.
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EINTR, errno.EPROTO}
@@ -64,42 +65,82 @@ def _spawn(function: Callable[..., object], *args: Any, raise_error: bool = Fals
     return thread
 
 
-def serve_connection(sock: socket.socket, address: Any) -> None:
-    """Serve one accepted connection to its end, in the caller's thread."""
+def serve_connection(
+    sock: socket.socket,
+    address: Any,
+    credentials: Credentials | None = None,
+    on_through: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve one connection to its end, in the caller's thread.
+
+    Args:
+        sock: The connection; it is closed in the end.
+        address: Where it comes from.
+        credentials: What TLS is done with; without them there is none.
+        on_through: Called when the handshake is over and the datapath id known.
+    """
+    deadline = handshake_deadline()
     try:
-        session = Session(sock, address)
+        if credentials is None:
+            session = Session(sock, address, deadline=deadline, on_through=on_through)
+        else:
+            channel = Channel(sock, credentials.context(), deadline)
+            session = Session(
+                channel, address, deadline=deadline, certificate_names=channel.names, on_through=on_through
+            )
+    except HandshakeFailed as failure:
+        sock.close()
+        _tell(address, str(failure))
+        return
     except OSError:
         # The peer may be gone before we look at it.
         sock.close()
         return
     session.serve()
-    if session.id is None and _REPEATS.is_news((address[0], session.reason)):
-        LOG.warning("no session with %s: %s", session.peer, session.reason)
+    if session.id is None:
+        _tell(address, session.reason)
+
+
+def _tell(address: Any, reason: str) -> None:
+    """Say why there is no session with somebody, once a minute for each reason."""
+    if _REPEATS.is_news((address[0], reason)):
+        LOG.warning("no session with %s:%d: %s", address[0], address[1], reason)
+
+
+def credentials() -> Credentials | None:
+    """Return what os-ken's options for TLS name, None where they name nothing; raise BadCredentials."""
+    options = cfg.CONF
+    files = {"--ctl-privkey": options.ctl_privkey, "--ctl-cert": options.ctl_cert, "--ca-certs": options.ca_certs}
+    missing = [option for option, file in files.items() if not file]
+    if len(missing) == len(files):
+        return None
+    if missing:
+        # os-ken would serve plain text without one of the first two, and let any client in without the third.
+        raise BadCredentials(f"TLS needs {', '.join(files)}; there is no {' and no '.join(missing)}")
+    return Credentials(Files(*map(Path, files.values())), options.ciphers)
 
 
 class Listener(controller.OpenFlowController):
     """os-ken's listener with its options, bound when it is made, so that a busy port is an error at start.
 
-    Unlike os-ken it opens one port alone when none is named, not the old 6633 besides.
+    Unlike os-ken it opens one port alone: not the old 6633 besides, and with TLS none without.
     """
 
     def __init__(self) -> None:
         options = cfg.CONF
         self._clients: dict[Any, Any] = {}
-        self._connections: Counter[str] = Counter()
-        self._lock = threading.Lock()
         self._closed = threading.Event()
-        self.has_tls = options.ctl_privkey is not None and options.ctl_cert is not None
-        port = options.ofp_tcp_listen_port
-        self.ofp_tcp_listen_port = ofproto_common.OFP_TCP_PORT if port is None else port
-        self.ofp_ssl_listen_port = options.ofp_ssl_listen_port or ofproto_common.OFP_SSL_PORT
-        self.socket = None if self.has_tls else _bind(options.ofp_listen_host, self.ofp_tcp_listen_port)
+        self.waiting = Admission()
+        self.credentials = credentials()
+        tcp, tls = options.ofp_tcp_listen_port, options.ofp_ssl_listen_port
+        self.ofp_tcp_listen_port = ofproto_common.OFP_TCP_PORT if tcp is None else tcp
+        self.ofp_ssl_listen_port = ofproto_common.OFP_SSL_PORT if tls is None else tls
+        port = self.ofp_ssl_listen_port if self.credentials else self.ofp_tcp_listen_port
+        self.socket = _bind(options.ofp_listen_host, port)
 
     @property
     def address(self) -> tuple[str, int]:
         """Where switches connect to."""
-        if self.socket is None:
-            return cfg.CONF.ofp_listen_host, self.ofp_ssl_listen_port
         name = self.socket.getsockname()
         return name[0], name[1]
 
@@ -107,22 +148,20 @@ class Listener(controller.OpenFlowController):
         """Accept connections until closed; os-ken runs this in a thread."""
         for address in cfg.CONF.ofp_switch_address_list:
             self.spawn_client_loop(controller._split_addr(address))  # noqa: SLF001 - os-ken's own caller does the same.
-        if self.socket is None:
-            self.server_loop(self.ofp_tcp_listen_port, self.ofp_ssl_listen_port)
-        else:
-            LOG.info("listening for switches on %s:%d", *self.address)
-            self.accept_from(self.socket)
+        if self.credentials:
+            LOG.info("TLS: a switch must show its host's certificate, of a CA in %s", cfg.CONF.ca_certs)
+        LOG.info("listening for switches on %s:%d", *self.address)
+        self.accept_from(self.socket)
 
     def close(self) -> None:
         """Accept no more connections."""
         self._closed.set()
-        if self.socket is not None:
-            # A blocked accept() returns only when the listener is shut down, not when it is closed.
-            try:
-                self.socket.shutdown(socket.SHUT_RDWR)
-            except OSError as problem:
-                LOG.debug("the listener was closed already: %s", problem)
-            self.socket.close()
+        # A blocked accept() returns only when the listener is shut down, not when it is closed.
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError as problem:
+            LOG.debug("the listener was closed already: %s", problem)
+        self.socket.close()
 
     def accept_from(self, listener: socket.socket) -> None:
         """Serve each connection in a thread of its own; outlive what a busy system throws."""
@@ -142,32 +181,23 @@ class Listener(controller.OpenFlowController):
             self._welcome(sock, address)
 
     def _welcome(self, sock: socket.socket, address: Any) -> None:
-        host = address[0]
-        with self._lock:
-            self._connections[host] += 1
-            is_too_many = self._connections[host] > _CONNECTIONS_PER_HOST
-        if is_too_many and _REPEATS.is_news(host):
-            LOG.warning("%s has more than %d connections", host, _CONNECTIONS_PER_HOST)
-        if not is_too_many:
-            try:
-                hub.spawn(self._serve, sock, address)
-                return
-            except RuntimeError as problem:
-                LOG.error("no thread for %s: %s", host, problem)
-        sock.close()
-        self._settled(host)
+        if self.waiting.enter(sock, address[0]) and _REPEATS.is_news(("flood", address[0])):
+            LOG.warning("too many connections from %s tell no datapath id; the oldest are closed", address[0])
+        try:
+            hub.spawn(self._serve, sock, address)
+        except RuntimeError as problem:
+            LOG.error("no thread for %s: %s", address[0], problem)
+            self.waiting.leave(sock)
+            sock.close()
 
     def _serve(self, sock: socket.socket, address: Any) -> None:
-        try:
-            serve_connection(sock, address)
-        finally:
-            self._settled(address[0])
+        def leave() -> None:
+            self.waiting.leave(sock)
 
-    def _settled(self, host: str) -> None:
-        with self._lock:
-            self._connections[host] -= 1
-            if not self._connections[host]:
-                del self._connections[host]
+        try:
+            serve_connection(sock, address, self.credentials, on_through=leave)
+        finally:
+            leave()
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -186,7 +216,18 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def stop_listening() -> None:
     """Close os-ken's listener, if there is one."""
+    if (listener := _listener()) is not None:
+        listener.close()
+
+
+def renew_certificates() -> None:
+    """Look at TLS's files now; every new connection does so, too, but then nobody may be watching the log."""
+    listener = _listener()
+    if listener is not None and listener.credentials is not None:
+        listener.credentials.context()
+
+
+def _listener() -> Listener | None:
     handler = os_ken.base.app_manager.lookup_service_brick("ofp_event")
     listener = getattr(handler, "controller", None)
-    if isinstance(listener, Listener):
-        listener.close()
+    return listener if isinstance(listener, Listener) else None

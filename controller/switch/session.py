@@ -7,6 +7,8 @@ nor a silent peer, and decodes every message into objects. A session keeps os-ke
                                             └─► the rest: decoded by os-ken, to its handlers and apps
     writer thread   outbox, joined ─► send        the only writer; nobody else waits for a slow switch
 
+The writer thread begins once the switch has sent its hello: who connects and says nothing costs one thread.
+
 It ends, and says why, at a closed connection, 15 s without a sign of life, 15 s without taking a byte, a handshake
 over 10 s, or a message that is not OpenFlow. All state events come from the reader thread, `DEAD` last and once.
 """
@@ -19,7 +21,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +31,9 @@ from os_ken.controller import controller, ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, HANDSHAKE_DISPATCHER, MAIN_DISPATCHER
 from os_ken.ofproto import ofproto_parser
 
-from controller.switch.hello import complaint
+from controller.switch.hello import complaint, stranger
 from controller.switch.outbox import Outbox, Overflow
+from controller.switch.tls import Channel
 from controller.wire.message import HEADER, MessageType
 
 LOG = logging.getLogger(__name__)
@@ -41,6 +44,11 @@ HANDSHAKE_S = 10.0
 
 _CHUNK = 256 * 1024
 _LAST_XID = 0xFFFFFFF0
+
+
+def handshake_deadline() -> float:
+    """Return until when a connection that begins now must be through its handshake, by `time.monotonic`."""
+    return time.monotonic() + HANDSHAKE_S
 
 
 class SessionOver(Exception):
@@ -77,21 +85,34 @@ class Claim:
 class Session(controller.Datapath):
     """A switch's connection; `id` is its datapath id once the handshake is done.
 
-    `certificate_names` are the names in the certificate that the switch has shown, None where it was asked for none.
+    `certificate_names` are the names in the certificate that the switch has shown, None where it was asked for none. The
+    handshake must be over at `deadline`, of `time.monotonic`; `on_through` is called when it is.
     """
 
-    def __init__(self, sock: socket.socket, address: Any, certificate_names: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket | Channel,
+        address: Any,
+        *,
+        deadline: float | None = None,
+        certificate_names: frozenset[str] | None = None,
+        on_through: Callable[[], object] = lambda: None,
+    ) -> None:
         self.outbox = Outbox()
         self.reason = "the connection was closed"
+        self.on_error: Callable[[Session, bytes], None] | None = None  # Is told errors that answer no claim.
         self.certificate_names = certificate_names
         self._lock = threading.Lock()
         self._xids = itertools.count(1)
         self._claims: tuple[Claim, ...] = ()
         self._is_greeted = False
         self._is_refused = False
-        self._deadline = time.monotonic() + HANDSHAKE_S
+        self._deadline = handshake_deadline() if deadline is None else deadline
+        self._on_through = on_through
+        self._writer = threading.Thread(target=self._write, daemon=True)
         super().__init__(sock, address)
         self.peer = f"{address[0]}:{address[1]}"
+        self._writer.name = f"writer {self.peer}"
 
     # What jobs use: raw bytes out, raw frames in.
 
@@ -157,6 +178,8 @@ class Session(controller.Datapath):
         """Change the state and tell os-ken's apps; what is dead stays dead."""
         if self.state != DEAD_DISPATCHER:
             super().set_state(state)
+        if state == MAIN_DISPATCHER:
+            self._on_through()
 
     def close(self) -> None:
         """End the session; os-ken's apps call this."""
@@ -164,11 +187,12 @@ class Session(controller.Datapath):
 
     def serve(self) -> None:
         """Run the session until it ends, in the caller's thread."""
-        writer = threading.Thread(target=self._write, name=f"writer {self.peer}", daemon=True)
-        writer.start()
         try:
             self.send_msg(self.ofproto_parser.OFPHello(self))
+            self._transmit(self.outbox.take())
             self._read()
+        except OSError as problem:
+            self._give_up(problem.strerror or str(problem))
         except Exception:
             # A switch may send anything; it must never take more than its own connection down.
             LOG.exception("session with %s failed", self.peer)
@@ -180,7 +204,8 @@ class Session(controller.Datapath):
                 for claim in self._claims:
                     claim.put(None)
             self.set_state(DEAD_DISPATCHER)
-            writer.join(PERIOD_S)
+            if self._writer.ident is not None:
+                self._writer.join(PERIOD_S)
             self.socket.close()
 
     # The reader thread.
@@ -225,7 +250,7 @@ class Session(controller.Datapath):
             if length < HEADER.size or (self._is_greeted and version != self.ofproto.OFP_VERSION and kind > 1):
                 return "what it sends is not OpenFlow", b""
             if not self._is_greeted and kind not in (MessageType.HELLO, MessageType.ERROR):
-                return "it does not begin with an OpenFlow hello", b""
+                return stranger(data), b""
             if end - at < length:
                 break
             frame = data[at : at + length]
@@ -235,6 +260,8 @@ class Session(controller.Datapath):
                     claim.put(frame)
                     break
             else:
+                if kind == MessageType.ERROR and self.on_error is not None:
+                    self.on_error(self, frame)
                 self._dispatch(frame, version, kind, xid)
         return None, data[at:]
 
@@ -259,6 +286,8 @@ class Session(controller.Datapath):
             self.end(f"it refused the handshake: {frame[12:].decode(errors='replace').strip(chr(0))}")
             return True
         self._is_greeted = True
+        if self._writer.ident is None:
+            self._writer.start()
         reason = complaint(frame, self.supported_ofp_version)
         if reason is None:
             return False

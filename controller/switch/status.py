@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class State(StrEnum):
@@ -27,7 +27,8 @@ class State(StrEnum):
 class SwitchStatus:
     """One switch at one moment. `added`, `modified`, `deleted` and `sync_seconds` are the last sync's.
 
-    `since` is the monotonic time of the last change of state, `last_error` what went wrong in the words of the files.
+    `since` is the monotonic time of the last change of state, `last_error` what went wrong in the words of the files. Of the
+    audits, `repaired` counts those that found differences and undid them; `last_audit` is the monotonic time of the last.
     """
 
     dpid: int
@@ -42,6 +43,9 @@ class SwitchStatus:
     last_error: str | None
     since: float
     sync_seconds: float | None
+    audits: int = 0
+    repaired: int = 0
+    last_audit: float | None = None
 
 
 def unseen(dpid: int, since: float) -> SwitchStatus:
@@ -49,8 +53,59 @@ def unseen(dpid: int, since: float) -> SwitchStatus:
     return SwitchStatus(dpid, State.DOWN, "", 0, 0, 0, 0, 0, 0, None, since, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an audit found of flows or of groups, each in words with its origin; of very many only the first are told.
+
+    `missing` should be there, `altered` is not as it should be, `foreign` is nobody's. `count` is of all, told or not.
+    """
+
+    missing: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    count: int = 0
+
+    def lines(self) -> list[str]:
+        """Return a line for each that is told.
+
+        >>> Findings(missing=("flow a",), foreign=("flow b",), count=2).lines()
+        ['missing: flow a', 'foreign: flow b']
+        """
+        sorts = {"missing": self.missing, "altered": self.altered, "foreign": self.foreign}
+        return [f"{sort}: {text}" for sort, texts in sorts.items() for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Whether a switch held what it was sent, at the monotonic time `when`.
+
+    `repaired` says that there were differences and that they are undone; `error` why there was no audit or no repair.
+    """
+
+    dpid: int
+    when: float
+    flows: Findings = Findings()
+    groups: Findings = Findings()
+    repaired: bool = False
+    error: str | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the switch was asked and held exactly what it should."""
+        return self.error is None and not self.flows.count and not self.groups.count
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """Return the report as JSON has it, with its age in seconds at the monotonic time `now`."""
+        told = asdict(self)
+        told["age_s"] = max(0.0, now - told.pop("when"))
+        return told
+
+
 class Observer(Protocol):
     """Who wants to know of switches. All calls come from one thread, one at a time."""
+
+    def held(self, dpid: int, notes: Sequence[str]) -> None:
+        """A switch has said what it holds: these texts in its ledger. Once a connection, before its first `connected`."""
 
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         """A switch is there, with these ports by interface name; called again whenever its ports change."""

@@ -1,92 +1,90 @@
-"""Brings one switch to its program over one session, and keeps it there: dump, difference, one bundle.
+"""Brings one switch to its program over one session, and keeps it there.
 
-    connected ─► settings ─► dump ─► difference ─► bundle ─► in sync ─► (next program) difference ─► bundle ...
-                              ▲                       │ refused
-                              └── 1, 2, 4 .. 30 s ◄── degraded, the old flows stay
+    connected ─► settings ─► dump ─► (program) ─► difference ─► one bundle ─► in sync ─► delta ─► one bundle ─► in sync ...
+                              ▲                                      │ refused               │
+                              └────── 1, 2, 4 .. 30 s ◄── degraded, the old flows stay ◄─────┘
 
 A worker belongs to one session and ends with it, so that no job ever meets another connection than its own. What the switch
-holds is known from the last commit; after a refusal it is asked again.
-
-A bundle is all or nothing only for what the switch finds out at commit. A message refused while it is added is merely left
-out, so errors are awaited with a barrier before the commit, and any one discards the bundle.
+holds is known from the last commit; after a refusal it is asked again, and an audit asks it now and then.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from controller.pipeline.flow import Flow, Group, Program
-from controller.pipeline.text import flow_text
-from controller.switch.changes import Changes, ForeignFlow, Step, Subject, between, from_dump
-from controller.switch.session import Claim, NoAnswer, Session, SessionOver
-from controller.switch.status import State, SwitchStatus
-from controller.switch.target import Target
+from controller.pipeline.flow import Program
+from controller.switch.audit import findings
+from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
+from controller.switch.changes import Changes, Subject, from_delta, from_dump
+from controller.switch.mirror import Mirror
+from controller.switch.session import NoAnswer, Session, SessionOver
+from controller.switch.status import AuditReport, State, SwitchStatus
+from controller.switch.target import Order, Target, Work
+from controller.switch.words import Words
 from controller.wire import dump, message
-from controller.wire.dump import HeldFlow, HeldGroup, Malformed
-from controller.wire.errors import SwitchError
-from controller.wire.message import BundleControl, MessageType, Multipart
+from controller.wire.dump import HeldGroup, Malformed
+from controller.wire.message import MessageType, Multipart
 from controller.wire.pack import Unpackable
 
 LOG = logging.getLogger(__name__)
 
-_ANSWER_S = 30.0
-_SLOWEST_FLOWS_PER_S = 2000.0  # A large bundle may take longer to answer, by this measure.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-_CHUNK = 512  # Messages that are packed before they are handed to the writer.
-_ERRORS_TOLD = 3
+_LOGGED = 20  # Differences that are told in the log.
+_FRESH_S = 1.0  # How old a dump may be that a program is compared with.
+_GOLDEN = 0.6180339887  # Multiples of it, modulo 1, spread evenly: audits of many switches fall on different moments.
 
 
-class Refused(Exception):
-    """The switch did not take a bundle; nothing of it is in force."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What all workers have in common.
+
+    `publish` is told a switch's status, and whether it is news to the observer; `introduce` the notes of the ledger table once the
+    first dump is there. `audit_s` is the time between audits in seconds, 0 for none.
+    """
+
+    publish: Callable[[Session, SwitchStatus, bool], None]
+    introduce: Callable[[Session, Sequence[str]], None]
+    ledger_table: int
+    audit_s: float
+
+
+@dataclass(slots=True)
+class Dump:
+    """What a switch says it holds: replies to `message.dump_flows` as they came, and groups."""
+
+    frames: list[bytes] = field(default_factory=list)
+    groups: list[HeldGroup] = field(default_factory=list)
 
 
 class Worker:
     """The thread body that keeps one switch in sync for as long as its session lasts."""
 
-    def __init__(
-        self,
-        session: Session,
-        target: Target,
-        status: SwitchStatus,
-        publish: Callable[[Session, SwitchStatus], None],
-        table_name: Callable[[int, int], str],
-    ) -> None:
+    def __init__(self, session: Session, target: Target, status: SwitchStatus, words: Words, manner: Manner) -> None:
         self._session = session
         self._target = target
         self._status = status
-        self._publish = publish
-        self._table_name = table_name
+        self._words = words
+        self._manner = manner
+        self._mirror = Mirror([], [])
+        self._dump: Dump | None = None  # What the next sync may use.
 
     def run(self) -> None:
         """Work until the session is over."""
         try:
+            self._settle()
+            self._look()
             self._work()
         except SessionOver:
             LOG.debug("%s is over", self._session.peer)
-        except (NoAnswer, Malformed) as problem:
+        except (NoAnswer, Malformed, Refused) as problem:
             self._session.end(str(problem))
         except Exception:
             # A defect of ours ends one connection alone; the next one starts from a dump.
             LOG.exception("sync of %016x failed", self._session.id)
             self._session.end("an internal error, see the log")
-
-    def _work(self) -> None:
-        self._settle()
-        held: Program | None = None
-        seen, pause = 0, None
-        while (order := self._target.next(seen, pause, lambda: self._session.is_over)) is not None:
-            seen, program = order
-            try:
-                self._bring(program, held)
-            except (Refused, Unpackable) as refusal:
-                self._report(State.DEGRADED, error=f"{program.bridge}@{program.host}: {refusal}")
-                held, pause = None, min(2 * pause, _LONGEST_PAUSE_S) if pause else _FIRST_PAUSE_S
-            else:
-                held, pause = program, None
-                self._target.reach(seen)
 
     def _settle(self) -> None:
         """Set what OpenFlow leaves to the controller: what fragments can be matched by, and no news but of ports."""
@@ -94,144 +92,130 @@ class Worker:
             first = claim.first
             settings = message.config(first), message.only_port_status(first + 1)
             self._session.write(b"".join(settings) + message.barrier(first + 2))
-            for error in _errors_until(claim, MessageType.BARRIER_REPLY, first + 2, _ANSWER_S):
+            for error in errors_until(claim, MessageType.BARRIER_REPLY, first + 2, ANSWER_S):
                 LOG.warning("%016x refused a setting: %s", self._session.id, error.name)
 
-    def _bring(self, program: Program, held: Program | None) -> None:
+    def _look(self) -> None:
+        """Ask what the switch holds before anybody says what it shall hold: the numbers that are in use there come first."""
+        table = self._manner.ledger_table
+        self._dump = self._ask()
+        self._manner.introduce(
+            self._session, [note for frame in self._dump.frames for note in dump.notes(frame, table)]
+        )
+        if not self._target.await_program(self._session, time.monotonic() + _FRESH_S):
+            self._dump = None
+
+    def _work(self) -> None:
+        retry_at, pause = None, None
+        audit_at = self._next_audit(self._session.id * _GOLDEN % 1)
+        while (order := self._target.next(self._session, retry_at, audit_at)) is not None:
+            try:
+                if order.work is Work.AUDIT:
+                    self._audit(order)
+                    audit_at = self._next_audit()
+                else:
+                    self._bring(order)
+            except (Refused, Unpackable) as refusal:
+                error = f"{_name(order.program)}: {refusal}"
+                self._report(State.DEGRADED, error)
+                self._target.refuse(self._session, order.version)
+                self._target.audited(self._session, order.ticket, self._audited(error=error))
+                pause = min(2 * pause, _LONGEST_PAUSE_S) if pause else _FIRST_PAUSE_S
+                retry_at = time.monotonic() + pause
+            else:
+                retry_at = pause = None
+
+    def _next_audit(self, part: float = 1.0) -> float | None:
+        every = self._manner.audit_s
+        return time.monotonic() + every * part if every > 0 else None
+
+    def _bring(self, order: Order) -> None:
         started = time.monotonic()
-        self._status = replace(self._status, flows_desired=len(program.flows))
-        if held is None:
-            self._report(State.SYNCING)
-            flows, groups = self._dump()
-            self._status = replace(self._status, flows_installed=len(flows), groups=len(groups))
-            changes = from_dump(flows, groups, program)
+        version, program = order.version, order.program
+        if order.work is Work.CHANGE:
+            changes = from_delta(order.delta)
+            self._send(program, changes)
+            self._mirror.apply(order.delta)
         else:
-            changes = between(held, program)
-            if not changes:
-                return
-            self._report(State.SYNCING)
-        if changes:
-            self._commit(changes)
-            self._tell(program, changes)
+            self._status = replace(self._status, flows_desired=len(program.flows))
+            self._report(State.SYNCING, self._status.last_error)  # The error holds until a sync succeeds.
+            held, self._dump = self._dump or self._ask(), None
+            program, version = self._target.take_up(self._session)
+            flows, groups = program.snapshot()
+            changes = from_dump(held.frames, held.groups, flows, groups)
+            self._send(program, changes)
+            self._mirror = Mirror(flows, groups)
         self._status = replace(
             self._status,
+            flows_desired=len(program.flows),
             flows_installed=len(program.flows),
             groups=len(program.groups),
-            added=len(changes.puts) - changes.modified,
-            modified=changes.modified,
+            added=len(changes.new),
+            modified=len(changes.altered),
             deleted=len(changes.deletes),
             sync_seconds=time.monotonic() - started,
         )
         self._report(State.IN_SYNC)
+        self._target.confirm(self._session, version)
 
-    def _report(self, state: State, error: str | None = None) -> None:
+    def _audit(self, order: Order) -> None:
+        """Compare what the switch holds with what it was sent, and undo the difference."""
+        held = self._ask()
+        changes = from_dump(held.frames, held.groups, self._mirror.flows(), self._mirror.groups().values())
+        report = self._audited(changes)
+        if changes:
+            found = (*report.flows.lines(), *report.groups.lines())[:_LOGGED]
+            name = _name(order.program)
+            LOG.warning("%s: a third hand made %d differences\n%s", name, len(changes), "\n".join(found))
+            self._send(order.program, changes)
+            report = replace(report, repaired=True)
+        self._status = replace(
+            self._status,
+            audits=self._status.audits + 1,
+            repaired=self._status.repaired + report.repaired,
+            last_audit=report.when,
+        )
+        self._report(State.IN_SYNC, is_news=report.repaired)
+        self._target.audited(self._session, order.ticket, report)
+
+    def _audited(self, changes: Changes | None = None, error: str | None = None) -> AuditReport:
+        flows, groups = findings(changes or Changes(), self._words)
+        return AuditReport(self._session.id, time.monotonic(), flows, groups, error=error)
+
+    def _report(self, state: State, error: str | None = None, *, is_news: bool = True) -> None:
         since = self._status.since if state is self._status.state else time.monotonic()
-        if state is State.SYNCING:
-            error = self._status.last_error  # It holds until a sync succeeds.
         self._status = replace(self._status, state=state, since=since, last_error=error)
-        self._publish(self._session, self._status)
+        self._manner.publish(self._session, self._status, is_news)
 
-    def _dump(self) -> tuple[list[HeldFlow], list[HeldGroup]]:
-        flows: list[HeldFlow] = []
-        groups: list[HeldGroup] = []
+    def _ask(self) -> Dump:
+        held = Dump()
         with self._session.claim(2) as claim:
             self._session.write(message.dump_flows(claim.first) + message.dump_groups(claim.first + 1))
             open_requests = 2
             while open_requests:
-                frame = claim.next(_ANSWER_S)
+                frame = claim.next(ANSWER_S)
                 if dump.kind_and_xid(frame)[0] == MessageType.ERROR:
                     raise Refused(f"the switch does not tell what it holds: {dump.error(frame).name}")
                 if dump.multipart_kind(frame) == Multipart.FLOW:
-                    flows += dump.flows(frame)
+                    held.frames.append(frame)
                 else:
-                    groups += dump.groups(frame)
+                    held.groups += dump.groups(frame)
                 open_requests -= not dump.has_more(frame)
-        return flows, groups
+        return held
 
-    def _commit(self, changes: Changes) -> None:
-        count = len(changes)
-        patience = _ANSWER_S + count / _SLOWEST_FLOWS_PER_S
-        with self._session.claim(count + 4) as claim:
-            # The steps' xids follow the opening one's; the last three are the barrier's and the two ways to end.
-            opening = bundle = claim.first
-            barrier = opening + count + 1
-            self._session.write(message.bundle_control(BundleControl.OPEN, bundle, opening))
-            for chunk in _chunks(changes.steps(), bundle, opening + 1):
-                self._session.write(chunk)
-            self._session.write(message.barrier(barrier))
-            errors = _errors_until(claim, MessageType.BARRIER_REPLY, barrier, patience)
-            if not errors:
-                commit = barrier + 1
-                self._session.write(message.bundle_control(BundleControl.COMMIT, bundle, commit))
-                errors = _errors_until(claim, MessageType.BUNDLE_CONTROL, commit, patience)
-            else:
-                self._session.write(message.bundle_control(BundleControl.DISCARD, bundle, barrier + 2))
-        if errors:
-            raise Refused(self._explain(errors, changes, opening + 1))
+    def _send(self, program: Program, changes: Changes) -> None:
+        if changes:
+            commit(self._session, changes, self._words.tell)
+            if LOG.isEnabledFor(logging.DEBUG):
+                self._tell(program, changes)
 
     def _tell(self, program: Program, changes: Changes) -> None:
-        if not LOG.isEnabledFor(logging.DEBUG):
-            return
         gone: list[Subject] = [*changes.deletes, *changes.group_deletes]
-        new: list[Subject] = [*(group for _, group in changes.group_puts), *changes.puts]
+        new: list[Subject] = [*changes.new_groups, *changes.altered_groups, *changes.new, *changes.altered]
         for sign, subjects in (("-", gone), ("+", new)):
             for subject in subjects:
-                LOG.debug("%s@%s %s %s", program.bridge, program.host, sign, self._subject(subject))
-
-    def _explain(self, errors: list[SwitchError], changes: Changes, first: int) -> str:
-        """Say what was refused, why, and where in the files it comes from."""
-        wanted = {error.xid - first: error.name for error in errors}
-        told = [
-            f"{wanted[place]}: {self._subject(subject)}"
-            for place, (_, _, subject) in enumerate(changes.steps())
-            if place in wanted
-        ]
-        if not told:
-            return ", ".join(error.name for error in errors)
-        more = f" (and {len(told) - _ERRORS_TOLD} more)" if len(told) > _ERRORS_TOLD else ""
-        return "; ".join(told[:_ERRORS_TOLD]) + more
-
-    def _subject(self, subject: Subject) -> str:
-        match subject:
-            case Flow():
-                text = flow_text(subject, table_name=self._table, port_name=self._port_name)
-                return f"flow {text}, from {subject.origin}"
-            case Group():
-                return f"group {subject.id}, from {subject.origin}"
-            case ForeignFlow(table, priority):
-                return f"an old flow, table={self._table(table)}, priority={priority}"
-            case int():
-                return f"group {subject}"
-
-    def _table(self, number: int) -> str:
-        return self._table_name(self._session.id, number)
-
-    def _port_name(self, number: int) -> str | None:
-        port = self._session.ports.get(number)
-        return None if port is None else port.name.decode(errors="replace")
+                LOG.debug("%s %s %s", _name(program), sign, self._words.tell(subject))
 
 
-def _chunks(steps: Iterable[Step], bundle: int, first: int) -> Iterator[bytes]:
-    """Yield the steps as messages of a bundle, joined so that the switch works while the next ones are packed."""
-    chunk: list[bytes] = []
-    for xid, (kind, body, subject) in enumerate(steps, first):
-        try:
-            chunk.append(message.in_bundle(bundle, xid, kind, body))
-        except Unpackable as problem:
-            raise Unpackable(f"{problem}: {subject.origin if isinstance(subject, Flow | Group) else subject}") from None
-        if len(chunk) == _CHUNK:
-            yield b"".join(chunk)
-            chunk.clear()
-    yield b"".join(chunk)
-
-
-def _errors_until(claim: Claim, kind: MessageType, xid: int, patience_s: float) -> list[SwitchError]:
-    """Return the errors that arrive before the answer with this type and xid; an error with this xid is an answer, too."""
-    errors: list[SwitchError] = []
-    while True:
-        frame = claim.next(patience_s)
-        answer, its_xid = dump.kind_and_xid(frame)
-        if answer == MessageType.ERROR:
-            errors.append(dump.error(frame))
-        if its_xid == xid and answer in (kind, MessageType.ERROR):
-            return errors
+def _name(program: Program) -> str:
+    return f"{program.bridge}@{program.host}"

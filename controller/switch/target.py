@@ -1,52 +1,235 @@
-"""The program that a switch shall hold: set by the engine, read by the session's worker; the latest wins."""
+"""What a switch shall hold, how far it is, and who waits for it: the engine on one side, the session's worker on the other.
+
+    set(program) ──────────────┐                       ┌──► Order: dump and compare     after set, refuse, a new session
+    change(delta) ─► version ──┴─► one pending delta ──┤──► Order: this delta           else
+    ask_audit() ─► ticket ─────────────────────────────┴──► Order: audit                when nothing else is to be done
+                                                               │
+    wait(version), report(ticket) ◄── confirm, refuse, audited ┘
+
+A version is a number of this target alone; each set and change makes the next. It is confirmed once the switch has committed it.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
 
-from controller.pipeline.flow import Program
+from controller.pipeline.flow import Delta, Program
+from controller.switch.mirror import merge, what_matters
+from controller.switch.status import AuditReport
+
+
+class Work(Enum):
+    """What a worker is told to do."""
+
+    SYNC = auto()  # Ask the switch what it holds, and send what is missing.
+    CHANGE = auto()  # Send a delta.
+    AUDIT = auto()  # Ask the switch whether it holds what it was sent.
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A piece of work: the version that is reached by a change, and the ticket that an audit answers."""
+
+    work: Work
+    program: Program
+    version: int
+    delta: Delta
+    ticket: int
 
 
 class Target:
-    """One switch's goal. It outlives sessions: a switch that comes back is brought to the latest."""
+    """One switch's goal. It outlives sessions: a switch that comes back is brought to the latest.
+
+    A session is any object: what one reports after it was replaced by another is not heard.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._to_do = threading.Condition(self._lock)
+        self._news = threading.Condition(self._lock)
+        self._session: object | None = None
         self._program: Program | None = None
-        self._version = 0
-        self._reached = 0
+        self._pending = Delta()
+        self._version = 0  # The latest,
+        self._tried = 0  # the latest that a worker took up,
+        self._confirmed = 0  # the latest that the switch committed,
+        self._refused = 0  # and the latest that it refused.
+        self._is_tracked = False  # Whether `_pending` leads from what the worker took up last to the latest.
+        self._is_held = False  # Whether what the worker took up last was committed.
+        self._asked = self._answered = 0
+        self._report: AuditReport | None = None
 
-    @property
-    def is_reached(self) -> bool:
-        """Whether a worker has brought the switch to the latest program."""
-        return self._reached == self._version
-
-    def reach(self, version: int) -> None:
-        """Note that the switch holds the program of this version."""
-        self._reached = version
+    # The engine's side.
 
     @property
     def program(self) -> Program | None:
-        """The latest program, None before the first."""
+        """The program, None before the first."""
         return self._program
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a session serves this target."""
+        return self._session is not None
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the switch has committed the latest version."""
+        return self._confirmed == self._version
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a switch is connected that holds the program, up to deltas under way."""
+        return self._session is not None and self._is_held
+
     def set(self, program: Program) -> None:
-        """Replace the program and wake the worker."""
-        with self._changed:
+        """Give the switch another program, or the same one anew; what it holds will be asked."""
+        with self._lock:
             self._program = program
             self._version += 1
-            self._changed.notify_all()
+            self._forget()
+            self._to_do.notify_all()
 
-    def wake(self) -> None:
-        """Let waiting workers look again whether they are still needed."""
-        with self._changed:
-            self._changed.notify_all()
+    def change(self, delta: Delta) -> int:
+        """Take what has just been done to the program. Return the version; raise LookupError if there is no program."""
+        mine = what_matters(delta)
+        with self._lock:
+            if self._program is None:
+                raise LookupError("a delta needs a program")
+            self._version += 1
+            if not self._is_tracked:
+                # The next sync takes the program as it is then.
+                self._to_do.notify_all()
+            elif mine or self._confirmed != self._version - 1:
+                merge(self._pending, mine)
+                self._to_do.notify_all()
+            else:
+                self._confirmed = self._version
+            return self._version
 
-    def next(self, seen: int, retry_after_s: float | None, is_over: Callable[[], bool]) -> tuple[int, Program] | None:
-        """Wait for a program newer than version `seen`, or for the time of a retry; return None once `is_over`."""
-        with self._changed:
-            self._changed.wait_for(lambda: is_over() or self._version > seen, retry_after_s)
-            if is_over() or self._program is None:
-                return None
-            return self._version, self._program
+    def wait(self, version: int, timeout_s: float) -> bool:
+        """Wait until a version is confirmed; return whether it is. One that is refused, or whose switch is away, is not waited for."""
+        with self._lock:
+            self._news.wait_for(
+                lambda: max(self._confirmed, self._refused) >= version or self._session is None, timeout_s
+            )
+            return self._confirmed >= version
+
+    def ask_audit(self) -> int:
+        """Ask for an audit; return its ticket."""
+        with self._lock:
+            self._asked += 1
+            self._to_do.notify_all()
+            return self._asked
+
+    def report(self, ticket: int, timeout_s: float) -> AuditReport | None:
+        """Wait for the audit of a ticket; return None if the time is over or the switch is away."""
+        with self._lock:
+            self._news.wait_for(lambda: self._answered >= ticket or self._session is None, timeout_s)
+            return self._report if self._answered >= ticket else None
+
+    # The session's side.
+
+    def begin(self, session: object) -> None:
+        """Note that a session serves this target from now on."""
+        with self._lock:
+            self._session = session
+            self._forget()
+            self._to_do.notify_all()
+
+    def end(self, session: object) -> None:
+        """Note that a session is over; let its worker and whoever waits for it go."""
+        with self._lock:
+            if self._session is session:
+                self._session = None
+                self._forget()
+                self._news.notify_all()
+            self._to_do.notify_all()
+
+    def next(self, session: object, retry_at: float | None, audit_at: float | None) -> Order | None:
+        """Wait for work; return None once the session is over.
+
+        `retry_at` and `audit_at` are monotonic times: of the next sync after a refusal (sooner if there is something new), and
+        of the next audit that nobody has to ask for, None for never.
+        """
+        with self._lock:
+            while self._session is session:
+                now = time.monotonic()
+                order = self._order(now, retry_at, audit_at)
+                if order is not None:
+                    return order
+                wake_at = audit_at if self._is_tracked else retry_at
+                self._to_do.wait(None if self._program is None or wake_at is None else wake_at - now)
+            return None
+
+    def await_program(self, session: object, until: float) -> bool:
+        """Wait for the first program until a monotonic time; return whether there is one."""
+        with self._lock:
+            self._to_do.wait_for(
+                lambda: self._program is not None or self._session is not session, until - time.monotonic()
+            )
+            return self._program is not None
+
+    def take_up(self, session: object) -> tuple[Program, int]:
+        """Return the program and its version; deltas are pending from here on. Raise LookupError if there is no program."""
+        with self._lock:
+            if self._program is None:
+                raise LookupError("nothing is to be held")
+            if self._session is session:
+                self._is_tracked, self._is_held = True, False
+                self._pending = Delta()
+                self._tried = self._version
+            return self._program, self._version
+
+    def confirm(self, session: object, version: int) -> None:
+        """Note that the switch has committed a version."""
+
+        def note() -> None:
+            self._confirmed = version
+            self._is_held = self._is_tracked
+
+        self._note(session, note)
+
+    def refuse(self, session: object, version: int) -> None:
+        """Note that the switch has refused a version; what it holds will be asked."""
+
+        def note() -> None:
+            self._refused = version
+            self._forget()
+
+        self._note(session, note)
+
+    def audited(self, session: object, ticket: int, report: AuditReport) -> None:
+        """Note the outcome of an audit."""
+
+        def note() -> None:
+            self._answered, self._report = ticket, report
+
+        self._note(session, note)
+
+    def _note(self, session: object, note: Callable[[], None]) -> None:
+        with self._lock:
+            if self._session is session:
+                note()
+                self._news.notify_all()
+
+    def _forget(self) -> None:
+        self._is_tracked = self._is_held = False
+        self._pending = Delta()
+
+    def _order(self, now: float, retry_at: float | None, audit_at: float | None) -> Order | None:
+        if self._program is None:
+            return None
+        if not self._is_tracked:
+            is_due = retry_at is None or now >= retry_at or self._version > self._tried
+            return Order(Work.SYNC, self._program, self._version, Delta(), self._asked) if is_due else None
+        if self._version > self._tried:
+            self._tried = self._version
+            delta, self._pending = self._pending, Delta()
+            return Order(Work.CHANGE, self._program, self._version, delta, self._asked)
+        if self._asked > self._answered or (audit_at is not None and now >= audit_at):
+            return Order(Work.AUDIT, self._program, self._version, Delta(), self._asked)
+        return None

@@ -1,28 +1,49 @@
-"""What a switch answers, read without an object per field: flows, groups, errors.
+"""What a switch answers, read without an object per field: flows, groups, notes, errors.
 
-A dump of 100,000 flows is read in the time the switch needs to send it. Matches and instructions stay bytes: ours are packed
-in the same order, so equal flows are equal bytes.
+A dump of 100,000 flows is read in a fraction of the time the switch needs to send it. Matches and instructions stay bytes: ours
+are packed in the same order, so equal flows are equal bytes.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from controller.pipeline.flow import Flow
 from controller.wire import message
 from controller.wire.errors import SwitchError, is_experimenter
-
-# A flow that a switch holds: table, priority, cookie, match (with its header, without padding), instructions.
-HeldFlow = tuple[int, int, bytes, bytes, bytes]
+from controller.wire.pack import MATCH_AT, NICIRA, NOTE, flow_add
 
 _HEADER = message.HEADER.size
 _BODY = 16  # Where the body of a multipart reply starts.
 _MORE = 0x0001
 _FLOW_HEAD = 48
-# length, table, priority, cookie of a flow; type and length of its match.
-_FLOW = struct.Struct(">HBx8xH10x8s16x2xH").unpack_from
+# length, table, priority, settings, cookie of a flow.
+_FLOW = struct.Struct(">HBx8xH8s2x8s").unpack_from
+_FLOW_TABLE = struct.Struct(">HB").unpack_from
+_LENGTH = struct.Struct(">H").unpack_from
 _GROUP = struct.Struct(">HBxI").unpack_from
 _ERROR = struct.Struct(">HH").unpack_from
+_TYPE_AND_LENGTH = struct.Struct(">HH").unpack_from
+_EXTENSION = struct.Struct(">HHIH").unpack_from
+
+# Neither timeouts nor flags nor importance: no flow of ours has any.
+NO_SETTINGS = bytes(8)
+
+_APPLY_ACTIONS, _ACTIONS_AT = 4, 8
+_EXPERIMENTER_ACTION, _NOTE_AT = 0xFFFF, 10
+
+
+class HeldFlow(NamedTuple):
+    """A flow that a switch holds: its match with its header and without padding, its settings (`NO_SETTINGS`), its instructions."""
+
+    table: int
+    priority: int
+    settings: bytes
+    cookie: bytes
+    match: bytes
+    instructions: bytes
 
 
 class HeldGroup(NamedTuple):
@@ -58,24 +79,88 @@ def _field(frame: bytes, at: int) -> int:
     return frame[at] << 8 | frame[at + 1]
 
 
-def flows(frame: bytes) -> list[HeldFlow]:
-    """Return the flows in a reply to `message.dump_flows`."""
-    found: list[HeldFlow] = []
+def is_empty(frame: bytes) -> bool:
+    """Tell whether a multipart reply has nothing in it."""
+    return len(frame) <= _BODY
+
+
+def flows(frame: bytes, known: dict[bytes, Flow] | None = None) -> list[HeldFlow]:
+    """Return the flows in a reply to `message.dump_flows`, but for those of `known` that are there exactly.
+
+    `known` holds flows by cookie; those that are found are taken out. A cookie tells where to look and every byte is
+    compared: an altered flow may have kept its cookie.
+    """
+    unseen = {} if known is None else known
+    look_up = unseen.get
+    others: list[HeldFlow] = []
     at, end = _BODY, len(frame)
     try:
         while at < end:
-            length, table, priority, cookie, match_length = _FLOW(frame, at)
-            match_at = at + _FLOW_HEAD
-            instructions_at = match_at + (match_length + 7 & ~7)
+            length, table, priority, settings, cookie = _FLOW(frame, at)
             onward = at + length
-            if length < _FLOW_HEAD or onward > end or instructions_at > onward:
+            if length < _FLOW_HEAD or onward > end:
                 raise Malformed("a flow in a reply is longer than the reply")
-            match = frame[match_at : match_at + match_length]
-            found.append((table, priority, cookie, match, frame[instructions_at:onward]))
+            flow = look_up(cookie)
+            if (
+                flow is not None
+                and frame[at + _FLOW_HEAD : onward] == flow_add(flow)[MATCH_AT:]
+                and table == flow.table
+                and priority == flow.priority
+                and settings == NO_SETTINGS
+            ):
+                del unseen[cookie]
+            else:
+                match, instructions = _contents(frame, at + _FLOW_HEAD, onward)
+                others.append(HeldFlow(table, priority, settings, cookie, match, instructions))
             at = onward
     except struct.error as problem:
         raise Malformed(f"a flow in a reply is cut off: {problem}") from problem
+    return others
+
+
+def _contents(frame: bytes, at: int, end: int) -> tuple[bytes, bytes]:
+    (length,) = _LENGTH(frame, at + 2)
+    instructions_at = at + (length + 7 & ~7)
+    if instructions_at > end:
+        raise Malformed("a match in a reply is longer than its flow")
+    return frame[at : at + length], frame[instructions_at:end]
+
+
+def notes(frame: bytes, table: int) -> list[str]:
+    """Return the texts of the notes that the flows of one table carry, in a reply to `message.dump_flows`."""
+    found: list[str] = []
+    at, end = _BODY, len(frame)
+    try:
+        while at < end:
+            length, its_table = _FLOW_TABLE(frame, at)
+            if length < _FLOW_HEAD:
+                raise Malformed("a flow in a reply is shorter than its head")
+            if its_table == table:
+                _, instructions = _contents(frame, at + _FLOW_HEAD, at + length)
+                found += _notes_in(instructions)
+            at += length
+    except struct.error as problem:
+        raise Malformed(f"a flow in a reply is cut off: {problem}") from problem
     return found
+
+
+def _notes_in(instructions: bytes) -> Iterator[str]:
+    for kind, instruction in _parts(instructions):
+        for action_kind, action in _parts(instruction[_ACTIONS_AT:]) if kind == _APPLY_ACTIONS else ():
+            if action_kind == _EXPERIMENTER_ACTION and _EXTENSION(action, 0)[2:] == (NICIRA, NOTE):
+                # A note is padded with zeros, and does not say how long it was.
+                yield action[_NOTE_AT:].rstrip(b"\0").decode("ascii", errors="replace")
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and the bytes of instructions or actions."""
+    at = 0
+    while at < len(data):
+        kind, length = _TYPE_AND_LENGTH(data, at)
+        if length < 8:
+            raise Malformed("an instruction or action is shorter than its head")
+        yield kind, data[at : at + length]
+        at += length
 
 
 def groups(frame: bytes) -> list[HeldGroup]:

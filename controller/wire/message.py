@@ -40,6 +40,7 @@ class MessageType(IntEnum):
     FEATURES_REPLY = 6
     SET_CONFIG = 9
     PORT_STATUS = 12
+    PACKET_OUT = 13
     FLOW_MOD = 14
     GROUP_MOD = 15
     MULTIPART_REQUEST = 18

@@ -99,3 +99,25 @@ SIGNIFICANT: tuple[int, ...] = tuple(_SIGNIFICANT.get(field.name, field.ones) fo
 RANK: tuple[int, ...] = tuple(_ORDER.index(field.name) for field in FIELDS)
 
 VLAN = BY_NAME["vlan_tci"].index
+
+# What matches are read by: the header of a condition -> the field's index, and whether a mask follows the value.
+_READ = {
+    **{header: (index, False) for index, header in enumerate(EXACT)},
+    **{header: (index, True) for index, header in enumerate(MASKED)},
+}
+
+
+def read_match(packed: bytes) -> tuple[tuple[int, int, int | None], ...] | None:
+    """Return the conditions of a match in OpenFlow's bytes with its header; None if Weft does not know one of its fields."""
+    found: list[tuple[int, int, int | None]] = []
+    at = 4
+    while at < len(packed):
+        index, is_masked = _READ.get(packed[at : at + 4], (-1, False))
+        size = SIZES[index]
+        end = at + 4 + size * (1 + is_masked)
+        if index < 0 or end > len(packed):
+            return None
+        value = int.from_bytes(packed[at + 4 : at + 4 + size], "big")
+        found.append((index, value, int.from_bytes(packed[at + 4 + size : end], "big") if is_masked else None))
+        at = end
+    return tuple(sorted(found, key=lambda condition: condition[0]))

@@ -49,18 +49,20 @@ class FlowCommand(IntEnum):
 
 
 class GroupCommand(IntEnum):
-    """What a group-mod does (`ofp_group_mod_command`)."""
+    """What a group-mod does (`ofp_group_mod_command`, and Open vSwitch's own command that needs no group to be there)."""
 
     ADD = 0
     MODIFY = 1
     DELETE = 2
+    ADD_OR_MODIFY = 0x8000
 
 
 ANY_GROUP = 0xFFFFFFFF
 MATCH_AT = 40  # Where the match stands in the body of a flow-mod.
 ALL_BUCKETS = 0  # The group type whose every bucket gets a copy.
 
-_NICIRA = 0x00002320
+NICIRA = 0x00002320
+NOTE = 8  # Nicira's subtype.
 _NO_BUFFER = 0xFFFFFFFF
 _WHOLE_PACKET = 0xFFFF
 _IN_PORT = 0xFFF8  # OFPP_IN_PORT in the 16 bits that Nicira's actions have for it.
@@ -213,7 +215,7 @@ def _set_field(action: SetField) -> bytes:
 
 def _extension(subtype: int, body: bytes) -> bytes:
     padding = _PADDING[(10 + len(body)) & 7]
-    return _EXTENSION(0xFFFF, 10 + len(body) + len(padding), _NICIRA, subtype) + body + padding
+    return _EXTENSION(0xFFFF, 10 + len(body) + len(padding), NICIRA, subtype) + body + padding
 
 
 def _move(action: Move) -> bytes:
@@ -240,7 +242,7 @@ def _conjunction(action: Conjunction) -> bytes:
 
 
 def _note(action: Note) -> bytes:
-    return _extension(8, action.data)
+    return _extension(NOTE, action.data)
 
 
 _PACKERS: dict[type, Callable[[Any], bytes]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from controller.model.entities import Topology
-from controller.observed import NOBODY, Observed
+from controller.model.names import NOBODY
+from controller.observed import Observed
 from tests.lab.small import small
 
 WEB1, WEB2 = "blue.web1", "blue.web2"  # Ports of the small fabric that no file pins to a host.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ from controller.switch import runtime
 from controller.switch.options import CONF
 from controller.switch.registry import Switches
 from controller.switch.status import State, SwitchStatus
+from controller.watch import signature
 
 PATIENCE_S = 20.0
 WEB1 = Origin("port red/web1", Place("tenants/red.yaml", 12, 5))
@@ -37,7 +38,10 @@ class Recorder:
 
     def __init__(self, known: Iterable[int]) -> None:
         self.folder = Path("/nowhere")
+        self.files_at_load = signature(self.folder)
         self.known = set(known)
+        self.owners: dict[int, str] = {}
+        self.notes: dict[int, Sequence[str]] = {}
         self.ports: dict[int, Mapping[str, int]] = {}
         self.gone: list[int] = []
         self.states: list[State] = []
@@ -47,10 +51,13 @@ class Recorder:
         return dpid in self.known
 
     def host_of(self, dpid: int) -> str | None:
-        return "hv1" if dpid in self.known else None
+        return self.owners.get(dpid, "hv1") if dpid in self.known else None
 
     def table_name(self, _dpid: int, table: int) -> str:
         return {0: "classify", 3: "deliver"}.get(table, str(table))
+
+    def held(self, dpid: int, notes: Sequence[str]) -> None:
+        self.notes[dpid] = notes
 
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         self.ports[dpid] = ports
@@ -78,17 +85,26 @@ class Recorder:
         return {"in_sync": True}
 
 
+def listening(pki: Path | None) -> list[str]:
+    """The options of a controller that chooses its port, with the certificates in this folder, if any."""
+    if pki is None:
+        return ["--ofp-tcp-listen-port", "0"]
+    files = ["--ctl-privkey", f"{pki}/key.pem", "--ctl-cert", f"{pki}/cert.pem", "--ca-certs", f"{pki}/ca.pem"]
+    return ["--ofp-ssl-listen-port", "0", *files]
+
+
 class Control:
     """os-ken, our app and the listener, running."""
 
-    def __init__(self, directory: Path, *known: int) -> None:
+    def __init__(self, directory: Path, *known: int, pki: Path | None = None) -> None:
         self.recorder = Recorder(known)
+        self._pki = pki
         self._control = directory / "control.sock"
         self._manager = AppManager()
 
     def __enter__(self) -> Self:
         runtime.apply_overrides()
-        options = ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "0", "--control", str(self._control)]
+        options = ["--ofp-listen-host", "127.0.0.1", "--control", str(self._control), *listening(self._pki)]
         CONF(args=options, project="os_ken", default_config_files=[])
         self.app = self._manager.instantiate(Weft, engine=self.recorder)
         handler = self._manager.instantiate(OFPHandler)
@@ -107,7 +123,7 @@ class Control:
     @property
     def target(self) -> str:
         """Where a bridge's controller is, as OVSDB says it."""
-        return f"tcp:{self.address[0]}:{self.address[1]}"
+        return f"{'ssl' if self._pki else 'tcp'}:{self.address[0]}:{self.address[1]}"
 
     def status(self, dpid: int) -> SwitchStatus:
         return self.switches.statuses()[dpid]

@@ -151,7 +151,8 @@ def test_bad_files_are_told_by_place_before_any_port_is_opened(started: list[Pro
         (["controller.app"], "needs --topology DIR"),
         (["no.such.module"], "No module named 'no'"),
         (["--config-file", "/nonexistent.conf", "controller.app"], "/nonexistent.conf"),
-        (["--ctl-cert", "cert.pem", "controller.app"], "does not support TLS yet"),
+        (["--ctl-cert", "cert.pem", "controller.app"], "there is no --ctl-privkey and no --ca-certs"),
+        (["--ofp-ssl-listen-port", "6653", "controller.app"], "TLS needs --ctl-privkey, --ctl-cert and --ca-certs"),
         (["--ofp-tcp-listen-port", "99999", "controller.app"], "99999 is not between 0 and 65535"),
     ],
 )

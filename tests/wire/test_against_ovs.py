@@ -216,7 +216,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 def held(flow: Flow) -> dump.HeldFlow:
     packed = pack.flow_add(flow)
-    return flow.table, flow.priority, packed[:8], pack.match_of(packed), pack.instructions_of(packed)
+    head = flow.table, flow.priority, dump.NO_SETTINGS, packed[:8]
+    return dump.HeldFlow(*head, pack.match_of(packed), pack.instructions_of(packed))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

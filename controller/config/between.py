@@ -1,0 +1,74 @@
+"""What two tenants cannot both have: ids, interface names, a flat network of one physical network.
+
+As long as nobody has what another has, a load compares the changed tenants' claims with the rest. Once there is a clash all are
+compared in the files' order, because the order decides who is blamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+
+from controller.config.problem import Problems
+from controller.config.source import Reporter
+from controller.config.tenant import Keys, Part, clash
+from controller.model.entities import Network, NetworkType
+
+
+class Claims:
+    """Who claims what, while no two claim the same."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Part] = {}
+        self._claimed: set[Hashable] = set()
+
+    def are_apart(self, parts: Mapping[str, Part]) -> bool:
+        """Take these parts in place of those known before; return whether no two claim the same. If False, use it no more."""
+        before = self._parts
+        gone = before.keys() - parts.keys()
+        changed = {tenant for tenant, part in parts.items() if before.get(tenant) is not part}
+        for tenant in (*gone, *changed):
+            if tenant in before:
+                self._claimed.difference_update(_claims(before[tenant]))
+        for tenant in changed:
+            for claim in _claims(parts[tenant]):
+                if claim in self._claimed:
+                    return False
+                self._claimed.add(claim)
+        self._parts = dict(parts)
+        return True
+
+
+def check_between(parts: Mapping[str, Part], claims: Claims | None, problems: Problems) -> Claims | None:
+    """Report what two tenants cannot both have. `claims` is what the last check returned; return what the next one needs."""
+    claims = claims or Claims()
+    if claims.are_apart(parts):
+        return claims
+    _report_clashes(parts, problems)
+    return None
+
+
+def _claims(part: Part) -> Iterator[Hashable]:
+    yield from part.keys
+    for network in part.networks.values():
+        if network.type is NetworkType.FLAT and network.physical_network is not None:
+            yield network.physical_network
+
+
+def _report_clashes(parts: Mapping[str, Part], problems: Problems) -> None:
+    reporter = Reporter(problems)
+    keys: Keys = {}
+    flat: dict[str, Network] = {}
+    for part in parts.values():
+        for key, name in part.keys.items():
+            other = keys.setdefault(key, name)
+            if other != name:
+                section = {"network": "networks", "group": "security_groups"}.get(key[0], "ports")
+                spot = part.declared.spot(section, name.partition("/")[2]).key
+                clash(reporter, spot, key[0], name, other)
+        for name, network in part.networks.items():
+            if network.type is NetworkType.FLAT and network.physical_network is not None:
+                first = flat.setdefault(network.physical_network, network)
+                if first is not network:
+                    spot = part.declared.spot("networks", name.partition("/")[2])
+                    message = f"{first.name} is the flat network of {network.physical_network} already: frames without a tag have one owner"
+                    reporter.clash("N034", spot / "physical_network", message, first.place)

@@ -1,0 +1,90 @@
+"""One difference as one bundle over one session: everything or nothing.
+
+A bundle is all or nothing only for what the switch finds out at commit. A message refused while it is added is merely left
+out, so errors are awaited with a barrier before the commit, and any one discards the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from controller.pipeline.flow import Flow, Group
+from controller.switch.changes import Changes, Subject
+from controller.switch.session import Claim, Session
+from controller.wire import dump, message
+from controller.wire.errors import SwitchError
+from controller.wire.message import BundleControl, MessageType
+from controller.wire.pack import Unpackable
+
+ANSWER_S = 30.0
+
+_SLOWEST_FLOWS_PER_S = 2000.0  # A large bundle may take longer to answer, by this measure.
+_CHUNK = 512  # Messages that are packed before they are handed to the writer.
+_ERRORS_TOLD = 3
+
+
+class Refused(Exception):
+    """The switch did not take a bundle; nothing of it is in force."""
+
+
+def commit(session: Session, changes: Changes, tell: Callable[[Subject], str]) -> None:
+    """Make a switch do all of the changes at once; raise Refused or Unpackable if it does none of them."""
+    count = len(changes)
+    patience = ANSWER_S + count / _SLOWEST_FLOWS_PER_S
+    with session.claim(count + 4) as claim:
+        # The steps' xids follow the opening one's; the last three are the barrier's and the two ways to end.
+        bundle, barrier = claim.first, claim.first + count + 1
+        discard = message.bundle_control(BundleControl.DISCARD, bundle, barrier + 2)
+        try:
+            for chunk in _chunks(changes, bundle, barrier):
+                session.write(chunk)
+        except Unpackable:
+            session.write(discard)
+            raise
+        errors = errors_until(claim, MessageType.BARRIER_REPLY, barrier, patience)
+        if not errors:
+            session.write(message.bundle_control(BundleControl.COMMIT, bundle, barrier + 1))
+            errors = errors_until(claim, MessageType.BUNDLE_CONTROL, barrier + 1, patience)
+        else:
+            session.write(discard)
+    if errors:
+        raise Refused(_explain(errors, changes, bundle + 1, tell))
+
+
+def errors_until(claim: Claim, kind: MessageType, xid: int, patience_s: float) -> list[SwitchError]:
+    """Return the errors that arrive before the answer with this type and xid; an error with this xid is an answer, too."""
+    errors: list[SwitchError] = []
+    while True:
+        frame = claim.next(patience_s)
+        answer, its_xid = dump.kind_and_xid(frame)
+        if answer == MessageType.ERROR:
+            errors.append(dump.error(frame))
+        if its_xid == xid and answer in (kind, MessageType.ERROR):
+            return errors
+
+
+def _chunks(changes: Changes, bundle: int, barrier: int) -> Iterator[bytes]:
+    """Yield a bundle up to the barrier, in pieces, so that the switch works while the next ones are packed."""
+    chunk = [message.bundle_control(BundleControl.OPEN, bundle, bundle)]
+    for xid, (kind, body, subject) in enumerate(changes.steps(), bundle + 1):
+        try:
+            chunk.append(message.in_bundle(bundle, xid, kind, body))
+        except Unpackable as problem:
+            raise Unpackable(f"{problem}: {subject.origin if isinstance(subject, Flow | Group) else subject}") from None
+        if len(chunk) > _CHUNK:
+            yield b"".join(chunk)
+            chunk.clear()
+    chunk.append(message.barrier(barrier))
+    yield b"".join(chunk)
+
+
+def _explain(errors: list[SwitchError], changes: Changes, first: int, tell: Callable[[Subject], str]) -> str:
+    """Say what was refused, why, and where in the files it comes from."""
+    wanted = {error.xid - first: error.name for error in errors}
+    told = [
+        f"{wanted[place]}: {tell(subject)}" for place, (_, _, subject) in enumerate(changes.steps()) if place in wanted
+    ]
+    if not told:
+        return ", ".join(error.name for error in errors)
+    more = f" (and {len(told) - _ERRORS_TOLD} more)" if len(told) > _ERRORS_TOLD else ""
+    return "; ".join(told[:_ERRORS_TOLD]) + more

@@ -1,0 +1,81 @@
+"""What was told to a switch: deltas merged into one, and a program as of the last commit.
+
+A program belongs to the engine and changes in place, ahead of what was sent. What a switch holds is therefore kept here: a
+list that is taken at a sync, and the deltas committed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controller.pipeline.flow import Delta, Flow, Group
+
+
+def merge(earlier: Delta, later: Delta) -> None:
+    """Make `earlier` do what it does and then what `later` does.
+
+    Of every key the last word counts. `replaced` keeps the oldest former flow. A flow that is put and then deleted is still
+    deleted, and one that is put as it was before is still put: whoever redoes deltas cannot know which of them are in force.
+    """
+    for key, flow in later.puts.items():
+        former = earlier.deletes.pop(key, None)
+        if former is None and key not in earlier.puts:
+            former = later.replaced.get(key)
+        if former is not None:
+            earlier.replaced[key] = former
+        earlier.puts[key] = flow
+    for key, flow in later.deletes.items():
+        earlier.puts.pop(key, None)
+        earlier.deletes.setdefault(key, earlier.replaced.pop(key, flow))
+    for number, group in later.group_puts.items():
+        earlier.group_deletes.pop(number, None)
+        earlier.group_puts[number] = group
+    for number, group in later.group_deletes.items():
+        earlier.group_puts.pop(number, None)
+        earlier.group_deletes[number] = group
+
+
+def what_matters(delta: Delta) -> Delta:
+    """Return a delta of one's own without the puts that do what is done already."""
+    same = [
+        key for key, former in delta.replaced.items() if key in delta.puts and delta.puts[key].effect == former.effect
+    ]
+    mine = Delta(
+        dict(delta.puts), dict(delta.replaced), dict(delta.deletes), dict(delta.group_puts), dict(delta.group_deletes)
+    )
+    for key in same:
+        del mine.puts[key], mine.replaced[key]
+    return mine
+
+
+class Mirror:
+    """The flows and groups that a switch holds after its last commit. It costs a pointer a flow, and what changed since."""
+
+    def __init__(self, flows: list[Flow], groups: Iterable[Group]) -> None:
+        self._flows = flows
+        self._groups = {group.id: group for group in groups}
+        self._since = Delta()
+
+    def apply(self, delta: Delta) -> None:
+        """Note that the switch has committed a delta."""
+        merge(self._since, delta)
+
+    def flows(self) -> list[Flow]:
+        """Return the flows."""
+        self._fold()
+        return self._flows
+
+    def groups(self) -> dict[int, Group]:
+        """Return the groups by id."""
+        self._fold()
+        return self._groups
+
+    def _fold(self) -> None:
+        since, self._since = self._since, Delta()
+        if since.puts or since.deletes:
+            gone = since.puts.keys() | since.deletes.keys()
+            self._flows = [flow for flow in self._flows if flow.key not in gone]
+            self._flows += since.puts.values()
+        self._groups.update(since.group_puts)
+        for number in since.group_deletes:
+            self._groups.pop(number, None)
