@@ -24,6 +24,7 @@ from controller.model.entities import (
     SecurityGroup,
     Topology,
 )
+from controller.model.mapping import ByTenant
 
 host: Input[Host | None] = Input("host")
 hosts: Input[tuple[str, ...] | None] = Input("hosts")
@@ -73,15 +74,11 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
                 memo.set(listed, (name,), tuple(new) if new else None)
 
 
-def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, object]:
+def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, Any]:
     """Return a tenant's share of the networks, groups or ports of a topology."""
-    if topology is None:
-        return {}
-    whole = getattr(topology, section)
-    of = getattr(whole, "of", None)
-    if of is not None:
-        found: Mapping[str, object] = of(tenant)
-        return found
+    whole: Mapping[str, Any] = {} if topology is None else getattr(topology, section)
+    if isinstance(whole, ByTenant):
+        return whole.part(tenant)
     prefix = f"{tenant}/"
     return {name: each for name, each in whole.items() if name.startswith(prefix)}
 

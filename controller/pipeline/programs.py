@@ -79,26 +79,44 @@ class _Bridge:
 
     def remove_group(self, group: Group) -> None:
         """Take one claim of a group away."""
-        spare = self.spare_groups.get(group.id)
-        if spare:
-            if self.program.groups[group.id] is group:
-                self.program.groups[group.id] = self.delta.group_puts[group.id] = spare.pop()
+        number = group.id
+        spare = self.spare_groups.get(number)
+        if spare is not None:
+            if self.program.groups[number] is group:
+                self._put_group(spare.pop())
             else:
                 spare.remove(group)
+            if not spare:
+                del self.spare_groups[number]
             return
-        del self.program.groups[group.id]
-        self.delta.group_puts.pop(group.id, None)
-        self.delta.group_deletes[group.id] = group
+        del self.program.groups[number]
+        delta = self.delta
+        was_put = delta.group_puts.pop(number, None)
+        former = delta.group_replaced.pop(number, None)
+        if was_put is None:
+            delta.group_deletes[number] = group
+        elif former is not None:
+            delta.group_deletes[number] = former
 
     def add_group(self, group: Group) -> None:
         """Claim a group."""
-        if group.id in self.program.groups:
-            self.spare_groups.setdefault(group.id, []).append(group)
+        number = group.id
+        if number in self.program.groups:
+            self.spare_groups.setdefault(number, []).append(group)
             return
-        self.program.groups[group.id] = group
-        former = self.delta.group_deletes.pop(group.id, None)
+        former = self.delta.group_deletes.pop(number, None)
+        self.program.groups[number] = group
         if former is None or former.buckets != group.buckets:
+            self.delta.group_puts[number] = group
+            if former is not None:
+                self.delta.group_replaced[number] = former
+
+    def _put_group(self, group: Group) -> None:
+        former = self.program.groups[group.id]
+        self.program.groups[group.id] = group
+        if former.buckets != group.buckets:
             self.delta.group_puts[group.id] = group
+            self.delta.group_replaced.setdefault(group.id, former)
 
     def clash(self) -> str | None:
         """Return how two claims of one flow or group differ; None where all agree."""
