@@ -120,7 +120,7 @@ def test_a_file_that_is_taken_away_and_made_again_was_never_gone(
     red(folder).rename(red(folder).with_name("red.yaml~"))
     with red(folder).open("w") as file:
         red(folder, "blue").write_text("ports: {}\n")
-        assert told.next() == {"tenants/blue.yaml"}
+        assert "tenants/red.yaml" not in (told.next() or ())
         file.write("ports: {}\n")
     assert "tenants/red.yaml" in (told.next() or ())
 
