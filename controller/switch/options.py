@@ -20,6 +20,9 @@ CONF.register_cli_opts(
         cfg.BoolOpt("enable-debugger", default=False, help="accepted for compatibility; debuggers always work"),
         cfg.StrOpt("user-flags", default=None, help="Additional flags file for user applications"),
         cfg.StrOpt("topology", default=None, help="controller.app: the topology's folder"),
+        cfg.FloatOpt(
+            "audit-interval", default=60.0, help="controller.app: seconds between two audits of a switch; 0: none"
+        ),
         cfg.StrOpt("control", default=None, help="controller.app: the socket that `weft status` asks"),
     ]
 )

@@ -1,0 +1,238 @@
+"""The order in which a change of several switches goes out: phase after phase, each bridge's share in one atomic bundle.
+
+A bundle changes a switch at once, but no two switches change at the same moment. So what a change adds is ready to receive before
+anybody sends to it, what it takes away is no longer sent to before it stops receiving, and what is no longer allowed ends
+before anything new is allowed:
+
+| phase | what is done |
+|---|---|
+| tighten | flows go that let connections pass, with what narrower ones come for them (`controller.pipeline.tightening`) |
+| receive | flows and groups come that take packets in and deliver them, and what lets more connections pass |
+| send | flows that lead packets to other hosts, and answers that tell of them, come, change and go |
+| break | everything else goes |
+
+A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
+replaced changes at once: it is due when its successor is, unless it only loses outputs, or receives and its successor sends.
+The two bridges that a patch port joins are two switches. What touches one bridge only needs no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+
+from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output, SetField, ToGroup
+from controller.pipeline.tables import ContractError, Pipeline
+from controller.pipeline.tightening import Phase, order
+
+
+class Role(Enum):
+    """What a flow is for when a change of several switches is ordered."""
+
+    RECEIVE = "takes packets in, or concerns its own bridge alone"
+    SEND = "puts packets on their way to other ports or hosts"
+    ALLOW = "lets new connections pass, or, if it drops, refuses them"
+
+
+def roles(pipeline: Pipeline) -> Callable[[Flow], Role]:
+    """Return what tells a flow's role from what its feature declares; what nobody declares receives.
+
+    Raises `controller.pipeline.tables.ContractError` if a feature declares a kind that it does not have, or one as both.
+    """
+    declared: dict[tuple[str, str], Role] = {}
+    for feature in pipeline.features:
+        strange = (feature.sends | feature.allows) - feature.kinds.keys()
+        if strange or feature.sends & feature.allows:
+            raise ContractError(f"{feature.name}: roles of {sorted(strange or feature.sends & feature.allows)}")
+        declared.update(((feature.name, kind), Role.SEND) for kind in feature.sends)
+        declared.update(((feature.name, kind), Role.ALLOW) for kind in feature.allows)
+    return lambda flow: declared.get((flow.feature, flow.kind), Role.RECEIVE)
+
+
+def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[dict[int, Delta]]:
+    """Return the phases of a change, dpid -> delta each; done one after the other they are the whole change.
+
+    Each phase is to be confirmed by its switches before the next is sent; within a phase every order is right. There is one phase
+    if one bridge changes, and none if nothing does.
+    """
+    deltas = {dpid: delta for dpid, delta in deltas.items() if delta}
+    if len(deltas) < 2:
+        return [deltas] if deltas else []
+    comes = frozenset(pair for delta in deltas.values() for pair in _loads(delta.puts, delta.group_puts))
+    split: list[dict[int, Delta]] = [{} for _ in Phase]
+    idle: dict[int, Delta] = {}
+    for dpid, delta in deltas.items():
+        rest, idle[dpid] = _without_idle(delta)
+        for phase, part in enumerate(_split(rest, role, comes)):
+            if part:
+                split[phase][dpid] = part
+    found = _joined(split) or [{}]
+    for dpid, delta in idle.items():
+        if delta:
+            share = next((shares[dpid] for shares in found if dpid in shares), None)
+            _append(found[0].setdefault(dpid, Delta()) if share is None else share, delta)
+    return found
+
+
+def _without_idle(delta: Delta) -> tuple[Delta, Delta]:
+    """Return what changes, and the rest: what only has another origin than before, and goes along with anything."""
+    rest, idle = Delta(deletes=delta.deletes, group_deletes=delta.group_deletes), Delta()
+    for key, flow in delta.puts.items():
+        former = delta.replaced.get(key)
+        part = rest if former is None or former.effect != flow.effect else idle
+        part.puts[key] = flow
+        if former is not None:
+            part.replaced[key] = former
+    for number, group in delta.group_puts.items():
+        was = delta.group_replaced.get(number)
+        part = rest if was is None or was.buckets != group.buckets else idle
+        part.group_puts[number] = group
+        if was is not None:
+            part.group_replaced[number] = was
+    return rest, idle
+
+
+def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]]) -> list[Delta]:
+    """Return a bridge's share of each phase."""
+    parts = [Delta() for _ in Phase]
+    due = _policy(delta, role, comes)
+    for key, flow in delta.puts.items():
+        former = delta.replaced.get(key)
+        phase = due.get(key)
+        part = parts[_phase_of_put(flow, former, role) if phase is None else phase]
+        part.puts[key] = flow
+        if former is not None:
+            part.replaced[key] = former
+    for key, flow in delta.deletes.items():
+        phase = due.get(key)
+        if phase is None:
+            phase = Phase.SEND if role(flow) is Role.SEND else Phase.BREAK
+        parts[phase].deletes[key] = flow
+    _place_groups(parts, delta)
+    return parts
+
+
+def _policy(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]]) -> dict[FlowKey, Phase]:
+    """Return the phases of the flows that decide which connections pass."""
+    due: dict[FlowKey, Phase] = {}
+    puts: dict[FlowKey, Flow] = {}
+    for key, flow in delta.puts.items():
+        if role(flow) is Role.ALLOW:
+            former = delta.replaced.get(key)
+            if former is not None and role(former) is not Role.ALLOW:
+                due[key] = Phase.RECEIVE
+            elif _drops(flow):
+                due[key] = Phase.TIGHTEN
+            else:
+                puts[key] = flow
+    deletes: dict[FlowKey, Flow] = {}
+    for key, flow in delta.deletes.items():
+        if role(flow) is Role.ALLOW:
+            if _drops(flow):
+                due[key] = Phase.RECEIVE
+            else:
+                deletes[key] = flow
+    if puts or deletes:
+        due |= order(puts, delta.replaced, deletes, _stale(delta, comes))
+    return due
+
+
+def _phase_of_put(flow: Flow, former: Flow | None, role: Callable[[Flow], Role]) -> Phase:
+    """Return the phase of a flow that is added or replaced."""
+    sends = role(flow) is Role.SEND
+    if former is None:
+        return Phase.SEND if sends else Phase.RECEIVE
+    was = role(former)
+    if sends:
+        return Phase.SEND if was is Role.SEND else Phase.BREAK
+    loses = flow.goto == former.goto and _only_outputs(former) and set(flow.actions) < set(former.actions)
+    return Phase.BREAK if loses and was is Role.RECEIVE else Phase.RECEIVE
+
+
+def _place_groups(parts: list[Delta], delta: Delta) -> None:
+    """Put each group before its users: copies that are added before anybody sends, copies that end after."""
+    users: dict[int, int] = {}
+    for phase, part in reversed(list(enumerate(parts))):
+        users.update((group, phase) for flow in part.puts.values() for group in _groups(flow))
+    for number, group in delta.group_puts.items():
+        former = delta.group_replaced.get(number)
+        if former is None:
+            phase = min(users.get(number, Phase.RECEIVE), Phase.RECEIVE)
+        else:
+            phase = Phase.BREAK if set(group.buckets) < set(former.buckets) else Phase.RECEIVE
+            parts[phase].group_replaced[number] = former
+        parts[phase].group_puts[number] = group
+    parts[Phase.BREAK].group_deletes.update(delta.group_deletes)
+
+
+def _stale(delta: Delta, comes: frozenset[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return the values that this bridge no longer gives to packets, because who had them got others or moved away.
+
+    What has gone altogether, and comes nowhere, is not among them: what it was allowed is to end first.
+    """
+    changed = set(_loads(delta.replaced, delta.group_replaced))
+    moved = comes.intersection(_loads(delta.deletes, delta.group_deletes))
+    return (changed | moved).difference(_loads(delta.puts, delta.group_puts))
+
+
+def _loads(flows: Mapping[FlowKey, Flow], groups: Mapping[int, Group]) -> Iterator[tuple[int, int]]:
+    """Yield the (field, value) pairs that flows and groups write into packets."""
+    for flow in flows.values():
+        yield from _written(flow.actions)
+    for group in groups.values():
+        for bucket in group.buckets:
+            yield from _written(bucket)
+
+
+def _written(actions: Iterable[Action]) -> Iterator[tuple[int, int]]:
+    for action in actions:
+        if isinstance(action, SetField) and action.mask is None:
+            yield action.field, action.value
+
+
+def _groups(flow: Flow) -> Iterator[int]:
+    return (action.group for action in flow.actions if isinstance(action, ToGroup))
+
+
+def _drops(flow: Flow) -> bool:
+    return not flow.actions and flow.goto is None
+
+
+def _only_outputs(flow: Flow) -> bool:
+    return all(isinstance(action, Output) for action in flow.actions)
+
+
+def _joined(split: list[dict[int, Delta]]) -> list[dict[int, Delta]]:
+    """Return the phases in which something happens; two become one where no bridge has to wait for another."""
+    found: list[dict[int, Delta]] = []
+    last = Phase.TIGHTEN
+    for phase, shares in zip(Phase, split, strict=True):
+        if not shares:
+            continue
+        if found and not _must_wait(last, found[-1], shares):
+            for dpid, delta in shares.items():
+                _append(found[-1].setdefault(dpid, Delta()), delta)
+        else:
+            found.append(shares)
+        last = phase
+    return found
+
+
+def _must_wait(phase: Phase, first: dict[int, Delta], then: dict[int, Delta]) -> bool:
+    """Return whether a phase has to be done everywhere before the next: it has not if nothing is opened elsewhere."""
+    if len(first.keys() | then.keys()) == 1:
+        return False
+    if phase is not Phase.TIGHTEN:
+        return True
+    return any(
+        (delta.puts or delta.group_puts) and any(other != dpid for other in first) for dpid, delta in then.items()
+    )
+
+
+def _append(delta: Delta, more: Delta) -> None:
+    delta.puts |= more.puts
+    delta.replaced |= more.replaced
+    delta.deletes |= more.deletes
+    delta.group_puts |= more.group_puts
+    delta.group_deletes |= more.group_deletes
+    delta.group_replaced |= more.group_replaced
