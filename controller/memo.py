@@ -110,21 +110,25 @@ class Memo:
     def settle(self) -> None:
         """Compute what is stale, and drop what nobody uses.
 
-        What a query raises is passed on, and its cell stays stale: set the inputs back and settle again.
+        What a query raises is passed on at the end, the first if there are several. Its cell keeps its value and stays stale; everything
+        that does not depend on it is fresh.
         """
+        failed: list[Cell] = []
+        reasons: list[Exception] = []
         self._sweep()
         while self._stale:
-            rank = min(self._stale)
-            waiting = self._stale.pop(rank)
-            try:
-                while waiting:
-                    if waiting[-1].is_stale:
-                        self._refresh(waiting[-1])
-                    waiting.pop()
-            finally:
-                if waiting:
-                    self._stale.setdefault(rank, []).extend(waiting)
+            for cell in self._stale.pop(min(self._stale)):
+                if cell.is_stale:
+                    try:
+                        self._refresh(cell)
+                    except Exception as reason:  # noqa: BLE001 - whatever it is, the others are not to blame.
+                        failed.append(cell)
+                        reasons.append(reason)
             self._sweep()
+        for cell in failed:
+            self._stale.setdefault(cell.query.rank, []).append(cell)
+        if reasons:
+            raise reasons[0]
 
     def emissions(self) -> Iterator[tuple[Key, Any, Any]]:
         """Yield (key, before, now) of every emitting cell that came, went or changed since the last call; None is absent."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
 
-from controller.model.entities import Place
+from controller.model.entities import Place, Rule
 from controller.pipeline.fields import BY_NAME, FIELDS
 
 Condition = tuple[int, int, int | None]  # field index, value, mask
@@ -168,10 +168,14 @@ def move(source: str, target: str) -> Move:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Why a flow exists: the object in the words of the files, and its place; None for what Weft itself needs."""
+    """Why a flow exists: the object in the words of the files, and its place; None for what Weft itself needs.
+
+    A rule has no name in the files; `rule` finds it again when its line has moved.
+    """
 
     what: str
     place: Place | None
+    rule: Rule | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.what} ({self.place})" if self.place else self.what

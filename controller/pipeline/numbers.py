@@ -56,6 +56,16 @@ def read_notes(notes: Iterable[str]) -> Numbers:
     return Numbers(tags, zones)
 
 
+def place_note(port: str) -> str:
+    """Return the text by which a switch remembers that a port without `host:` is on its host."""
+    return f"port {port}"
+
+
+def read_places(notes: Iterable[str]) -> list[str]:
+    """Return the ports that notes tell of."""
+    return [text.removeprefix("port ") for text in notes if text.startswith("port ")]
+
+
 @query
 def _tunnelled(memo: Memo, host_name: str) -> tuple[str, ...]:
     found = ((name, network(memo, name)) for name in networks_on(memo, host_name))

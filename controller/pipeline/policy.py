@@ -177,7 +177,7 @@ def _write_open_class(builder: Builder, side: Side, members: tuple[SecurityGroup
     """Write the shortcut of a class that a rule opens wholly."""
     rule = next(rule for _, rule in rules_of(members, side.direction) if is_unrestricted(rule))
     group = next(group for group, found in rules_of(members, side.direction) if found is rule)
-    origin = Origin(f"{group.name} {side.direction} rule", rule.place)
+    origin = Origin(f"{group.name} {side.direction} rule", rule.place, rule)
     _write_open(builder, side, tuple(member.name for member in members), origin)
 
 

@@ -16,15 +16,17 @@ from typing import NamedTuple, TypeVar
 from controller.graph import queries
 from controller.memo import Memo
 from controller.model.entities import Host, Topology
-from controller.model.ids import integration_dpid, physical_dpid, tunnel_dpid
+from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
 from controller.pipeline import limits, numbers, view
-from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Program
+from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Program, Uncompilable
 from controller.pipeline.numbers import Numbers
 from controller.pipeline.parts import host_parts
 from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Part, Slot
 
 Kind = TypeVar("Kind", Flow, Group)
+
+REASONS = (Uncompilable, Exhausted)  # Why a topology is refused though each of its files is right.
 
 
 @dataclass(slots=True)
@@ -133,11 +135,7 @@ class _Bridge:
 
 
 class Programs:
-    """The programs of all hosts that have been asked for, computed from the inputs that were set last.
-
-    `settle` may raise `controller.pipeline.flow.Uncompilable` or `controller.model.ids.Exhausted`. Then nothing holds until the
-    inputs are set to something that can be compiled, what was before for one, and `settle` is called again.
-    """
+    """The programs of all hosts that have been asked for, computed from the inputs that were set last."""
 
     def __init__(self) -> None:
         self.memo = Memo()
@@ -222,12 +220,21 @@ class Programs:
 
     # Results.
 
-    def settle(self) -> dict[int, Delta]:
-        """Bring the programs up to the inputs; return what changed in each bridge since the last success."""
-        self.memo.settle()
-        clash = self._gather()
+    def settle(self) -> None:
+        """Bring the programs up to the inputs.
+
+        Raises one of `REASONS` if something cannot be compiled. The rest is up to date then, and that something as it was before:
+        set the inputs to what can be compiled, what was before for one, and settle again.
+        """
+        try:
+            self.memo.settle()
+        finally:
+            clash = self._gather()
         if clash is not None:
             raise DuplicateFlow(clash)
+
+    def take(self) -> dict[int, Delta]:
+        """Return what changed in each bridge since this was last called."""
         changed: dict[int, Delta] = {}
         for bridges in self._bridges.values():
             for bridge in bridges.values():

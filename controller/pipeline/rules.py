@@ -74,7 +74,7 @@ def rule_matches(memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direc
     direct: dict[Match, Origin] = {}
     joint: dict[Match, tuple[list[Conjunction], Origin]] = {}
     for group, rule in rules_of(groups, direction):
-        origin = Origin(f"{group.name} {direction} rule", rule.place)
+        origin = Origin(f"{group.name} {direction} rule", rule.place, rule)
         for version in _versions(rule):
             start = base | {"eth_type": _ETHERTYPES[version]}
             protocols = list(_protocols(rule, version))

@@ -1,0 +1,171 @@
+"""Brings switches what changed, phase by phase, and keeps a record of each change set.
+
+    deltas ─► phases (receivers before senders, tightening before loosening) ─► change all ─► wait ─► next phase ... ─► done
+
+A phase is waited for before the next begins, but no switch is waited for longer than its share takes on a slow machine: one
+that does not answer is late, gets the rest when it comes back, and delays nobody until then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
+
+from controller.pipeline.flow import Delta, Program
+from controller.pipeline.plan import pipeline
+from controller.pipeline.rollout import phases, roles
+from controller.switch.status import AuditReport, State, SwitchStatus
+
+LOG = logging.getLogger(__name__)
+
+_PATIENCE_S = 0.25  # For the answer of a switch, and this much more
+_SLOWEST_FLOWS_PER_S = 15_000.0  # for what it has to do.
+_KEPT = 20  # Change sets that `weft status` may tell of.
+
+
+class Switches(Protocol):
+    """What is needed of the switches (`controller.switch.registry`)."""
+
+    def target(self, dpid: int, program: Program) -> None:
+        """Make the switch hold this program; what it holds is found out by a dump."""
+
+    def change(self, dpid: int, delta: Delta) -> int:
+        """Send what has been done to the program; return the version that the switch will confirm."""
+
+    def wait(self, versions: Mapping[int, int], deadline_s: float) -> set[int]:
+        """Wait until the switches have confirmed these versions; return those that have not."""
+
+    def is_in_sync(self, dpid: int) -> bool:
+        """Return whether the switch holds its program, up to what is under way."""
+
+    def send(self, dpid: int, message: bytes) -> bool:
+        """Queue an OpenFlow message."""
+
+    def audit(self, dpids: Any, deadline_s: float) -> list[AuditReport]:
+        """Ask switches whether they hold their programs, and repair what is not so."""
+
+    def statuses(self) -> Mapping[int, SwitchStatus]:
+        """Return what is known of every switch that has been seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """What one event changed. `state` is "under way", "done", "late" (some switch has not answered) or "refused".
+
+    `flows` counts what was added, changed and deleted, `seconds` run from the event to the last confirmation, and `troubles`
+    name the switches that are behind, with the reason where they gave one.
+    """
+
+    number: int
+    cause: str
+    state: str
+    switches: int
+    flows: int
+    phases: int
+    phase: int
+    seconds: float
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Record:
+    """The last change sets; any thread may read them and wait for the next."""
+
+    _sets: deque[ChangeSet] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def last(self) -> int:
+        """The number of the last change set, 0 before the first."""
+        with self._changed:
+            return self._sets[-1].number if self._sets else 0
+
+    def put(self, change: ChangeSet) -> None:
+        """Note a change set, or how one goes on."""
+        with self._changed:
+            if self._sets and self._sets[-1].number == change.number:
+                self._sets[-1] = change
+            else:
+                self._sets.append(change)
+            self._changed.notify_all()
+
+    def wait(self, after: int, deadline_s: float) -> ChangeSet | None:
+        """Wait until a change set with a number above `after` is over, and return the first such; None after the deadline."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over(after) is not None, deadline_s)
+            return self._over(after)
+
+    def _over(self, after: int) -> ChangeSet | None:
+        return next((each for each in self._sets if each.number > after and each.state != "under way"), None)
+
+    def tell(self) -> dict[str, Any]:
+        """Return what `weft status` shows."""
+        with self._changed:
+            told = [asdict(each) for each in self._sets]
+        return {"last": told[-1]["number"] if told else 0, "recent": told}
+
+
+class Delivery:
+    """Gives change sets to the switches, one after another, in the caller's thread."""
+
+    def __init__(self, switches: Switches, name: Callable[[int], str]) -> None:
+        self._switches = switches
+        self._name = name
+        self._role = roles(pipeline())
+        self._late: dict[int, int] = {}  # Switches that have not confirmed a version in time.
+        self.record = Record()
+
+    def deliver(self, deltas: Mapping[int, Delta], cause: str, since: float) -> ChangeSet:
+        """Send deltas and return when all switches have them that answer in time. `since` is the monotonic time of the event."""
+        steps = phases(deltas, self._role)
+        flows = sum(map(len, deltas.values()))
+        change = ChangeSet(self.record.last + 1, cause, "under way", len(deltas), flows, len(steps), 0, 0.0)
+        self.record.put(change)
+        behind: set[int] = set()
+        for number, step in enumerate(steps, 1):
+            self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
+            behind |= self._send(step)
+        troubles = tuple(self._trouble(dpid) for dpid in sorted(behind))
+        statuses = self._switches.statuses()
+        refused = any(dpid in statuses and statuses[dpid].state is State.DEGRADED for dpid in behind)
+        state = "refused" if refused else "late" if behind else "done"
+        seconds = time.monotonic() - since
+        change = replace(change, state=state, phase=len(steps), seconds=seconds, troubles=troubles)
+        self.record.put(change)
+        counts = change.number, cause, flows, len(deltas), seconds * 1000, state
+        LOG.log(
+            logging.INFO if state == "done" else logging.WARNING,
+            "change %d (%s): %d flows and groups on %d bridges in %.0f ms: %s%s",
+            *counts,
+            "".join(f"\n    {trouble}" for trouble in troubles),
+        )
+        return change
+
+    def _send(self, step: Mapping[int, Delta]) -> set[int]:
+        """Send one phase; return the switches that should have confirmed it and have not."""
+        self._late = {dpid: self._late[dpid] for dpid in self._switches.wait(self._late, 0.0)} if self._late else {}
+        versions: dict[int, int] = {}
+        most = 0
+        for dpid, delta in step.items():
+            is_awaited = dpid not in self._late and self._switches.is_in_sync(dpid)
+            version = self._switches.change(dpid, delta)
+            if is_awaited:
+                versions[dpid] = version
+                most = max(most, len(delta))
+            else:
+                self._late[dpid] = version
+        behind = self._switches.wait(versions, _PATIENCE_S + most / _SLOWEST_FLOWS_PER_S) if versions else set()
+        self._late.update((dpid, versions[dpid]) for dpid in behind)
+        return step.keys() & self._late.keys()
+
+    def _trouble(self, dpid: int) -> str:
+        status = self._switches.statuses().get(dpid)
+        if status is not None and status.last_error:
+            return f"{self._name(dpid)}: {status.last_error}"
+        is_there = status is not None and status.state is not State.DOWN
+        return f"{self._name(dpid)}: {'it has not answered yet' if is_there else 'it is not connected'}"
