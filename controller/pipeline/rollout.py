@@ -219,14 +219,16 @@ def _joined(split: list[dict[int, Delta]]) -> list[dict[int, Delta]]:
 
 
 def _must_wait(phase: Phase, first: dict[int, Delta], then: dict[int, Delta]) -> bool:
-    """Return whether a phase has to be done everywhere before the next: it has not if nothing is opened elsewhere."""
+    """Return whether a phase has to be done everywhere before the next: tightening has not if nothing is opened elsewhere."""
     if len(first.keys() | then.keys()) == 1:
         return False
     if phase is not Phase.TIGHTEN:
         return True
-    return any(
-        (delta.puts or delta.group_puts) and any(other != dpid for other in first) for dpid, delta in then.items()
-    )
+    return any(_opens(delta) and any(other != dpid for other in first) for dpid, delta in then.items())
+
+
+def _opens(delta: Delta) -> bool:
+    return bool(delta.puts or delta.group_puts or any(map(_drops, delta.deletes.values())))
 
 
 def _append(delta: Delta, more: Delta) -> None:

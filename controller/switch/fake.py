@@ -28,6 +28,8 @@ _PORT_LENGTH = 40
 _FLOW = struct.Struct(">HBxIIHHHHH2x8sQQ").pack
 _BAD_REQUEST_TYPE = (1, 1)
 _MESSAGE_FAILED = (17, 13)
+_GROUP_EXISTS = (6, 0)
+_REQUEST_TOLD = 64  # Bytes of a request that an error repeats.
 
 
 class FakeSwitch:
@@ -48,6 +50,7 @@ class FakeSwitch:
         self.is_deaf = threading.Event()  # It reads no more.
         self.refuse_add: Callable[[int, bytes], Refusal | None] = lambda _kind, _body: None
         self.refuse_commit: Callable[[], Refusal | None] = lambda: None
+        self.refuse_packet: Callable[[], Refusal | None] = lambda: None
         self.gone = threading.Event()
         self._staged: dict[int, list[tuple[int, int, bytes]]] = {}
         self._socket: socket.socket | None = None
@@ -123,6 +126,13 @@ class FakeSwitch:
                 return frame(MessageType.FEATURES_REPLY, xid, struct.pack(">QIBB2xII", self.dpid, 0, 254, 0, 0, 0))
             case MessageType.BARRIER_REQUEST:
                 return frame(MessageType.BARRIER_REPLY, xid)
+            case MessageType.PACKET_OUT:
+                refusal = self.refuse_packet()
+                return (
+                    self._error(xid, refusal, HEADER.pack(VERSION, kind, HEADER.size + len(body), xid) + body)
+                    if refusal
+                    else b""
+                )
             case MessageType.MULTIPART_REQUEST:
                 return self._dump(xid, int.from_bytes(body[:2], "big"))
             case MessageType.BUNDLE_ADD_MESSAGE:
@@ -133,8 +143,8 @@ class FakeSwitch:
                 return self._error(xid, _BAD_REQUEST_TYPE)
 
     @staticmethod
-    def _error(xid: int, refusal: Refusal) -> bytes:
-        return frame(MessageType.ERROR, xid, struct.pack(">HH", *refusal))
+    def _error(xid: int, refusal: Refusal, request: bytes = b"") -> bytes:
+        return frame(MessageType.ERROR, xid, struct.pack(">HH", *refusal) + request[:_REQUEST_TOLD])
 
     def _dump(self, xid: int, kind: int) -> bytes:
         """Answer in parts, one entry each, as OpenFlow allows."""
@@ -172,13 +182,20 @@ class FakeSwitch:
             refusal = self.refuse_commit()
             if refusal is not None:
                 return self._error(staged[0][1], refusal) + self._error(xid, _MESSAGE_FAILED)
+            clash = next((inner for kind, inner, message in staged if self._is_clash(kind, message)), None)
+            if clash is not None:
+                return self._error(clash, _GROUP_EXISTS) + self._error(xid, _MESSAGE_FAILED)
             for kind, _, message in staged:
                 self._apply(kind, message)
         return frame(MessageType.BUNDLE_CONTROL, xid, struct.pack(">IHH", bundle, step + 1, 3))
 
+    def _is_clash(self, kind: int, body: bytes) -> bool:
+        """Tell whether a message adds a group that is there; only Open vSwitch's own command may do that."""
+        command, number = struct.unpack_from(">H2xI", body)
+        return kind == MessageType.GROUP_MOD and command == GroupCommand.ADD and number in self.groups
+
     def _apply(self, kind: int, body: bytes) -> None:
         if kind == MessageType.GROUP_MOD:
-            # Of an add that may replace, an add and a change, only what is there afterwards counts here.
             command, number = struct.unpack_from(">H2xI", body)
             if command == GroupCommand.DELETE:
                 self.groups.pop(number, None)

@@ -22,7 +22,8 @@ from controller.switch.session import Session
 from controller.switch.status import AuditReport, Observer, State, SwitchStatus, unseen
 from controller.switch.sync import Manner, Worker
 from controller.switch.target import Target
-from controller.switch.words import Words, unasked_text
+from controller.switch.words import Words
+from controller.wire import dump
 
 LOG = logging.getLogger(__name__)
 
@@ -272,9 +273,16 @@ class Switches:
 
     def _complain(self, session: Session, frame: bytes) -> None:
         """Log an error that answers no request which somebody waits for."""
-        told = unasked_text(frame)
-        if self._repeats.is_news((session.id, told)):
-            LOG.error("%016x at %s refused %s", session.id, session.peer, told)
+        error = dump.error(frame)
+        if not self._repeats.is_news((session.id, error.type, error.code, error.data)):
+            return
+        with self._lock:
+            switch = self._switches[session.id]
+        program = switch.target.program
+        flows, _ = program.snapshot() if program else ((), ())
+        name = f"{program.bridge}@{program.host}" if program else f"{session.id:016x}"
+        told = Words(session, self._table_name, self._locate).complaint(error, flows)
+        LOG.error("%s refused something: %s", name, told)
 
 
 def real_ports(session: Session) -> dict[str, int]:

@@ -118,7 +118,7 @@ class Worker:
             except (Refused, Unpackable) as refusal:
                 error = f"{_name(order.program)}: {refusal}"
                 self._report(State.DEGRADED, error)
-                self._target.refuse(self._session, order.version)
+                self._target.refuse(self._session)
                 self._target.audited(self._session, order.ticket, self._audited(error=error))
                 pause = min(2 * pause, _LONGEST_PAUSE_S) if pause else _FIRST_PAUSE_S
                 retry_at = time.monotonic() + pause

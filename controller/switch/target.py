@@ -103,11 +103,12 @@ class Target:
             if not self._is_tracked:
                 # The next sync takes the program as it is then.
                 self._to_do.notify_all()
-            elif mine or self._confirmed != self._version - 1:
+            elif mine or not self._is_held or self._confirmed != self._version - 1:
                 merge(self._pending, mine)
                 self._to_do.notify_all()
             else:
-                self._confirmed = self._version
+                # There is nothing to send and nothing under way.
+                self._confirmed = self._tried = self._version
             return self._version
 
     def wait(self, version: int, timeout_s: float) -> bool:
@@ -193,11 +194,11 @@ class Target:
 
         self._note(session, note)
 
-    def refuse(self, session: object, version: int) -> None:
-        """Note that the switch has refused a version; what it holds will be asked."""
+    def refuse(self, session: object) -> None:
+        """Note that the switch has refused what was taken up last; what it holds will be asked."""
 
         def note() -> None:
-            self._refused = version
+            self._refused = self._tried
             self._forget()
 
         self._note(session, note)

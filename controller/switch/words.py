@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from controller.pipeline.flow import Flow, Group, Origin
 from controller.pipeline.text import flow_text, group_text, match_text
 from controller.switch.changes import Subject
 from controller.switch.session import Session
-from controller.wire import dump
 from controller.wire.dump import NO_SETTINGS, HeldFlow
-from controller.wire.message import MessageType
+from controller.wire.errors import SwitchError
+from controller.wire.message import HEADER, WRAPPED, MessageType
 from controller.wire.oxm import read_match
 
 TableName = Callable[[int, int], str]
 Locate = Callable[[Origin], Origin]
+
+_KINDS = {int(member): member.name.lower().replace("_", "-") for member in MessageType}
+_FLOW_KNOWN, _GROUP_KNOWN = 24, 8  # The bytes of a flow-mod and a group-mod that say which one it is.
 
 
 class Words:
@@ -54,18 +57,27 @@ class Words:
         port = self._session.ports.get(number)
         return None if port is None else port.name.decode(errors="replace")
 
+    def complaint(self, error: SwitchError, flows: Iterable[Flow]) -> str:
+        """Return what an error that answers no request of ours is about, as far as it says so; it may be about one of `flows`."""
+        data, body_at = error.data, HEADER.size
+        kind = data[1] if len(data) > 1 else -1
+        if kind == MessageType.BUNDLE_ADD_MESSAGE and len(data) > WRAPPED:
+            kind, body_at = data[WRAPPED - HEADER.size + 1], WRAPPED
+        body = data[body_at:]
+        name = _KINDS.get(kind, f"message of type {kind}")
+        if kind == MessageType.FLOW_MOD and len(body) >= _FLOW_KNOWN:
+            cookie, table, priority = body[:8], body[16], int.from_bytes(body[22:24], "big")
+            ours = next((flow for flow in flows if flow.packed is not None and flow.packed[:8] == cookie), None)
+            about = self.tell(ours) if ours else f"table={self.table(table)}, priority={priority}"
+        elif kind == MessageType.GROUP_MOD and len(body) >= _GROUP_KNOWN:
+            about = f"group_id={int.from_bytes(body[4:8], 'big')}"
+        else:
+            about = f"xid {error.xid}"
+        return f"{error.name}: a {name} that nobody waits for, {about}"
+
     def _held(self, flow: HeldFlow) -> str:
         conditions = read_match(flow.match)
         text = flow.match.hex() if conditions is None else match_text(conditions, port_name=self.port, separator=", ")
         settings = "" if flow.settings == NO_SETTINGS else ", with a timeout or flags"
-        return (
-            ", ".join(filter(None, (f"table={self.table(flow.table)}", f"priority={flow.priority}", text))) + settings
-        )
-
-
-def unasked_text(frame: bytes) -> str:
-    """Return what an error message that nobody waits for is about, as far as it says so."""
-    error = dump.error(frame)
-    kind = error.data[1] if len(error.data) > 1 else -1
-    names = {int(member): member.name.lower().replace("_", "-") for member in MessageType}
-    return f"a message, {names.get(kind, f'of type {kind}')}, xid {error.xid}: {error.name}"
+        parts = (f"table={self.table(flow.table)}", f"priority={flow.priority}", text)
+        return ", ".join(filter(None, parts)) + settings

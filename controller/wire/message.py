@@ -22,7 +22,7 @@ _ANY = 0xFFFFFFFF
 _FIRST_FRAGMENTS_MATCH = 3  # OFPC_FRAG_NX_MATCH
 
 _BUNDLE_ADD = struct.Struct(">BBHIIHHBBHI").pack
-_WRAPPED = 16 + HEADER.size
+WRAPPED = 16 + HEADER.size  # Where the body of a message stands that is wrapped for a bundle.
 _BUNDLE_CONTROL = struct.Struct(">IHH").pack
 _MULTIPART = struct.Struct(">HH4x").pack
 _FLOW_REQUEST = struct.Struct(">B3xII4xQQHH4x").pack
@@ -76,11 +76,11 @@ def frame(kind: MessageType, xid: int, body: bytes = b"") -> bytes:
 def in_bundle(bundle: int, xid: int, kind: MessageType, body: bytes) -> bytes:
     """Return a message (its body given) wrapped for a bundle; raise Unpackable if it does not fit."""
     length = len(body)
-    if length > LONGEST - _WRAPPED:
-        raise Unpackable(f"a message of {_WRAPPED + length:,} bytes exceeds OpenFlow's {LONGEST:,}")
+    if length > LONGEST - WRAPPED:
+        raise Unpackable(f"a message of {WRAPPED + length:,} bytes exceeds OpenFlow's {LONGEST:,}")
     return (
         _BUNDLE_ADD(
-            *(VERSION, MessageType.BUNDLE_ADD_MESSAGE, _WRAPPED + length, xid),
+            *(VERSION, MessageType.BUNDLE_ADD_MESSAGE, WRAPPED + length, xid),
             *(bundle, 0, _ATOMIC_ORDERED),
             *(VERSION, kind, HEADER.size + length, xid),
         )

@@ -45,6 +45,7 @@ class Recorder:
         self.ports: dict[int, Mapping[str, int]] = {}
         self.gone: list[int] = []
         self.states: list[State] = []
+        self.on_held: Callable[[int], None] = lambda _dpid: None
         self.on_connected: Callable[[int], None] = lambda _dpid: None
 
     def is_known(self, dpid: int) -> bool:
@@ -58,6 +59,7 @@ class Recorder:
 
     def held(self, dpid: int, notes: Sequence[str]) -> None:
         self.notes[dpid] = notes
+        self.on_held(dpid)
 
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         self.ports[dpid] = ports

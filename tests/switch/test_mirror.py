@@ -1,0 +1,134 @@
+"""Deltas that wait are merged into one, which does what they would have done one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.pipeline.flow import Delta, Flow, FlowKey, Group, Output, match
+from controller.switch.mirror import Mirror, merge, what_matters
+from tests.switch.harness import WEB1, flow
+
+Held = tuple[dict[FlowKey, Flow], dict[int, Group]]
+
+PLACES = range(4)
+
+
+def at(place: int, port: int) -> Flow:
+    return flow(0, 10, match(in_port=place), Output(port))
+
+
+def group(number: int, port: int) -> Group:
+    return Group(number, ((Output(port),),), WEB1, "deliver")
+
+
+Edits = dict[tuple[bool, int], int | None]  # (is a group, place) -> the port it goes to from now on, None to delete
+
+edits: st.SearchStrategy[Edits] = st.dictionaries(
+    st.tuples(st.booleans(), st.sampled_from(PLACES)), st.none() | st.integers(1, 3), max_size=6
+)
+
+
+def edit(held: Held, wanted: Edits) -> Delta:
+    """Change what is held in place, and return the delta of it."""
+    flows, groups = held
+    delta = Delta()
+    for (is_group, place), port in wanted.items():
+        if is_group:
+            former = groups.pop(place, None)
+            if port is not None:
+                delta.group_puts[place] = groups[place] = group(place, port)
+            elif former is not None:
+                delta.group_deletes[place] = former
+            continue
+        key = at(place, 1).key
+        before = flows.pop(key, None)
+        if port is not None:
+            delta.puts[key] = flows[key] = at(place, port)
+            if before is not None:
+                delta.replaced[key] = before
+        elif before is not None:
+            delta.deletes[key] = before
+    return delta
+
+
+def do(held: Held, delta: Delta) -> None:
+    """Do what a switch does with a delta."""
+    flows, groups = held
+    groups.update(delta.group_puts)
+    for key in delta.deletes:
+        flows.pop(key, None)
+    flows.update(delta.puts)
+    for number in delta.group_deletes:
+        groups.pop(number, None)
+
+
+def told(held: Held) -> object:
+    flows, groups = held
+    return {key: each.effect for key, each in flows.items()}, {key: each.buckets for key, each in groups.items()}
+
+
+def merged(deltas: Iterable[Delta]) -> Delta:
+    one = Delta()
+    for delta in deltas:
+        merge(one, what_matters(delta))
+    return one
+
+
+@given(st.lists(edits, max_size=6), edits)
+def test_one_delta_does_what_many_do(changes: list[Edits], start: Edits) -> None:
+    program: Held = ({}, {})
+    edit(program, start)
+    switch = (dict(program[0]), dict(program[1]))
+    do(switch, merged([edit(program, wanted) for wanted in changes]))
+    assert told(switch) == told(program)
+
+
+@given(st.lists(edits, max_size=6), edits, st.integers(0, 6))
+def test_deltas_may_be_done_again_by_a_switch_that_is_ahead_of_them(
+    changes: list[Edits], start: Edits, ahead: int
+) -> None:
+    """A sync takes the program as it is, with changes that are told of only afterwards."""
+    program: Held = ({}, {})
+    edit(program, start)
+    states = [program]
+    deltas = []
+    for wanted in changes:
+        program = (dict(program[0]), dict(program[1]))
+        deltas.append(edit(program, wanted))
+        states.append(program)
+    switch = states[min(ahead, len(changes))]
+    switch = (dict(switch[0]), dict(switch[1]))
+    do(switch, merged(deltas))
+    assert told(switch) == told(program)
+
+
+@given(st.lists(edits, max_size=6), edits)
+def test_a_mirror_shows_what_was_committed(changes: list[Edits], start: Edits) -> None:
+    program: Held = ({}, {})
+    edit(program, start)
+    mirror = Mirror(list(program[0].values()), program[1].values())
+    for wanted in changes:
+        mirror.apply(what_matters(edit(program, wanted)))
+    assert told(({each.key: each for each in mirror.flows()}, mirror.groups())) == told(program)
+    assert len(mirror.flows()) == len(program[0])
+
+
+@given(st.lists(edits, min_size=1, max_size=6), edits)
+def test_the_oldest_former_flow_is_kept(changes: list[Edits], start: Edits) -> None:
+    program: Held = ({}, {})
+    edit(program, start)
+    before = dict(program[0])
+    one = merged([edit(program, wanted) for wanted in changes])
+    for gone in (one.replaced, one.deletes):
+        assert all(before[key].effect == former.effect for key, former in gone.items() if key in before)
+    assert one.puts.keys() & before.keys() <= one.replaced.keys()
+    assert not one.puts.keys() & one.deletes.keys()
+
+
+def test_what_does_the_same_is_not_sent() -> None:
+    former, again, other = at(1, 2), at(1, 2), at(1, 3)
+    assert not what_matters(Delta(puts={again.key: again}, replaced={former.key: former}))
+    assert len(what_matters(Delta(puts={other.key: other}, replaced={former.key: former}))) == 1
