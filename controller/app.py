@@ -6,7 +6,7 @@ osken-manager controller.app --topology DIR
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from os_ken.ofproto import ofproto_v1_4
 
 from controller import control
 from controller.engine import Engine
+from controller.engine.answers import answer
 from controller.switch.options import CONF
 from controller.switch.registry import Switches
 from controller.watch import Watcher, signature
@@ -61,10 +62,13 @@ class Weft(OSKenApp):
     def __init__(self, *args: Any, engine: LoadedEngine, **contexts: Any) -> None:
         super().__init__(*args, **contexts)
         self.engine = engine
-        self.switches = Switches(engine, engine.host_of, engine.table_name)
+        self.switches = Switches(
+            engine, engine.host_of, engine.table_name, locate=engine.locate, audit_s=CONF.audit_interval
+        )
         engine.attach(self.switches)
-        self._watcher = Watcher(engine.folder, lambda _paths: engine.reload_soon(), engine.files_at_load)
-        self._control = control.ControlServer(Path(CONF.control or control.default_path()), self.answer)
+        self._watcher = Watcher(engine.folder, engine.reload_soon, engine.files_at_load)
+        path = Path(CONF.control or control.default_path())
+        self._control = control.ControlServer(path, partial(answer, engine))
 
     def start(self) -> None:
         """Begin to work; os-ken's listener starts after this."""
@@ -89,17 +93,6 @@ class Weft(OSKenApp):
     def reload(self) -> None:
         """Read the files again; what is refused changes nothing."""
         self.engine.reload_soon()
-
-    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request of the control socket."""
-        match question.get("do"):
-            case "status":
-                return self.engine.status()
-            case "reload":
-                report = self.engine.reload()
-                return {"accepted": report.accepted, "problems": list(report.problems)}
-            case other:
-                return {"error": f"unknown request {other!r}"}
 
     @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def state_changed(self, event: Any) -> None:

@@ -79,33 +79,30 @@ def command(folder: Path, host: str | None, bridge: str | None, raw: bool, group
 
 def _compile(topology: Topology, host: str | None) -> list[_Listing]:
     from controller.graph.fabric import Fabric
-    from controller.pipeline.compile import assumed_bindings, compile_host, pipeline
-    from controller.pipeline.numbers import allocate_numbers
-    from controller.pipeline.view import Shared
+    from controller.pipeline.compile import assumed_bindings, compile_fabric, pipeline
 
-    shared = Shared(Fabric(topology))
-    names = [name for name in topology.hosts if shared.fabric.is_programmed(name)]
+    fabric = Fabric(topology)
+    names = [name for name in topology.hosts if fabric.is_programmed(name)]
     if host is not None and host not in names:
         if host in topology.hosts:
             leave(Exit.BAD_INPUT, f'Weft does not program "{host}": it is a foreign VTEP')
         leave(Exit.BAD_INPUT, _unknown("host", host, names))
-    numbers = allocate_numbers(shared.fabric)
-    keys = _keys(shared.fabric)
+    keys = _keys(fabric)
     found = []
-    for name in names if host is None else [host]:
-        owner = topology.hosts[name]
-        bindings = assumed_bindings(shared.fabric, owner)
+    for program in compile_fabric(topology, hosts=names if host is None else [host]):
+        owner = topology.hosts[program.host]
         kinds = {owner.integration_bridge: "br-int", owner.tunnel_bridge: "br-tun"}
-        for program in compile_host(shared, name, bindings, numbers):
-            kind = kinds.get(program.bridge, "br-PHYSNET")
-            tables = {table.number: table for table in pipeline().tables.values() if table.stage.bridge == kind}
-            ports = {number: port for port, number in bindings.ports.get(program.bridge, {}).items()}
-            found.append(_Listing(program, tables, ports, keys))
+        kind = kinds.get(program.bridge, "br-PHYSNET")
+        tables = {table.number: table for table in pipeline().tables.values() if table.stage.bridge == kind}
+        bindings = assumed_bindings(fabric, owner).ports.get(program.bridge, {})
+        ports = {number: port for port, number in bindings.items()}
+        found.append(_Listing(program, tables, ports, keys))
     return found
 
 
 def _keys(fabric: Fabric) -> dict[str, str]:
     """Return what the numbers in registers stand for, as they are written: number -> name."""
+    from controller.graph.queries import space_of
     from controller.model.ids import key
     from controller.pipeline.view import class_key, class_name
 
@@ -113,7 +110,7 @@ def _keys(fabric: Fabric) -> dict[str, str]:
     found = {f"{class_key(port.groups):#x}": f"class {class_name(port.groups)}" for port in topology.ports.values()}
     for kind, names in (
         ("network", topology.networks),
-        ("space", set(fabric.spaces.values())),
+        ("space", {space_of(fabric.memo, network) for network in topology.networks}),
         ("port", topology.ports),
     ):
         found |= {f"{key(kind, name):#x}": f"{kind} {name}" for name in names}

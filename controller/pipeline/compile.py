@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from controller.graph import queries
 from controller.graph.fabric import Fabric
@@ -31,8 +31,9 @@ def compile_fabric(
     location: Mapping[str, str] | None = None,
     bindings: Mapping[str, Bindings] | None = None,
     numbers: Mapping[str, Numbers] | None = None,
+    hosts: Iterable[str] | None = None,
 ) -> list[Program]:
-    """Return the programs of all hosts as they would be with every interface plugged in.
+    """Return the programs of all hosts, or of these, as they would be with every interface plugged in.
 
     `location` places ports that have no host; `bindings` replaces the assumed port numbers, `numbers` the tags and zones that
     would be chosen, both host by host. Raises what `Programs.settle` raises.
@@ -42,17 +43,17 @@ def compile_fabric(
     found.enter(topology)
     for port, host in (location or {}).items():
         found.place(port, host)
-    hosts = [host for host in topology.hosts if fabric.is_programmed(host)]
-    for host in hosts:
+    wanted = [host for host in topology.hosts if fabric.is_programmed(host)] if hosts is None else list(hosts)
+    for host in wanted:
         if numbers and host in numbers:
             found.remember(host, numbers[host])
         known = (bindings or {}).get(host) or assumed_bindings(fabric, topology.hosts[host])
         for bridge, ports in known.ports.items():
             for interface, number in ports.items():
                 found.bind(host, bridge, interface, number)
-    found.ask_for(hosts)
+    found.ask_for(wanted)
     found.settle()
-    return [program for host in hosts for program in found.of_host(host)]
+    return [program for host in wanted for program in found.of_host(host)]
 
 
 def assumed_bindings(fabric: Fabric, host: Host) -> Bindings:

@@ -30,8 +30,10 @@ def bridge_kind(topology: Topology, program: Program) -> Bridge:
 
 def written_by(feature: str, topology: Topology) -> Iterator[str]:
     """Yield a feature's flows and groups, bridge by bridge."""
-    fabric = Fabric(topology)
-    for program in compile_fabric(topology):
+    # A port without `host:` has shown up on the first host.
+    location = {port.name: next(iter(topology.hosts)) for port in topology.ports.values() if port.host is None}
+    fabric = Fabric(topology, location)
+    for program in compile_fabric(topology, location):
         ports = assumed_bindings(fabric, topology.hosts[program.host]).ports[program.bridge]
         names = {number: name for name, number in ports.items()}
         kind = bridge_kind(topology, program)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import permutations
 
 import pytest
@@ -259,5 +259,4 @@ def test_a_kind_is_declared_once_and_exists() -> None:
 
 
 def feature(sends: Iterable[str], allows: Iterable[str]) -> Feature:
-    nothing: Callable[[object], None] = lambda _builder: None  # noqa: E731
-    return Feature("test", "", (), {"one": ""}, nothing, frozenset(sends), frozenset(allows))
+    return Feature("test", "", (), {"one": ""}, {}, frozenset(sends), frozenset(allows))

@@ -18,12 +18,8 @@ def table(name: str, slot: int, **changes: tuple[str | Stage, ...]) -> Table:
     return Table(name, Stage.FORWARD, slot, ("reg0",), ("reg2",), changes.get("next", ()), "decides", "dropped")
 
 
-def write_nothing(_builder: object) -> None:
-    """Stand for a feature's flows where only its tables matter."""
-
-
 def feature(*tables: Table) -> Feature:
-    return Feature("test", "a test", tables, {}, write_nothing)
+    return Feature("test", "a test", tables, {}, {})
 
 
 def flow(where: Match, *actions: Action, number: int = 40, goto: int | None = None) -> Flow:

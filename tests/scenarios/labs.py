@@ -18,14 +18,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from controller import config, control
-from controller.graph.fabric import Fabric
 from controller.lab.lab import Lab
 from controller.lab.namespaces import inside
 from controller.lab.prober import EAGER, ICMP, Outcome, Probe, Prober
-from controller.pipeline.compile import compile_host
+from controller.model.entities import HostKind
+from controller.pipeline.compile import compile_fabric
 from controller.pipeline.flow import Bindings
-from controller.pipeline.numbers import allocate_numbers
-from controller.pipeline.view import Shared
 from controller.wire.pack import flow_add
 from tests.lab.net import ANY_PROTOCOL, Net
 
@@ -239,17 +237,16 @@ def differences(net: Net) -> list[str]:
     """
     topology = config.load(net.lab.folder).topology
     assert topology is not None
-    shared = Shared(Fabric(topology))
-    numbers = allocate_numbers(shared.fabric)
+    hosts = [host.name for host in topology.hosts.values() if host.kind is HostKind.OVS]
+    bindings = {host: _bindings(net, host) for host in hosts}
     found = []
-    for host in filter(shared.fabric.is_programmed, topology.hosts):
-        for program in compile_host(shared, host, _bindings(net, host), numbers):
-            said = net.lab.exec_host(host, ["ovs-ofctl", "dump-flows", program.bridge], check=True).stdout
-            held = Counter(int(cookie, 16) for cookie in re.findall(r"cookie=(0x[0-9a-f]+)", said))
-            wanted = Counter(int.from_bytes(flow_add(flow)[:8]) for flow in program.flows.values())
-            more, less = (held - wanted).total(), (wanted - held).total()
-            if more or less:
-                found.append(f"{program.bridge}@{host}: {more} too many, {less} missing")
+    for program in compile_fabric(topology, bindings=bindings):
+        said = net.lab.exec_host(program.host, ["ovs-ofctl", "dump-flows", program.bridge], check=True).stdout
+        held = Counter(int(cookie, 16) for cookie in re.findall(r"cookie=(0x[0-9a-f]+)", said))
+        wanted = Counter(int.from_bytes(flow_add(flow)[:8]) for flow in program.flows.values())
+        more, less = (held - wanted).total(), (wanted - held).total()
+        if more or less:
+            found.append(f"{program.bridge}@{program.host}: {more} too many, {less} missing")
     return found
 
 

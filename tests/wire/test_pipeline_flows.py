@@ -11,11 +11,8 @@ from pathlib import Path
 import pytest
 
 from controller import config
-from controller.graph.fabric import Fabric
-from controller.pipeline.compile import assumed_bindings, compile_host
+from controller.pipeline.compile import compile_fabric
 from controller.pipeline.flow import Program
-from controller.pipeline.numbers import allocate_numbers
-from controller.pipeline.view import Shared
 from controller.wire import dump, pack
 from controller.wire.message import MessageType
 from tests.ovs.twin import Twin
@@ -39,14 +36,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 def programs(folder: Path) -> list[Program]:
     loaded = config.load(folder)
     assert loaded.topology is not None
-    shared = Shared(Fabric(loaded.topology, {}))
-    numbers = allocate_numbers(shared.fabric)
-    hosts = [host for host in loaded.topology.hosts.values() if shared.fabric.is_programmed(host.name)]
-    return [
-        program
-        for host in hosts
-        for program in compile_host(shared, host.name, assumed_bindings(shared.fabric, host), numbers)
-    ]
+    return compile_fabric(loaded.topology)
 
 
 @pytest.mark.parametrize("folder", TOPOLOGIES, ids=lambda folder: folder.name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from controller.seats import Seat
+from controller.engine.seats import Seat
 from controller.switch.status import State, SwitchStatus
 
 if TYPE_CHECKING:
-    from controller.engine import Engine
+    from controller.engine.engine import Engine
 
 
 def status(engine: Engine) -> dict[str, Any]:

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.delivery import ChangeSet, Delivery, Switches
+from controller.engine.delivery import ChangeSet, Delivery, Switches
+from controller.engine.intent import Intent, Report
+from controller.engine.seats import Seat, seats
+from controller.engine.status import status
 from controller.graph.queries import part
-from controller.intent import Intent, Report
 from controller.model.entities import Port, Topology
 from controller.model.names import interface_name
 from controller.observed import Observed
@@ -31,8 +33,6 @@ from controller.pipeline.places import locate
 from controller.pipeline.plan import pipeline
 from controller.pipeline.programs import REASONS, Programs
 from controller.pipeline.tables import Bridge
-from controller.seats import Seat, seats
-from controller.status import status
 from controller.switch.status import State, SwitchStatus
 
 LOG = logging.getLogger(__name__)
