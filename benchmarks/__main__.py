@@ -1,7 +1,7 @@
-"""`python -m benchmarks [SIZE...]`: measure, print a table, write `build/bench.json`.
+"""`python -m benchmarks [WHAT...]`: measure, print tables, write `build/bench.json` and, after a full run, the history.
 
-Needs root and Open vSwitch's programs, unless `--offline`. Everything that is made for it (namespaces, switches, files) is gone
-at the end, also after an error or Ctrl-C.
+Needs root and Open vSwitch's programs. Everything that is made for it (namespaces, switches, files) is gone at the end, also
+after an error or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,63 +10,93 @@ import argparse
 import shlex
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.crowd import measure_crowd
+from benchmarks.figure import Figure
+from benchmarks.history import keep, this_run
 from benchmarks.measure import this_machine
-from benchmarks.offline import measure_offline
-from benchmarks.online import measure_online
-from benchmarks.report import Result, print_results, write_json
+from benchmarks.offline import measure_alone, measure_offline
+from benchmarks.online import PARTS, measure_online
+from benchmarks.push import measure_push
+from benchmarks.report import print_run, write_json
 from benchmarks.topology import write_topology
-from benchmarks.workload import SIZES, generate
+from benchmarks.workload import CROWD, DENSE, SIZES, generate
 
-_DEFAULT = ("200", "1000")
-_HOSTS_ONLINE = 8  # More daemons than this measure the machine, not the controller.
+_DEFAULT = ("push", "200", "1000", "10000", "crowd")
+_LARGE = 5_000  # From so many ports on, files, compile and pack are measured once, in a process of their own.
+_EDITS_OF_A_CROWD = 20
 
 
 def main() -> None:
-    """Measure the sizes that the command line names."""
+    """Measure what the command line names."""
     arguments = _arguments()
+    what = arguments.what or _DEFAULT
     machine = this_machine()
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as base:
-        results = [
-            _measure(name, Path(base) / name, arguments.runs, arguments.offline) for name in arguments.sizes or _DEFAULT
-        ]
-    print_results(results, machine)
-    write_json(results, machine, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]), arguments.output)
+        for name in what:
+            figures += _measure(name, Path(base), arguments)
+    run = this_run(figures, machine, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
+    print_run(run)
+    write_json(run, figures, arguments.output)
     print(f"\nall runs: {arguments.output}")
+    if tuple(what) == _DEFAULT and not arguments.only:
+        print(f"kept: {keep(run)}; python -m benchmarks.page draws it")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="How fast Weft is, against real switches."
     )
-    parser.add_argument("sizes", nargs="*", type=_size, metavar="SIZE", help=f"{', '.join(SIZES)}")
-    parser.add_argument("--runs", type=int, default=5, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--offline", action="store_true", help="no switches: read, compile and pack only")
+    names = ", ".join((*SIZES, "push", "crowd"))
+    parser.add_argument("what", nargs="*", type=_known, metavar="WHAT", help=f"{names}; all but big-tenant by default")
+    parser.add_argument(
+        "--only", action="append", choices=("files", *PARTS), help="of a workload, these parts (may be given again)"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="of each push and start (default: %(default)s)")
+    parser.add_argument("--edits", type=int, default=100, help="of each kind (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="(default: %(default)s)")
     return parser.parse_args()
 
 
-def _size(name: str) -> str:
-    if name not in SIZES:
-        raise argparse.ArgumentTypeError(f"no workload {name!r}; there are {', '.join(SIZES)}")
+def _known(name: str) -> str:
+    if name not in (*SIZES, "push", "crowd"):
+        raise argparse.ArgumentTypeError(f"no workload {name!r}; there are {', '.join((*SIZES, 'push', 'crowd'))}")
     return name
 
 
-def _measure(name: str, directory: Path, runs: int, is_offline: bool) -> Result:
-    size = SIZES[name]
+def _measure(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[Figure]:
+    directory = base / name
+    directory.mkdir()
+    if name == "push":
+        _say("push: one switch, more than 100,000 flows")
+        yield from measure_push(DENSE, directory, arguments.runs)
+    elif name == "crowd":
+        _say(f"crowd: {2 * CROWD.hosts} simulated switches")
+        yield from measure_crowd(CROWD, directory, min(_EDITS_OF_A_CROWD, arguments.edits))
+    else:
+        yield from _measure_size(name, directory, arguments)
+
+
+def _measure_size(name: str, directory: Path, arguments: argparse.Namespace) -> Iterator[Figure]:
+    size, parts = SIZES[name], arguments.only or ("files", *PARTS)
     document = generate(size)
-    write_topology(document, directory / "files")
-    _say(f"{name}: files, compile, pack")
-    offline = measure_offline(directory / "files", runs)
-    if is_offline or size.hosts > _HOSTS_ONLINE:
-        return Result(name, size, offline, None)
-    _say(f"{name}: {size.hosts} hosts, {size.ports} ports, real switches")
-    return Result(name, size, offline, measure_online(document, directory / "online", runs))
+    if "files" in parts:
+        _say(f"{name}: files, compile, pack")
+        write_topology(document, directory / "files")
+        if size.ports >= _LARGE:
+            yield from measure_alone(name, directory / "files")
+        else:
+            yield from measure_offline(directory / "files", arguments.runs).figures(name)
+    if set(parts) & set(PARTS):
+        yield from measure_online(name, document, directory / "online", arguments.runs, arguments.edits, parts, _say)
 
 
 def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 main()

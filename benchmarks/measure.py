@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import platform
 import statistics
@@ -30,13 +31,20 @@ class Timing:
 
     best_s: float
     median_s: float
+    p99_s: float
     runs_s: tuple[float, ...]
 
     @staticmethod
     def of(seconds: Iterable[float]) -> Timing:
         """Return the timing of runs that took so long; there must be one at least."""
         runs = tuple(round(run, 6) for run in seconds)
-        return Timing(min(runs), round(statistics.median(runs), 6), runs)
+        return Timing(min(runs), round(statistics.median(runs), 6), percentile(runs, 99), runs)
+
+
+def percentile(values: Iterable[float], percent: int) -> float:
+    """Return the smallest of the values that so many percent of them do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def timed(runs: int, prepare: Callable[[], Given], work: Callable[[Given], Made]) -> tuple[Timing, Made]:

@@ -1,12 +1,22 @@
-"""What the controller does before a switch is asked: read the files, compile, pack."""
+"""What the controller does before a switch is asked: read the files, compile, pack.
+
+`python -m benchmarks.offline DIR` does it once, from nothing, on one core, and prints `{"seconds": ..., "peak_mib": ..., ...}`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import Timing, timed
+from benchmarks.figure import Figure, Unit, median
+from benchmarks.measure import Timing, timed, usage
 from controller import config
 from controller.model.entities import Topology
 from controller.pipeline.compile import compile_fabric
@@ -38,11 +48,6 @@ class Offline:
     bridges: tuple[Bridge, ...]
 
     @property
-    def flows(self) -> int:
-        """The flows of the whole fabric."""
-        return sum(bridge.flows for bridge in self.bridges)
-
-    @property
     def flows_per_host(self) -> int:
         """The flows of the host that has most, all its bridges together."""
         return max(self._per_host("flows"))
@@ -56,6 +61,15 @@ class Offline:
     def bundle_bytes(self) -> int:
         """The bytes that make all switches hold their programs."""
         return sum(bridge.bundle_bytes for bridge in self.bridges)
+
+    def figures(self, workload: str) -> Iterator[Figure]:
+        """Yield the figures."""
+        yield median(workload, "read the files", self.load)
+        yield median(workload, "compile", self.compile)
+        yield median(workload, "pack", self.pack)
+        yield Figure(workload, "flows a host, at most", self.flows_per_host, Unit.COUNT)
+        yield Figure(workload, "groups a host, at most", self.groups_per_host, Unit.COUNT)
+        yield Figure(workload, "bytes to all switches", self.bundle_bytes / 2**20, Unit.MEBIBYTES)
 
     def _per_host(self, what: str) -> Iterable[int]:
         hosts: dict[str, int] = {}
@@ -100,3 +114,55 @@ def _pack(programs: Iterable[Program]) -> dict[int, int]:
     return {
         program.dpid: sum(len(in_bundle(1, 1, kind, body)) for kind, body in messages(program)) for program in programs
     }
+
+
+def measure_alone(workload: str, folder: Path) -> Iterator[Figure]:
+    """Yield what it takes a process that does nothing else to load, compile and pack a folder, once, on one core."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.offline", str(folder)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    yield Figure(workload, "load, compile and pack, one core", told["seconds"], Unit.SECONDS)
+    yield Figure(workload, "load, compile and pack: peak memory", told["peak_mib"], Unit.MEBIBYTES)
+    yield Figure(workload, "read the files", told["load"], Unit.SECONDS)
+    yield Figure(workload, "compile", told["compile"], Unit.SECONDS)
+    yield Figure(workload, "pack", told["pack"], Unit.SECONDS)
+    yield Figure(workload, "flows of the fabric", told["flows"], Unit.COUNT)
+    yield Figure(workload, "flows a host, at most", told["flows_per_host"], Unit.COUNT)
+
+
+def _alone(folder: Path) -> dict[str, float]:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    collect_seldom()
+    start = time.perf_counter()
+    topology = load(folder)
+    loaded = time.perf_counter()
+    programs = compile_fabric(topology)
+    compiled = time.perf_counter()
+    for program in programs:
+        for flow in program.flows.values():
+            flow_add(flow)
+        for group in program.groups.values():
+            bucket_bytes(group)
+    packed = time.perf_counter()
+    hosts: dict[str, int] = {}
+    for program in programs:
+        hosts[program.host] = hosts.get(program.host, 0) + len(program.flows)
+    return {
+        "seconds": packed - start,
+        "load": loaded - start,
+        "compile": compiled - loaded,
+        "pack": packed - compiled,
+        "peak_mib": usage(os.getpid()).peak_mib,
+        "flows": sum(hosts.values()),
+        "flows_per_host": max(hosts.values()),
+    }
+
+
+def collect_seldom() -> None:
+    """Look for garbage cycles as seldom as the controller does (`controller.manager`)."""
+    gc.set_threshold(100_000, 50, 10)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_alone(Path(sys.argv[1]))))

@@ -24,11 +24,13 @@ class NotEnforced(Exception):
     """The switches let through what the files refuse, or refuse what they allow."""
 
 
-def two_hosts(document: Document) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two ports of one network on two hosts, the second of the group `web`."""
-    for server in document["ports"]:
+def two_hosts(document: Document, lab: Lab) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two plugged ports of one network on two hosts, the second of the group `web`."""
+    plugged = set(lab.plugged)
+    ports = [port for port in document["ports"] if _name(port) in plugged]
+    for server in ports:
         if server["groups"][0].endswith("-web"):
-            for client in document["ports"]:
+            for client in ports:
                 if client["network"] == server["network"] and client["host"] != server["host"]:
                     return client, server
     raise ValueError("no network of the workload is on two hosts")
@@ -36,7 +38,7 @@ def two_hosts(document: Document) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def check_policy(lab: Lab, document: Document) -> None:
     """Open an allowed and a refused connection between two hosts; raise NotEnforced if either ends otherwise."""
-    client, server = two_hosts(document)
+    client, server = two_hosts(document, lab)
     there = lab.port_namespace(_name(server))
     with contextlib.ExitStack() as stack:
         with inside(there):
@@ -61,7 +63,7 @@ class Pings:
     """A context in which one port pings another a hundred times a second; afterwards `sent` and `lost` say how it went."""
 
     def __init__(self, lab: Lab, document: Document) -> None:
-        client, server = two_hosts(document)
+        client, server = two_hosts(document, lab)
         words = ["ping", "-n", "-q", "-i", str(1 / _PINGS_PER_S), "-W", "1", server["ip"]]
         self._command = lab.port_command(_name(client), words)
         self.sent = 0

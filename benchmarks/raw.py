@@ -11,15 +11,16 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 from benchmarks.measure import Timing
 from benchmarks.offline import Messages
 from controller.lab.lab import Lab
 from controller.lab.plan import DATAPATH
+from controller.pipeline.flow import Flow, Origin, match
 from controller.switch.ovsdb import OPENFLOW
-from controller.wire.message import HEADER, BundleControl, MessageType, bundle_control, frame, in_bundle
+from controller.wire.message import HEADER, BundleControl, MessageType, bundle_control, dump_flows, frame, in_bundle
+from controller.wire.pack import flow_add
 
 _PORT = 6660  # Of a host's first bridge for this; the others follow.
 _BUNDLE = 1
@@ -32,32 +33,18 @@ class Refused(Exception):
     """The switch did not take the bytes; the message says which error it gave."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """What pushing prepared bytes took: into one host's bridges alone, and into those of all hosts at once."""
-
-    one_host: Timing
-    one_host_flows: int
-    all_hosts: Timing
-    all_hosts_flows: int
-
-    @property
-    def flows_per_s(self) -> float:
-        """The best rate of one switch that has the machine to itself."""
-        return self.one_host_flows / self.one_host.best_s
-
-
-def measure_raw(lab: Lab, programs: Mapping[str, list[Messages]], runs: int) -> Raw:
-    """Push the programs of every host into bridges made for it; take the bridges away again."""
+def measure_programs(lab: Lab, programs: Mapping[str, list[Messages]], runs: int) -> Timing:
+    """Push the programs of every host into bridges made for it, all at once; take the bridges away again."""
     streams = {host: [stream(made) for made in messages] for host, messages in programs.items()}
-    flows = {
-        host: sum(kind is MessageType.FLOW_MOD for made in messages for kind, _ in made)
-        for host, messages in programs.items()
-    }
-    first = next(iter(streams))
-    alone = [_push(lab, {first: streams[first]}) for _ in range(runs)]
-    together = [_push(lab, streams) for _ in range(runs)]
-    return Raw(Timing.of(alone), flows[first], Timing.of(together), sum(flows.values()))
+    return Timing.of(push(lab, streams)[0] for _ in range(runs))
+
+
+def measure_one_flow(lab: Lab, hosts: Iterable[str], runs: int) -> Timing:
+    """Push one flow into each of the bridges of these hosts, br-int and br-tun, all at once: the least that an edit costs."""
+    flow = Flow(0, 1, match(in_port=1), (), None, Origin("a benchmark", None), "benchmark")
+    one = stream([(MessageType.FLOW_MOD, flow_add(flow))])
+    _, seconds = push(lab, {host: [one, one] for host in hosts}, runs)
+    return Timing.of(seconds)
 
 
 def stream(made: Messages) -> bytes:
@@ -67,16 +54,15 @@ def stream(made: Messages) -> bytes:
     return b"".join([opened, *wrapped, bundle_control(BundleControl.COMMIT, _BUNDLE, _LAST_XID)])
 
 
-def _push(lab: Lab, streams: Mapping[str, list[bytes]]) -> float:
+def push(lab: Lab, streams: Mapping[str, list[bytes]], again: int = 0) -> tuple[float, list[float]]:
+    """Push one stream into each new bridge of each host, then so many times again; return the seconds of the first and the others."""
     with contextlib.ExitStack() as stack:
         waiting = [
             (stack.enter_context(channel), data)
             for host, each in streams.items()
             for channel, data in zip(stack.enter_context(_bridges(lab, host, len(each))), each, strict=True)
         ]
-        start = time.perf_counter()
-        _send_all(waiting)
-        return time.perf_counter() - start
+        return _send_all(waiting), [_send_all(waiting) for _ in range(again)]
 
 
 @contextlib.contextmanager
@@ -95,12 +81,13 @@ def _bridges(lab: Lab, host: str, count: int) -> Iterator[list[socket.socket]]:
             ]
         )
     try:
-        yield [_connect(address, _PORT + number) for number in range(count)]
+        yield [connect(address, _PORT + number) for number in range(count)]
     finally:
         switch.configure(("del-br", name) for name in names)
 
 
-def _connect(address: str, port: int) -> socket.socket:
+def connect(address: str, port: int) -> socket.socket:
+    """Connect to a bridge that listens, and greet it; return the channel, which does not block."""
     channel = socket.create_connection((address, port), _PATIENCE_S)
     channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     channel.sendall(frame(MessageType.HELLO, 0))
@@ -113,8 +100,9 @@ def _connect(address: str, port: int) -> socket.socket:
     return channel
 
 
-def _send_all(waiting: list[tuple[socket.socket, bytes]]) -> None:
-    """Send each channel its bytes, all at once, until every switch has said that the commit is done."""
+def _send_all(waiting: list[tuple[socket.socket, bytes]]) -> float:
+    """Send each channel its bytes, all at once; return the seconds until every switch has said that the commit is done."""
+    start = time.perf_counter()
     deadline = time.monotonic() + _PATIENCE_S
     with selectors.DefaultSelector() as selector:
         left = {channel: memoryview(data) for channel, data in waiting}
@@ -136,6 +124,7 @@ def _send_all(waiting: list[tuple[socket.socket, bytes]]) -> None:
                     if _is_committed(received[channel]):
                         del received[channel]
                         selector.unregister(channel)
+    return time.perf_counter() - start
 
 
 def _is_committed(received: bytes) -> bool:
@@ -160,3 +149,22 @@ def _frames(received: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind, received[at + HEADER.size : at + length]
         at += length
+
+
+def dump_all(channel: socket.socket) -> float:
+    """Ask for all flows and read the answer; return the seconds: the least that a controller needs to know what a switch holds."""
+    start = time.perf_counter()
+    channel.setblocking(True)
+    channel.sendall(dump_flows(2))
+    left = b""
+    while True:
+        left += channel.recv(_CHUNK)
+        at = 0
+        while at + _REPLY <= len(left) and at + (length := int.from_bytes(left[at + 2 : at + 4], "big")) <= len(left):
+            if left[at + 1] == MessageType.MULTIPART_REPLY and not left[at + 11] & 1:
+                return time.perf_counter() - start
+            at += length
+        left = left[at:]
+
+
+_REPLY = 16  # The header of a multipart reply: the flags at its end tell whether more follows.

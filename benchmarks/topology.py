@@ -33,11 +33,17 @@ def fabric_file(document: Document) -> str:
 
 def tenant_files(document: Document) -> dict[str, str]:
     """Return the text of each tenant's file."""
-    groups, ports = _by_tenant(document["groups"]), _by_tenant(document["ports"])
+    networks, groups, ports = (_by_tenant(document[kind]) for kind in ("networks", "groups", "ports"))
     return {
-        tenant: "\n".join(_tenant_lines(networks, groups[tenant], ports[tenant])) + "\n"
-        for tenant, networks in _by_tenant(document["networks"]).items()
+        tenant: "\n".join(_tenant_lines(networks[tenant], groups[tenant], ports[tenant])) + "\n" for tenant in networks
     }
+
+
+def tenant_file(document: Document, tenant: str) -> str:
+    """Return the text of one tenant's file."""
+    return tenant_files({kind: [each for each in document[kind] if each.get("tenant") == tenant] for kind in document})[
+        tenant
+    ]
 
 
 def _tenant_lines(
@@ -72,7 +78,9 @@ def _rule(rule: Mapping[str, Any]) -> str:
 
 def _port(port: Mapping[str, Any]) -> str:
     groups = ", ".join(map(_own, port["groups"]))
-    place = f"network: {_own(port['network'])}, host: {port['host']}"
+    # A port without a host is where its interface is.
+    host = f", host: {port['host']}" if port["host"] else ""
+    place = f"network: {_own(port['network'])}{host}"
     return f"{place}, mac: {port['mac']}, ip: {port['ip']}, security_groups: [{groups}]"
 
 

@@ -26,7 +26,8 @@ from pathlib import Path
 from controller import config
 from controller.lab.namespaces import fill_in_checksums, ip
 from controller.lab.plan import LabError, LabPlan, PortPlan, plan_lab, port_commands
-from controller.switch.ovsdb import HostError, transact
+from controller.switch.access import HostError
+from controller.switch.ovsdb import transact
 
 TOPOLOGY = Path("/topology")
 PLUGS = Path("/run/weft/plugs")

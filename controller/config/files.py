@@ -41,21 +41,22 @@ class Shelf:
     """
 
     names: dict[Path, set[str]] = field(default_factory=dict)
+    tenants: tuple[dict[str, Path], list[Path]] | None = None  # Tenants' files, and others beside them.
     texts: dict[str, Text] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
 
     def forget(self, changed: Collection[Path] | None) -> None:
         """Drop what is known of these paths, or everything for None and where it cannot be told what a path changes."""
         if changed is None or any(path.parent not in self.names or path in self.names for path in changed):
-            self.names, self.texts, self.sizes = {}, {}, {}
+            self.names, self.tenants, self.texts, self.sizes = {}, None, {}, {}
             return
         for path in changed:
             self.texts.pop(str(path), None)
             names = self.names[path.parent]
-            if os.path.lexists(path):
-                names.add(path.name)
-            else:
-                names.discard(path.name)
+            is_there = os.path.lexists(path)
+            if is_there != (path.name in names):
+                self.tenants = None
+                (names.add if is_there else names.discard)(path.name)
 
     def listing(self, folder: Path) -> set[str]:
         """Return the names in a folder, or raise OSError."""
@@ -97,23 +98,31 @@ class Reader:
         """Return tenant -> path for every file of the folder `tenants`, whether the tenant exists or not."""
         folder = self.folder / TENANTS
         try:
-            names = sorted(self.shelf.listing(folder))
+            found, others = self.shelf.tenants or self._tenants(folder)
         except FileNotFoundError:
             return {}
         except OSError as error:
             self._refuse("N001", folder, f"cannot read the folder: {_reason(error)}")
             return {}
+        for path in others:
+            if path.suffix == ".yml":
+                self._refuse("N006", path, f"a tenant's file is called {path.stem}.yaml")
+            else:
+                self._warn(path, "not read: a tenant's file is called TENANT.yaml")
+        return found
+
+    def _tenants(self, folder: Path) -> tuple[dict[str, Path], list[Path]]:
         found: dict[str, Path] = {}
-        for name in names:
+        others: list[Path] = []
+        for name in sorted(self.shelf.listing(folder)):
             if name.startswith("."):
                 continue  # Hidden files are editors' and Kubernetes' own.
             if name.endswith(".yaml"):
                 found[name.removesuffix(".yaml")] = folder / name
-            elif name.endswith(".yml"):
-                self._refuse("N006", folder / name, f"a tenant's file is called {name.removesuffix('.yml')}.yaml")
             else:
-                self._warn(folder / name, "not read: a tenant's file is called TENANT.yaml")
-        return found
+                others.append(folder / name)
+        self.shelf.tenants = found, others
+        return self.shelf.tenants
 
     def refuse_stranger(self, path: Path, tenant: str, tenants: list[str]) -> None:
         """Report the file of a tenant that fabric.yaml does not name."""

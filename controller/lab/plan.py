@@ -15,7 +15,8 @@ from typing import Any
 from controller.model.address import format_mac
 from controller.model.entities import Address, Host, HostKind, Network, NetworkType, Port, Topology
 from controller.model.names import interface_name, physical_bridge
-from controller.switch.ovsdb import Command, host_commands
+from controller.switch.access import Command
+from controller.switch.ovsdb import host_commands
 
 CONTROLLER = "CONTROLLER"  # Stands for the controller's address in `HostPlan.setup`, which only a running lab knows.
 DATAPATH = "netdev"

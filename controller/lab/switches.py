@@ -10,7 +10,8 @@ from pathlib import Path
 
 from controller.lab.namespaces import Process, inside
 from controller.lab.plan import LabError
-from controller.switch.ovsdb import OPENFLOW, Command, HostError, transact
+from controller.switch.access import Command, HostError
+from controller.switch.ovsdb import OPENFLOW, transact
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 

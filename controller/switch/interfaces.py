@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from controller.switch.replica import Replica, use_credentials
+from controller.switch.replica import Replica, WrongName, use_credentials
 from controller.switch.tls import Files
 
 LOG = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class _Watch:
     def __init__(self, host: str, remote: str, named: Named) -> None:
         self.host = host
         self.remote = remote
-        self.problem = f"{remote} has not answered yet"
+        self.problem = f"{remote}: not tried yet"
         self._named = named
         self._told: dict[str, str] | None = None
         self._is_over = False
@@ -98,22 +98,28 @@ class _Watch:
             while not self._is_over:
                 try:
                     self._follow()
+                except WrongName as problem:
+                    LOG.error("the database of %s at %s: %s", self.host, self.remote, problem)
+                    self._pause(str(problem))
                 except Exception as problem:
                     # A defect that one host's database brings out, or credentials that cannot be read.
                     LOG.exception("the database of %s at %s", self.host, self.remote)
-                    self.problem = f"{self.remote}: {problem}"
-                    select.select([self._wake], [], [], _AGAIN_S)
+                    self._pause(str(problem))
         finally:
             os.close(self._wake)
             os.close(self._waker)
 
+    def _pause(self, reason: str) -> None:
+        self.problem = f"{self.remote}: {reason}"
+        select.select([self._wake], [], [], _AGAIN_S)
+
     def _follow(self) -> None:
         """Keep a replica of the database and tell what changes, until the watch is over."""
-        replica = Replica(self.remote)
+        replica = Replica(self.remote, self.host)
         try:
             while not self._is_over:
                 names = replica.read()
-                self._note(replica.is_current)
+                self._note(replica.is_current, replica.failure)
                 if names is not None and names != self._told and not self._is_over:
                     self._told = names
                     self._named(self.host, names)
@@ -124,10 +130,14 @@ class _Watch:
         finally:
             replica.close()
 
-    def _note(self, is_current: bool) -> None:
-        if is_current and self.problem:
-            LOG.info("the database of %s is read at %s", self.host, self.remote)
+    def _note(self, is_current: bool, failure: str) -> None:
+        if is_current:
+            if self.problem:
+                LOG.info("the database of %s is read at %s", self.host, self.remote)
             self.problem = ""
-        elif not is_current and not self.problem:
-            LOG.warning("the database of %s at %s is gone; what it said last holds", self.host, self.remote)
-            self.problem = f"{self.remote} does not answer; what it said last holds"
+            return
+        if not self.problem:
+            LOG.warning(
+                "the database of %s at %s is gone (%s); what it said last holds", self.host, self.remote, failure
+            )
+        self.problem = f"{self.remote}: {failure}"

@@ -17,11 +17,10 @@ from typing import Any
 
 from controller.model import ids, names
 from controller.model.entities import TUNNEL_TYPES, Host, HostKind, NetworkType, Topology
-
-Command = tuple[str, ...]
+from controller.switch.access import MARK, Command, HostError, manager_commands, require_certificate, ssl_commands
+from controller.switch.tls import Files
 
 OPENFLOW = "OpenFlow14"
-MARK = "weft"  # The key of external_ids on what we made; its value is the host.
 ADOPTED = "weft-adopted"  # On a bridge that somebody else made.
 
 # How a bridge talks to its controller. A silent controller is noticed within 5 s and looked for every second. Packet-ins
@@ -36,10 +35,6 @@ CONTROLLER = {
 
 _TIMEOUT = 15
 _PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
-
-
-class HostError(Exception):
-    """The host cannot be set up; the message says what is in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +62,8 @@ class Database:
 
     bridges: Mapping[str, BridgeRow] = field(default_factory=dict)
     ports: Mapping[str, PortRow] = field(default_factory=dict)
+    ssl: Mapping[str, Any] | None = None
+    managers: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +80,8 @@ def set_up_host(
     controller: str,
     db: str | None = None,
     datapath: str | None = None,
+    tls: Files | None = None,
+    ovsdb: str | None = None,
     also: Sequence[Command] = (),
 ) -> tuple[Command, ...]:
     """Give a host the bridges, ports and settings that the topology asks of it; return what had to be changed.
@@ -90,16 +89,20 @@ def set_up_host(
     Args:
         topology: The topology that names the host.
         host_name: The host this Open vSwitch belongs to.
-        controller: Where the controller listens, `tcp:ADDRESS:PORT`.
+        controller: Where the controller listens, `tcp:ADDRESS:PORT` or `ssl:ADDRESS:PORT`.
         db: The database, as `ovs-vsctl --db` takes it; None for the system's.
         datapath: `system` or `netdev` instead of what the topology says.
+        tls: The host's certificate, for Open vSwitch as a whole; None leaves that as it is.
+        ovsdb: Where the database shall listen, `pssl:PORT` or `ptcp:PORT:ADDRESS`; None leaves that as it is.
         also: Further `ovs-vsctl` commands for the same transaction.
 
     Raises:
         HostError: Something that is not ours is in the way, or the database does not answer.
     """
     database = read_database(db)
-    commands = host_commands(topology, host_name, controller=controller, datapath=datapath, database=database)
+    commands = host_commands(
+        topology, host_name, controller=controller, datapath=datapath, tls=tls, ovsdb=ovsdb, database=database
+    )
     commands += tuple(also)
     if commands:
         transact(commands, db)
@@ -112,14 +115,20 @@ def host_commands(
     *,
     controller: str,
     datapath: str | None = None,
+    tls: Files | None = None,
+    ovsdb: str | None = None,
     database: Database | None = None,
 ) -> tuple[Command, ...]:
-    """Return the `ovs-vsctl` commands that turn `database` (None: an empty one) into what the topology wants."""
-    database = database or Database()
+    """Return the `ovs-vsctl` commands that turn `database` (None: one that nothing is known of) into what is wanted."""
     wanted = _wanted(topology, host_name)
+    if database is not None:
+        require_certificate(database.ssl, tls, (controller, ovsdb))
+    database = database or Database()
     _refuse_conflicts(wanted, database)
     datapath = datapath or wanted.host.datapath
     commands = list(_removals(wanted, database))
+    commands += ssl_commands(database.ssl, tls, host_name)
+    commands += manager_commands(database.managers, ovsdb, host_name)
     for bridge, dpid in wanted.bridges.items():
         row = database.bridges.get(bridge)
         commands += _bridge_commands(bridge, row, dpid, host_name, datapath)
@@ -136,6 +145,8 @@ def read_database(db: str | None = None) -> Database:
         "Port": "_uuid,name,interfaces,external_ids",
         "Interface": "_uuid,type,options",
         "Controller": f"_uuid,target,{','.join(CONTROLLER)}",
+        "SSL": "private_key,certificate,ca_cert,external_ids",
+        "Manager": "_uuid,target,external_ids",
     }
     words: list[str] = ["--format=json"]
     for table, columns in wanted.items():
@@ -154,7 +165,7 @@ def read_database(db: str | None = None) -> Database:
         for port in mine:
             interface = interfaces[_many(port["interfaces"])[0]]
             found[port["name"]] = PortRow(row["name"], port["external_ids"], interface["type"], interface["options"])
-    return Database(bridges, found)
+    return Database(bridges, found, next(iter(tables["SSL"]), None), tables["Manager"])
 
 
 def transact(commands: Iterable[Command], db: str | None = None) -> None:

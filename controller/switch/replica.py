@@ -7,13 +7,15 @@ not for rows with any. What the IDL does not do by itself is here: names are wor
 
 from __future__ import annotations
 
+import os
 import select
 import sys
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from controller.model.names import NOBODY
-from controller.switch.tls import Files
+from controller.switch.tls import Files, names_of
 
 # The package's poller imports eventlet if it can, and os-ken brings eventlet along: a quarter of a second, 25 MB and a
 # warning on the terminal, for a poll that is replaced below.
@@ -38,6 +40,7 @@ _SCHEMA = {
 _OPENFLOW_NAME = 15  # Characters of an interface's name that OpenFlow has room for.
 _PROBE_MS = 5000
 _CEILING_MS = 60_000
+_LAST_OF_TLS = 8  # The package hands OpenSSL's own numbers (SSL_ERROR_*) on as if they were the system's.
 
 
 def use_credentials(files: Files) -> None:
@@ -47,20 +50,30 @@ def use_credentials(files: Files) -> None:
     ovs.stream.Stream.ssl_set_ca_cert_file(str(files.ca))
 
 
+class WrongName(Exception):
+    """Whoever answers is not the host whose database is wanted; the message says who it is."""
+
+
 class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types.
     """A connection to a database that comes back by itself, and what was last read through it.
 
     Args:
         remote: `unix:PATH`, `tcp:ADDRESS:PORT` or `ssl:ADDRESS:PORT`.
+        host: Whose database it is; with `ssl:`, the server's certificate has to name it.
     """
 
-    def __init__(self, remote: str) -> None:
+    def __init__(self, remote: str, host: str) -> None:
         helper = ovs.db.idl.SchemaHelper(schema_json=_SCHEMA)
         helper.register_columns("Interface", ["name", "external_ids"])
         super().__init__(remote, helper, probe_interval=_PROBE_MS, leader_only=False)
+        self._owner = host if remote.startswith("ssl:") else None
         self._names: dict[UUID, tuple[str, str]] = {}
         self._touched: dict[UUID, Any] = {}
         self._was_current = False
+        self.failure = "it has not answered yet"  # Why the last attempt to connect failed, or the connection was lost.
+        fate = self._session.reconnect
+        fate.connect_failed = self._noting(fate.connect_failed)
+        fate.disconnected = self._noting(fate.disconnected)
 
     @property
     def is_current(self) -> bool:
@@ -72,7 +85,11 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
         self._touched[row.uuid] = None if event == ovs.db.idl.ROW_DELETE else row
 
     def read(self) -> dict[str, str] | None:
-        """Take in what has arrived; return interface -> iface-id if the database is there and something may have changed."""
+        """Take in what has arrived; return interface -> iface-id if the database is there and something may have changed.
+
+        Raises:
+            WrongName: The server's certificate belongs to somebody else.
+        """
         # One run takes 50 messages at most, and what TLS has decrypted already would wake no poll.
         while self.run():
             pass
@@ -80,6 +97,7 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
             self._was_current = False
             return None
         if not self._was_current:
+            self._check_name()
             # What went while the database was away, nobody notifies of.
             self._was_current = True
             self._names.clear()
@@ -92,6 +110,24 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
                 self._names[uuid] = (row.name[:_OPENFLOW_NAME], port)
         self._touched = {}
         return dict(self._names.values())
+
+    def _check_name(self) -> None:
+        if self._owner is not None:
+            names = names_of(self._session.rpc.stream.socket.getpeercert())
+            if self._owner.lower() not in names:
+                raise WrongName(f"the certificate names {', '.join(sorted(names)) or 'nobody'}, not {self._owner}")
+
+    def _noting(self, tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        """Return a method of the connection's state that keeps the reason, which the package only logs."""
+
+        def note(now: int, error: int) -> None:
+            if self._owner is not None and 0 < error <= _LAST_OF_TLS:
+                self.failure = "the TLS handshake failed; one side refuses the other's certificate"
+            else:
+                self.failure = os.strerror(error) if error > 0 else "the connection was closed"
+            tell(now, error)
+
+        return note
 
     def block(self, wake: int) -> None:
         """Wait until something arrives or is due, or the file descriptor `wake` can be read."""

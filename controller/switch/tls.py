@@ -257,6 +257,30 @@ class Channel:
         self._raw.close()
 
 
+def names_in(files: Files) -> frozenset[str]:
+    """Return the names in the own certificate, as those at the other end will read them.
+
+    It is shown to oneself, so that a key of another certificate and one that has expired come out, too. Raises
+    `BadCredentials`.
+    """
+    host = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    host.check_hostname, host.verify_mode = False, ssl.CERT_NONE
+    controller = server_context(files)
+    host.load_cert_chain(files.certificate, files.key)
+    controller.load_verify_locations(files.certificate)
+    controller.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    one = host.wrap_bio(back, there)
+    other = controller.wrap_bio(there, back, server_side=True)
+    try:
+        for end in (one, other) * 3:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLError as problem:
+        raise BadCredentials(f"{files.certificate}: {in_words(problem)}") from None
+    return names_of(other.getpeercert() or {})
+
+
 def names_of(certificate: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of a certificate, as `ssl` decodes it: its DNS names, or, without any, its common name.
 

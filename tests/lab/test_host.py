@@ -11,7 +11,8 @@ import pytest
 
 from controller.model import ids
 from controller.model.entities import NetworkType, Topology
-from controller.switch.ovsdb import Command, HostError, read_database, set_up_host
+from controller.switch.access import Command, HostError
+from controller.switch.ovsdb import read_database, set_up_host
 from tests.lab.small import network, small
 from tests.ovs.twin import Twin
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from controller.model.entities import Place
 from controller.pipeline.flow import Delta, Flow, Group, Origin, Output, ToGroup, match
 from controller.switch.fake import FakeSwitch
 from controller.switch.status import State
+from controller.wire import pack
 from controller.wire.message import MessageType, frame
 from tests.switch.edits import drop, put
 from tests.switch.harness import PATIENCE_S, WEB1, Control, flow, program, some_flows, wait_for
@@ -214,3 +216,34 @@ def test_an_origin_is_told_where_it_stands_now(control: Control, switch: FakeSwi
     switch.refuse_commit = lambda: (5, 1)
     control.switches.target(ONE, program(ONE, to(2)))
     assert "from port red/web1 (tenants/red.yaml:99:5)" in (control.reach(ONE, State.DEGRADED).last_error or "")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_on_the_way_the_switch_holds_the_program_in_the_end(
+    control: Control, switch: FakeSwitch, seed: int
+) -> None:
+    """Refused messages, refused commits and lost connections at random, while the program goes on changing."""
+    chance = random.Random(seed)  # noqa: S311 - chance that can be repeated.
+    ours = program(ONE, *some_flows(3))
+    control.bring(ours)
+    switch.refuse_add = lambda _kind, _body: (4, 9) if chance.random() < 0.02 else None
+    switch.refuse_commit = lambda: (5, 1) if chance.random() < 0.1 else None
+    version = 0
+    for number in range(150):
+        place = chance.randrange(1, 6)
+        wanted = to(number % 7 + 1, at=place)
+        delta = drop(ours, wanted) if wanted.key in ours.flows and chance.random() < 0.3 else put(ours, wanted)
+        version = control.switches.change(ONE, delta)
+        if chance.random() < 0.05:
+            switch.close()
+            control.reach(ONE, State.DOWN)
+            switch.connect()
+        if chance.random() < 0.3:
+            control.switches.wait({ONE: version}, PATIENCE_S)
+    switch.refuse_add, switch.refuse_commit = lambda _kind, _body: None, lambda: None
+    control.reach(ONE, State.IN_SYNC)
+    assert control.switches.wait({ONE: version}, PATIENCE_S) == set()
+    cookies = sorted(pack.flow_add(each)[:8] for each in ours.flows.values())
+    assert sorted(cookie for cookie, _ in switch.flows.values()) == cookies
+    (report,) = control.switches.audit([ONE], PATIENCE_S)
+    assert report.is_clean

@@ -1,0 +1,84 @@
+"""The figures to reach, as data, and whether a run has reached them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from benchmarks.figure import Figures, Unit, said
+
+EDITS = ("port added", "port removed", "port moved", "rule changed")
+
+
+class Outcome(StrEnum):
+    """What became of a goal in one run."""
+
+    REACHED = "reached"
+    MISSED = "missed"
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound for a figure: for the value itself, for its ratio to the limit, or to another figure of the same run."""
+
+    workload: str
+    name: str
+    bound: float
+    unit: Unit = Unit.SECONDS
+    at_least: bool = False
+    of_limit: bool = False
+    times: tuple[str, str] | None = None
+
+    def judge(self, figures: Figures) -> Outcome:
+        """Return whether a run's figures reach the goal."""
+        measured = self.measured(figures)
+        if measured is None:
+            return Outcome.NOT_MEASURED
+        is_reached = measured >= self.bound if self.at_least else measured <= self.bound
+        return Outcome.REACHED if is_reached else Outcome.MISSED
+
+    def measured(self, figures: Figures) -> float | None:
+        """Return what the bound is for, None if the run has not measured it."""
+        figure = figures.get((self.workload, self.name))
+        if figure is None:
+            return None
+        if self.of_limit:
+            return figure.ratio
+        if self.times is None:
+            return figure.value
+        other = figures.get(self.times)
+        return figure.value / other.value if other and other.value else None
+
+    def text(self) -> str:
+        """Return the bound in words."""
+        sign = "≥" if self.at_least else "≤"
+        if self.of_limit:
+            return f"{sign} {self.bound:g} of prepared bytes"
+        if self.times is not None:
+            return f"{sign} {self.bound:g} times {self.times[0]}"
+        return f"{sign} {said(self.bound, self.unit)}"
+
+
+def _edits() -> Iterator[Goal]:
+    for name in EDITS:
+        yield Goal("1000", name, 0.020)
+        yield Goal("1000", f"{name}, p99", 0.060)
+    for name in EDITS:
+        yield Goal("10000", name, 2, times=("1000", name))
+        yield Goal("10000", f"{name}, p99", 2, times=("1000", f"{name}, p99"))
+
+
+GOALS: tuple[Goal, ...] = (
+    Goal("push", "compiled flows into one switch", 0.8, at_least=True, of_limit=True),
+    Goal("1000", "cold: files saved until every switch in sync", 1.5),
+    Goal("1000", "flows a host, at most", 12_000, Unit.COUNT),
+    *_edits(),
+    Goal("10000", "load, compile and pack, one core", 20),
+    Goal("10000", "load, compile and pack: peak memory", 2e9 / 2**20, Unit.MEBIBYTES),
+    Goal("push", "reconnect of a switch that holds all flows", 0.6),
+    Goal("push", "reconnect: flow-mods", 0, Unit.COUNT),
+    Goal("crowd", "idle, of a core", 5, Unit.PERCENT),
+    Goal("crowd", "one change to all switches", 2),
+)

@@ -1,0 +1,165 @@
+"""A load that is told what changed says exactly what a load of everything says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.config import Cache, Loaded, load
+from controller.model.entities import Topology
+from tests.config.folders import FABRIC, write
+
+TENANTS = ("red", "blue", "green", "pink")
+
+# What tenants' files may say. Red's network is wanted by others, so what red says decides whether they can have it; addresses are few.
+RED = (
+    "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}",
+    "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {network: net}, b: {network: net, ip: 10.0.1.9}}",
+    "networks: {net: {cidr: 10.0.1.0/29, share: [blue, green]}}\nports: {c: {network: net}, a: {network: net}}",
+    "networks: {net: {cidr: 10.0.1.0/28, share: [blue]}, more: {}}\nports: {a: {network: net, ip: 10.0.1.4}}",
+    "networks: {net: {cidr: 10.0.1.0/28}}\nports: {a: {network: net}}\ntests: [{from: a, to: blue/a, expect: deny}]",
+)
+OTHERS = (
+    "",
+    "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own}}",
+    "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own, ip: 10.0.1.9}, b: {network: red/net}}",
+    "ports: {a: {network: red/net, ip: 10.0.1.9}, b: {network: red/net}, c: {network: red/net}}",
+    "port_groups: {web: {network: red/net}}\nports: {b: {port_group: web, mac: '02:00:00:00:00:01'}}",
+    "networks: {own: {}}\nports: {b: {network: own}}\ntests: [{from: b, to: red/a, expect: deny}]",
+    "networks: {own: {type: flat, physical_network: physnet1}}",
+    "networks: {own: {}}\nports: {a: {network: own, host: hv1, security_groups: [web]}}\nsecurity_groups: {web: {ingress: [{}, {}]}}",
+)
+BROKEN = (
+    "networks: {net: {cidr: x, share: blue}}",
+    "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {network: [}}",
+    "ports: {a: {}, a: {network: nowhere}}\ntests: [{from: a, to: nobody/a, expect: maybe}]",
+    "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {}}",
+)
+GRANTS = FABRIC.replace("120-129}", "120-129}, ports: 3").replace("  red:", "  pink: {segments: 1200-1299}\n  red:")
+FABRICS = (
+    FABRIC + "  green: {segments: 1200-1201, vlans: {physnet1: []}}\n",
+    FABRIC + "  green: {segments: 1200-1299}\n  pink: {ports: 1}\nmtu: 9000\n",
+    GRANTS + "  green: {vlans: {physnet1: []}}\n",
+    FABRIC,
+    "fabric: [\n",
+    "fabric: test\ntenants: {red: {segments: 5-1}, blue: {}}\n",
+)
+
+LINES = st.sampled_from(["", "# a line that moves all others\n"])
+
+
+def files(texts: tuple[str, ...]) -> st.SearchStrategy[str | None]:
+    """Return what a tenant's file may become: mostly good, sometimes broken or gone."""
+    good = st.builds(str.__add__, LINES, st.sampled_from(texts))
+    return st.integers(0, 9).flatmap(
+        lambda chance: st.none() if chance == 0 else st.sampled_from(BROKEN) if chance == 1 else good
+    )
+
+
+EDITS = st.integers(0, 19).flatmap(
+    lambda chance: {
+        0: st.tuples(st.just("fabric.yaml"), st.sampled_from(FABRICS)),
+        1: st.tuples(st.sampled_from(["tenants/notes", "tenants/red.yml", "more.yaml"]), st.sampled_from([None, ""])),
+        2: st.tuples(st.just("rename"), st.sampled_from(TENANTS[1:])),
+    }.get(
+        chance,
+        st.tuples(st.just("tenants/red.yaml"), files(RED))
+        if chance < 9
+        else st.tuples(st.sampled_from([f"tenants/{tenant}.yaml" for tenant in TENANTS[1:]]), files(OTHERS)),
+    )
+)
+
+
+def edit(folder: Path, what: str, text: str | None) -> set[Path]:
+    """Make an edit; return the paths that it changes."""
+    if what == "rename":
+        old, new = folder / "tenants" / "red.yaml", folder / "tenants" / f"{text}.yaml"
+        if old.exists():
+            old.rename(new)
+        return {old, new}
+    path = folder / what
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_text(text)
+    return {path}
+
+
+def told(topology: Topology | None) -> Mapping[str, object] | None:
+    """Return all that a topology says, in order and with the places, which equality leaves out."""
+    if topology is None:
+        return None
+    names = ("name", "overlay", "mtu", "hosts", "physical_networks", "tenants", "networks", "groups", "ports")
+    found = {name: getattr(topology, name) for name in names}
+    return {
+        name: repr(list(value.items()) if isinstance(value, Mapping) else value) for name, value in found.items()
+    } | {"tests": repr(topology.tests)}
+
+
+def untouched(topology: Topology, tenants: frozenset[str]) -> str:
+    """Return what a topology says of all but these tenants."""
+    mappings = (topology.networks, topology.groups, topology.ports)
+    kept = [[each for each in mapping.values() if each.tenant not in tenants] for mapping in mappings]
+    return repr((kept, [test for test in topology.tests if test.tenant not in tenants]))
+
+
+def check(now: Loaded, fresh: Loaded, previous: Topology | None) -> None:
+    """Compare a load that was told what changed with a load of everything."""
+    assert told(now.topology) == told(fresh.topology)
+    assert (now.topology == fresh.topology) is True
+    assert (now.problems, now.files, now.left_out) == (fresh.problems, fresh.files, fresh.left_out)
+    if now.tenants is not None and now.topology is not None:
+        assert previous is not None
+        assert untouched(now.topology, now.tenants) == untouched(previous, now.tenants)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.lists(EDITS, min_size=1, max_size=2), st.integers(0, 6)), max_size=15))
+def test_any_sequence_of_edits(steps: list[tuple[list[tuple[str, str | None]], int]]) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder, fabric=FABRICS[0], red=RED[0], blue=OTHERS[3], green=OTHERS[4])
+        cache = Cache()
+        first = previous = load(folder, None, cache).topology
+        for edits, chance in steps:
+            changed = {path for what, text in edits for path in edit(folder, what, text)}
+            now = load(folder, previous, cache, changed)
+            check(now, load(folder, previous), previous)
+            if chance == 0:  # Somebody rolls back.
+                previous = first
+            elif now.topology is not None and chance > 1:  # A topology whose tests fail is not taken.
+                previous = now.topology
+
+
+def test_a_file_that_nobody_said_has_changed_is_not_looked_at(tmp_path: Path) -> None:
+    write(tmp_path, red="networks: {net: {}}\n", blue="networks: {net: {}}\n")
+    cache = Cache()
+    first = load(tmp_path, None, cache).topology
+    write(tmp_path, red="networks: {n", blue="networks: {net: {}, more: {}}\n")
+    second = load(tmp_path, first, cache, {tmp_path / "tenants" / "blue.yaml"})
+    assert second.topology is not None
+    assert list(second.topology.networks) == ["red/net", "blue/net", "blue/more"]
+    assert second.tenants == frozenset({"blue"})
+
+
+def test_a_line_more_changes_no_entity_but_its_place(tmp_path: Path) -> None:
+    write(tmp_path, red="networks: {net: {}}\n", blue="networks: {net: {}}\n")
+    cache = Cache()
+    first = load(tmp_path, None, cache).topology
+    write(tmp_path, red="# a line\nnetworks: {net: {}}\n", blue="networks: {net: {}}\n")
+    loaded = load(tmp_path, first, cache)
+    assert (loaded.topology, loaded.tenants) == (first, frozenset({"red"}))
+    assert loaded.topology is not None
+    assert loaded.topology.networks["red/net"].place.line == 2
+
+
+def test_a_change_of_the_fabric_may_touch_anybody(tmp_path: Path) -> None:
+    write(tmp_path, red="networks: {net: {}}\n")
+    cache = Cache()
+    first = load(tmp_path, None, cache).topology
+    write(tmp_path, fabric=FABRIC + "mtu: 9000\n", red="networks: {net: {}}\n")
+    assert load(tmp_path, first, cache, {tmp_path / "fabric.yaml"}).tenants is None
