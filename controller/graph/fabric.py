@@ -44,7 +44,7 @@ class Fabric:
         self.memo.settle()
 
     @cached_property
-    def location(self) -> Mapping[str, str]:
+    def location(self) -> dict[str, str]:
         """Port -> the host that it is on."""
         return {
             port.name: host

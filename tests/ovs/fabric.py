@@ -47,7 +47,7 @@ class FabricTwin:
     def __init__(self, directory: Path, topology: Topology, location: Mapping[str, str] | None = None) -> None:
         self.topology = topology
         self.graph = Fabric(topology, location)
-        self.location = dict(self.graph.location)
+        self.location: dict[str, str] = self.graph.location
         self.underlay: list[Tunnelled] = []  # What went over the underlay since a frame was last sent.
         self.wires: list[
             tuple[str, bytes]
