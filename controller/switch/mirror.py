@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from controller.pipeline.flow import Delta, Flow, Group
 
+_FOLD_AT = 1000  # What was deleted is remembered no longer than this many more changes and as many as there are flows.
+
 
 def merge(earlier: Delta, later: Delta) -> None:
     """Make `earlier` do what it does and then what `later` does.
@@ -59,6 +61,8 @@ class Mirror:
     def apply(self, delta: Delta) -> None:
         """Note that the switch has committed a delta."""
         merge(self._since, delta)
+        if len(self._since) > _FOLD_AT + len(self._flows):
+            self._fold()
 
     def flows(self) -> list[Flow]:
         """Return the flows."""

@@ -22,7 +22,7 @@ from controller.switch.changes import Changes, Subject, from_delta, from_dump
 from controller.switch.mirror import Mirror
 from controller.switch.session import NoAnswer, Session, SessionOver
 from controller.switch.status import AuditReport, State, SwitchStatus
-from controller.switch.target import Order, Target, Work
+from controller.switch.target import Order, Retry, Target, Work
 from controller.switch.words import Words
 from controller.wire import dump, message
 from controller.wire.dump import HeldGroup, Malformed
@@ -106,9 +106,10 @@ class Worker:
             self._dump = None
 
     def _work(self) -> None:
-        retry_at, pause = None, None
+        retry: Retry | None = None
+        refusals = 0
         audit_at = self._next_audit(self._session.id * _GOLDEN % 1)
-        while (order := self._target.next(self._session, retry_at, audit_at)) is not None:
+        while (order := self._target.next(self._session, retry, audit_at)) is not None:
             try:
                 if order.work is Work.AUDIT:
                     self._audit(order)
@@ -120,10 +121,12 @@ class Worker:
                 self._report(State.DEGRADED, error)
                 self._target.refuse(self._session)
                 self._target.audited(self._session, order.ticket, self._audited(error=error))
-                pause = min(2 * pause, _LONGEST_PAUSE_S) if pause else _FIRST_PAUSE_S
-                retry_at = time.monotonic() + pause
+                now, pause = time.monotonic(), min(_FIRST_PAUSE_S * 2**refusals, _LONGEST_PAUSE_S)
+                # What is new may well be the remedy; if it was not, a stream of changes must not become one of dumps.
+                retry = Retry(now + pause, now + _FIRST_PAUSE_S if refusals else now)
+                refusals += 1
             else:
-                retry_at = pause = None
+                retry, refusals = None, 0
 
     def _next_audit(self, part: float = 1.0) -> float | None:
         every = self._manner.audit_s

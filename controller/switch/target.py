@@ -41,6 +41,14 @@ class Order:
     ticket: int
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a switch that has refused is tried again, in monotonic time: `at`, and from `new_at` if there is something new."""
+
+    at: float
+    new_at: float
+
+
 class Target:
     """One switch's goal. It outlives sessions: a switch that comes back is brought to the latest.
 
@@ -150,20 +158,20 @@ class Target:
                 self._news.notify_all()
             self._to_do.notify_all()
 
-    def next(self, session: object, retry_at: float | None, audit_at: float | None) -> Order | None:
+    def next(self, session: object, retry: Retry | None, audit_at: float | None) -> Order | None:
         """Wait for work; return None once the session is over.
 
-        `retry_at` and `audit_at` are monotonic times: of the next sync after a refusal (sooner if there is something new), and
-        of the next audit that nobody has to ask for, None for never.
+        `retry` is when to try again after a refusal, `audit_at` the monotonic time of the next audit that nobody has to ask
+        for, None for never.
         """
         with self._lock:
             while self._session is session:
                 now = time.monotonic()
-                order = self._order(now, retry_at, audit_at)
+                order = self._order(now, retry, audit_at)
                 if order is not None:
                     return order
-                wake_at = audit_at if self._is_tracked else retry_at
-                self._to_do.wait(None if self._program is None or wake_at is None else wake_at - now)
+                wake_at = audit_at if self._is_tracked else self._retry_at(retry)
+                self._to_do.wait(None if self._program is None or wake_at is None else max(0.0, wake_at - now))
             return None
 
     def await_program(self, session: object, until: float) -> bool:
@@ -221,11 +229,17 @@ class Target:
         self._is_tracked = self._is_held = False
         self._pending = Delta()
 
-    def _order(self, now: float, retry_at: float | None, audit_at: float | None) -> Order | None:
+    def _retry_at(self, retry: Retry | None) -> float | None:
+        if retry is None or self._asked > self._answered:
+            return None
+        return retry.new_at if self._version > self._tried else retry.at
+
+    def _order(self, now: float, retry: Retry | None, audit_at: float | None) -> Order | None:
         if self._program is None:
             return None
         if not self._is_tracked:
-            is_due = retry_at is None or now >= retry_at or self._version > self._tried
+            due_at = self._retry_at(retry)
+            is_due = due_at is None or now >= due_at
             return Order(Work.SYNC, self._program, self._version, Delta(), self._asked) if is_due else None
         if self._version > self._tried:
             self._tried = self._version

@@ -54,6 +54,9 @@ class Recorder:
     def host_of(self, dpid: int) -> str | None:
         return self.owners.get(dpid, "hv1") if dpid in self.known else None
 
+    def locate(self, origin: Origin) -> Origin:
+        return origin
+
     def table_name(self, _dpid: int, table: int) -> str:
         return {0: "classify", 3: "deliver"}.get(table, str(table))
 

@@ -208,3 +208,19 @@ def test_other_versions_are_refused_with_what_helps(
     wait_for(lambda: "protocols=OpenFlow14" in caplog.text)
     assert "it offers OpenFlow 1.0, 1.3 and needs OpenFlow 1.4" in caplog.text
     assert DPID not in control.switches.statuses()
+
+
+def test_a_flow_to_a_group_that_is_not_there_is_named(twin: Twin, control: Control) -> None:
+    connect(twin, control)
+    control.switches.target(DPID, program(DPID, *some_flows(20), flow(0, 10, match(in_port=1), ToGroup(99))))
+    error = control.reach(DPID, State.DEGRADED).last_error or ""
+    assert error.startswith("br-int@hv1: OFPBAC_BAD_OUT_GROUP: flow table=classify, priority=10, in_port=")
+    assert error.endswith("from port red/web1 (tenants/red.yaml:12:5)")
+
+
+def test_a_refused_group_is_named(twin: Twin, control: Control) -> None:
+    connect(twin, control)
+    control.switches.target(DPID, program(DPID, HELLO, Group(7, ((Output(0xFFFFFF05),),), WEB1, "deliver")))
+    error = control.reach(DPID, State.DEGRADED).last_error or ""
+    assert error.startswith("br-int@hv1: OFPBAC_BAD_OUT_PORT: group group_id=7,type=all,bucket=actions=output:")
+    assert error.endswith("from port red/web1 (tenants/red.yaml:12:5)")
