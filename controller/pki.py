@@ -93,6 +93,7 @@ def issue(directory: Path, names: Iterable[str], *, days: int, force: bool) -> l
         ValueError: A file that is there is no certificate or key.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (directory / "hosts").mkdir(mode=0o700, exist_ok=True)
     of_controller, of_hosts = _Authority(directory / "ca", "controller"), _Authority(directory / "ca", "hosts")
     found = []
     for name in names:

@@ -11,10 +11,12 @@ import pytest
 
 from controller.model import ids
 from controller.model.entities import NetworkType, Topology
-from controller.switch.access import Command, HostError
+from controller.switch.access import Command, HostError, NoCertificates
 from controller.switch.ovsdb import read_database, set_up_host
+from controller.switch.tls import Files
 from tests.lab.small import network, small
 from tests.ovs.twin import Twin
+from tests.switch.certificates import make
 
 pytestmark = pytest.mark.ovs
 
@@ -174,3 +176,53 @@ def test_a_foreign_vtep_and_an_unknown_host_are_refused(twin: Twin) -> None:
 def test_no_database_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no-such"):
         set_up_host(small(), "hv1", controller=CONTROLLER, db=f"unix:{tmp_path}/no-such")
+
+
+SSL_CONTROLLER = "ssl:127.0.0.1:16653"
+
+
+def certificate(directory: Path, host: str = "hv1") -> Files:
+    place = make(directory, host) / "hosts" / host
+    return Files(place / "key.pem", place / "cert.pem", place / "ca.pem")
+
+
+def init_tls(twin: Twin, tls: Files | None, ovsdb: str | None = None) -> tuple[Command, ...]:
+    return set_up_host(small(), "hv1", controller=SSL_CONTROLLER, db=db(twin), datapath="dummy", tls=tls, ovsdb=ovsdb)
+
+
+def test_a_certificate_comes_with_its_controller_in_one_transaction(twin: Twin, tmp_path: Path) -> None:
+    init(twin)
+    tls = certificate(tmp_path / "pki")
+    assert [words[0] for words in init_tls(twin, tls)][:2] == ["set-ssl", "set"]
+    assert get(twin, "ssl", ".", "certificate") == str(tls.certificate)
+    assert get(twin, "controller", "br-int", "target") == SSL_CONTROLLER
+    assert init_tls(twin, tls) == init_tls(twin, None) == ()
+
+
+def test_tls_without_a_certificate_is_refused_before_anything_changes(twin: Twin) -> None:
+    init(twin)
+    with pytest.raises(NoCertificates, match=r"ssl:127\.0\.0\.1:16653 needs a certificate: say --pki DIR"):
+        init_tls(twin, None)
+    assert get(twin, "controller", "br-int", "target") == CONTROLLER
+
+
+def test_a_certificate_of_somebody_else_is_not_replaced_but_may_be_used(twin: Twin, tmp_path: Path) -> None:
+    twin.configure(["set-ssl", "/etc/theirs/key.pem", "/etc/theirs/cert.pem", "/etc/theirs/ca.pem"])
+    with pytest.raises(HostError, match=r"has the certificate /etc/theirs/cert\.pem, which is not Weft's"):
+        init_tls(twin, certificate(tmp_path / "pki"))
+    init_tls(twin, None)
+    assert get(twin, "ssl", ".", "certificate") == "/etc/theirs/cert.pem"
+
+
+def test_the_database_listens_where_it_is_told_besides_where_others_want_it(twin: Twin, tmp_path: Path) -> None:
+    twin.configure(["set-manager", "ptcp:16640:127.0.0.9"])
+    tls = certificate(tmp_path / "pki")
+    init_tls(twin, tls, "ptcp:16641:127.0.0.1")
+    init_tls(twin, tls, "pssl:16642")
+    assert init_tls(twin, tls, "pssl:16642") == init_tls(twin, tls) == ()
+    assert set(managers(twin)) == {"ptcp:16640:127.0.0.9", "pssl:16642"}
+
+
+def managers(twin: Twin) -> list[str]:
+    command = ["ovs-vsctl", f"--db={db(twin)}", "get-manager"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

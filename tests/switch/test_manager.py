@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +19,8 @@ import pytest
 from controller import control
 from controller.model.ids import host_id, integration_dpid
 from controller.switch.fake import FakeSwitch
-from tests.switch.harness import wait_for
+from tests.switch.certificates import TlsFakeSwitch, dial, make
+from tests.switch.harness import listening, wait_for
 
 COMMAND = str(Path(sys.executable).with_name("osken-manager"))
 HV1 = integration_dpid(host_id("hv1"))
@@ -164,6 +167,32 @@ def test_bad_arguments_are_one_line_and_exit_code_two(
     assert process.popen.wait(20) == 2
     wait_for(lambda: complaint in process.output)
     assert "Traceback" not in process.output
+
+
+def test_a_hangup_looks_at_the_certificates(started: list[Process], folder: Path, tmp_path: Path) -> None:
+    """A switch of the old authority stays; the next one needs a certificate of the new."""
+    old, new = make(tmp_path / "old", "hv1"), make(tmp_path / "new", "hv1")
+    own = Path(shutil.copytree(old / "controller", tmp_path / "own"))
+    options = ["--topology", str(folder), "--control", str(tmp_path / "control.sock"), *listening(own)]
+    started.append(Process(*options, "controller.app"))
+    (process,) = started
+    with TlsFakeSwitch(process.address(), HV1, old / "hosts/hv1") as switch:
+        wait_for(lambda: switch.flows)
+        shutil.copytree(new / "controller", own, dirs_exist_ok=True)
+        process.popen.send_signal(signal.SIGHUP)
+        wait_for(lambda: f"TLS: new connections use the new {own}/cert.pem" in process.output)
+        with pytest.raises((ssl.SSLError, ConnectionError)), dial(process.address(), old / "hosts/hv1") as refused:
+            refused.recv(100)
+        assert not switch.gone.is_set()
+    with TlsFakeSwitch(process.address(), HV1, new / "hosts/hv1") as switch:
+        wait_for(lambda: switch.flows)
+
+
+def test_with_tls_there_is_no_port_without(started: list[Process], folder: Path, tmp_path: Path) -> None:
+    own = make(tmp_path / "pki", "hv1") / "controller"
+    process = weft(started, folder, *listening(own))
+    assert process.popen.wait(20) == 2
+    wait_for(lambda: "with TLS no port without is opened: say --ofp-ssl-listen-port" in process.output)
 
 
 def test_a_busy_port_is_network_trouble(started: list[Process], folder: Path) -> None:
