@@ -37,26 +37,42 @@ class Shelf:
     """What was read of a folder, so that only what changed is read again.
 
     `names` holds what stands in the folder and in its `tenants`, where these could be listed; `texts` and `sizes` (in bytes) the files
-    that could be read. What could not be had is never kept, so it is tried every time.
+    that could be read. What could not be had is never kept, so it is tried every time. `stale` are the tenants whose files may have
+    changed since somebody last took note of that by emptying it, None for all.
     """
 
     names: dict[Path, set[str]] = field(default_factory=dict)
     tenants: tuple[dict[str, Path], list[Path]] | None = None  # Tenants' files, and others beside them.
     texts: dict[str, Text] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    stale: set[str] | None = None
 
     def forget(self, changed: Collection[Path] | None) -> None:
         """Drop what is known of these paths, or everything for None and where it cannot be told what a path changes."""
         if changed is None or any(path.parent not in self.names or path in self.names for path in changed):
             self.names, self.tenants, self.texts, self.sizes = {}, None, {}, {}
+            self.total, self.stale = 0, None
             return
         for path in changed:
-            self.texts.pop(str(path), None)
+            if self.texts.pop(str(path), None) is not None:
+                self.total -= self.sizes.pop(str(path))
+            if self.stale is not None and path.parent.name == TENANTS:
+                self.stale.add(path.name.removesuffix(".yaml"))
             names = self.names[path.parent]
             is_there = os.path.lexists(path)
             if is_there != (path.name in names):
                 self.tenants = None
                 (names.add if is_there else names.discard)(path.name)
+
+    def keep(self, text: Text, size: int) -> None:
+        """Keep a file that was read and has so many bytes."""
+        self.texts[text.name], self.sizes[text.name] = text, size
+        self.total += size
+
+    def has_room_for(self, files: int) -> bool:
+        """Whether so many further files are never too much, whatever their sizes."""
+        return self.total + files * MAX_FILE_BYTES <= MAX_TOTAL_BYTES
 
     def listing(self, folder: Path) -> set[str]:
         """Return the names in a folder, or raise OSError."""
@@ -149,7 +165,7 @@ class Reader:
             return None
         text = None if data is None else self._decode(path, data)
         if data is not None and text is not None:
-            self.shelf.texts[text.name], self.shelf.sizes[text.name] = text, len(data)
+            self.shelf.keep(text, len(data))
         return text
 
     def _is_inside(self, path: Path) -> bool:

@@ -44,26 +44,33 @@ def load_folder(
             problems.include(_own_problems(reader, path, files))
         return Loaded(None, problems.shown(files), tuple(files), problems.left_out())
     paths = reader.tenant_files()
-    tenants = _declare_tenants(fabric, reader, paths, cache, files)
+    # Until this load is done nothing is known of how the pieces in the cache belong together.
+    around, cache.around = cache.around, None
+    tenants, differing = _declare_tenants(fabric, reader, paths, cache, files)
+    if around is None or around[0] is not fabric:
+        around, differing = None, set(tenants)
     for name in sorted(paths.keys() - tenants.keys()):
         if fabric.knows("tenants", name):
             problems.include(_own_problems(reader, paths[name], files))
         else:
             reader.refuse_stranger(paths[name], name, list(fabric.tenants))
-    parts = _parts(fabric, tenants, previous, cache)
-    for name, tenant in tenants.items():
-        problems.include(tenant.problems)
+    # The parts follow from what was in force when they were made, and are what a topology made of them would keep.
+    is_known = around is not None and (previous is around[1] or (previous is not None and previous is around[2]))
+    parts = _parts(fabric, tenants, differing if is_known else None, previous, cache)
+    for name in filter(cache.noisy.__contains__, tenants):
+        problems.include(tenants[name].problems)
         problems.include(parts[name].problems)
     cache.claims = check_between(parts, cache.claims, problems)
-    tests = _tests(fabric, tenants, cache)
+    tests = _tests(fabric, tenants, differing, cache)
     for each in tests.values():
         problems.include(each.problems)
     shown = problems.shown(files)
     if problems.has_errors:
+        cache.around = fabric, previous, None
         return Loaded(None, shown, tuple(files), problems.left_out())
     topology = _assemble(fabric, parts, tests)
     touched = _touched(previous, topology, tests, cache)
-    cache.topology, cache.tests_in_force = topology, tests
+    cache.topology, cache.tests_in_force, cache.around = topology, tests, (fabric, previous, topology)
     return Loaded(topology, shown, tuple(files), problems.left_out(), touched)
 
 
@@ -84,25 +91,43 @@ def _is_of(source: Source, text: Text) -> bool:
 
 def _declare_tenants(
     fabric: Fabric, reader: Reader, paths: Mapping[str, Path], cache: Cache, files: list[str]
-) -> dict[str, Declared[TenantFile]]:
-    """Return what each tenant's file says; a tenant without a file says nothing."""
-    tenants: dict[str, Declared[TenantFile]] = {}
-    found: dict[str, Declared[TenantFile]] = {}
-    for tenant in fabric.tenants:
-        path = paths.get(tenant)
-        text = reader.read(path) if path else Text(str(reader.folder / TENANTS / f"{tenant}.yaml"), "")
-        if text is None:
-            nothing = Source(str(path), "")
-            tenants[tenant] = Declared(nothing, TenantFile(), frozenset(), {}, (), Problems(), is_whole=False)
-            continue
-        if path:
-            files.append(text.name)
-        known = cache.tenants.get(tenant)
-        if known is None or not _is_of(known.source, text):
-            known = declare(TenantFile, Source(text.name, text.text), {})
-        tenants[tenant] = found[tenant] = known
-    cache.tenants = found
-    return tenants
+) -> tuple[dict[str, Declared[TenantFile]], set[str]]:
+    """Return what each tenant's file says, and the tenants of which it says something else than at the last time."""
+    shelf, before = reader.shelf, cache.tenants
+    stale, shelf.stale = shelf.stale, set()
+    known = cache.files
+    is_same = known is not None and known[0] is fabric and known[1] is paths
+    if known is not None and is_same and stale is not None and shelf.has_room_for(len(stale)):
+        # All others were read for the same tenants at the last time, and nobody said that they changed.
+        tenants = dict(before)
+        names = known[2]
+    else:
+        tenants, stale = {}, set(fabric.tenants)
+        names = tuple(str(paths[tenant]) for tenant in fabric.tenants if tenant in paths)
+    unread: list[str] = []
+    for tenant in fabric.tenants if len(stale) > 1 else stale & fabric.tenants.keys():
+        if tenant in stale:
+            tenants[tenant], is_read = _declare_tenant(tenant, reader, paths.get(tenant), before.get(tenant))
+            if not is_read:
+                unread.append(str(paths[tenant]))
+    # What could not be read is tried again with the rest.
+    cache.files = None if unread else (fabric, paths, names)
+    cache.tenants = tenants
+    files.extend(names if not unread else (name for name in names if name not in unread))
+    return tenants, {tenant for tenant in stale if tenants.get(tenant) is not before.get(tenant)}
+
+
+def _declare_tenant(
+    tenant: str, reader: Reader, path: Path | None, known: Declared[TenantFile] | None
+) -> tuple[Declared[TenantFile], bool]:
+    """Return what a tenant's file says, and whether it could be read; a tenant without a file says nothing."""
+    text = reader.read(path) if path else Text(str(reader.folder / TENANTS / f"{tenant}.yaml"), "")
+    if text is None:
+        nothing = Source(str(path), "")
+        return Declared(nothing, TenantFile(), frozenset(), {}, (), Problems(), is_whole=False), False
+    if known is not None and known.is_whole and _is_of(known.source, text):
+        return known, True
+    return declare(TenantFile, Source(text.name, text.text), {}), True
 
 
 def _own_problems(reader: Reader, path: Path, files: list[str]) -> Problems:
@@ -115,23 +140,38 @@ def _own_problems(reader: Reader, path: Path, files: list[str]) -> Problems:
 
 
 def _parts(
-    fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], previous: Topology | None, cache: Cache
+    fabric: Fabric,
+    tenants: Mapping[str, Declared[TenantFile]],
+    differing: set[str] | None,
+    previous: Topology | None,
+    cache: Cache,
 ) -> dict[str, Part]:
-    """Return every tenant's part, from the last load where nothing that it depends on changed."""
+    """Return every tenant's part, from the last load where nothing that it depends on changed.
+
+    `differing` are the tenants whose files say something else than at the last load, None if more than that may differ.
+    """
     known = cache.parts
-    stale = {
-        name
-        for name, declared in tenants.items()
-        if name not in known or not known[name].is_from(fabric.declared, declared, previous)
-    }
+    stale = differing
+    if stale is None:
+        stale = {
+            name
+            for name, declared in tenants.items()
+            if name not in known or not known[name].is_from(fabric.declared, declared, previous)
+        }
     stale = with_sharers(stale, tenants, known)
-    changed = {name: declared for name, declared in tenants.items() if name in stale}
-    built = build_parts(fabric, changed, previous, hider(fabric, tenants, "networks"))
-    cache.parts = {name: built[name] if name in built else known[name] for name in tenants}
-    return cache.parts
+    wanted = {name: tenants[name] for name in tenants if name in stale}
+    built = build_parts(fabric, wanted, previous, hider(fabric, tenants, "networks"))
+    parts = known | built if differing is not None else {name: built.get(name) or known[name] for name in tenants}
+    for name in stale if differing is not None else tenants:
+        is_quiet = tenants[name].problems.is_empty and parts[name].problems.is_empty
+        (cache.noisy.discard if is_quiet else cache.noisy.add)(name)
+    cache.parts = parts
+    return parts
 
 
-def _tests(fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], cache: Cache) -> dict[str, Expectations]:
+def _tests(
+    fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], differing: set[str], cache: Cache
+) -> dict[str, Expectations]:
     """Return the tests of every tenant that has some. They may name other tenants' ports."""
     hides = hider(fabric, tenants, "ports")
 
@@ -140,10 +180,13 @@ def _tests(fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], cache: C
         return tenants[tenant].content.ports if tenant in tenants else ()
 
     found: dict[str, Expectations] = {}
-    for name, declared in tenants.items():
+    for name in tenants:
+        known = cache.tests.get(name)
+        if known is None and name not in differing:
+            continue
+        declared = tenants[name]
         if not declared.content.tests:
             continue
-        known = cache.tests.get(name)
         if known is None or not known.is_from(fabric, declared, tenants):
             problems = Problems()
             tests = build_tests(ExpectationContext(fabric, name, declared, ports, hides, Reporter(problems)))

@@ -95,6 +95,11 @@ class Problems:
         return len(self.errors) >= MAX_SHOWN
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.errors and not self.warnings
+
+    @property
     def has_errors(self) -> bool:
         """Whether the files must be refused."""
         return bool(self.errors)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.config.files import Shelf
@@ -48,8 +50,15 @@ class Cache:
 
     shelf: Shelf = field(default_factory=Shelf)
     fabric: tuple[Fabric, Problems] | None = None
+    files: tuple[Fabric, Mapping[str, Path], tuple[str, ...]] | None = (
+        None  # What was read for which tenants and paths.
+    )
     tenants: dict[str, Declared[TenantFile]] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
+    around: tuple[Fabric, Topology | None, Topology | None] | None = (
+        None  # What the parts were made of, after, and into.
+    )
+    noisy: set[str] = field(default_factory=set)  # Tenants of whose files and parts there is something to report.
     tests: dict[str, Expectations] = field(default_factory=dict)
     claims: Claims | None = None
     topology: Topology | None = None  # The last that was made, and the tests in it.
