@@ -13,14 +13,19 @@ that neither verdict can pass by accident:
 
 Between ports with several addresses `allow` wants one pair of addresses by which it passes, `deny` wants none. Replies of what is
 allowed pass by connection tracking, so `reply: false` changes nothing here; it spares the live probe from waiting for one.
+
+After a change only the tests are run that can have changed. A test reads the ports that it names, their groups, their networks, and
+whoever is in these networks: the tenant whose test it is, the tenants whose ports it names, the owners of the networks that these ports
+are in, and the tenants that these networks are shared with. If nothing of all these tenants changed, the answer is what it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from controller.model.entities import PolicyTest, Topology, Verdict
+from controller.model.entities import PolicyTest, Port, Topology, Verdict
+from controller.model.mapping import ByTenant
 from controller.proof.oracle import ECHO, Decision, Oracle, Way
 from controller.proof.packet import ICMP, ICMPV6, WITH_PORTS
 from controller.proof.rules import EVERY_PORT, Span, Traffic, first_closed
@@ -37,10 +42,84 @@ class Result:
     explanation: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The results of one tenant's tests, and the tenants whose change may change them."""
+
+    results: tuple[Result, ...]
+    readable: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the tests of a topology gave, and what the next topology's run needs to run few of them."""
+
+    answers: Mapping[str, _Answers]  # By the tenant whose tests they are, in the files' order.
+
+    @property
+    def results(self) -> list[Result]:
+        """The results of all tests in the files' order."""
+        return [result for each in self.answers.values() for result in each.results]
+
+
 def run_tests(topology: Topology, location: Mapping[str, str] | None = None) -> list[Result]:
     """Return the results of all tests in the files' order; `location` says where ports without a `host:` are."""
     oracle = Oracle(topology, location)
     return [_run(oracle, test) for test in topology.tests]
+
+
+def run_again(
+    topology: Topology,
+    before: Judged | None = None,
+    tenants: Collection[str] | None = None,
+    location: Mapping[str, str] | None = None,
+) -> Judged:
+    """Return what `run_tests` would, running only the tests that can have changed since `before`.
+
+    `tenants` are those whose entities or tests may differ from the topology that gave `before`, or whose ports are elsewhere than
+    `location` said then; None means that anything may differ.
+    """
+    known = before.answers if before is not None and tenants is not None else {}
+    changed = frozenset(tenants or ())
+    answers: dict[str, _Answers] = {}
+    open_tests: dict[str, list[PolicyTest]] = {}
+    by_tenant: dict[str, list[PolicyTest]] = {}
+    for test in topology.tests:
+        by_tenant.setdefault(test.tenant, []).append(test)
+    for tenant, tests in by_tenant.items():
+        kept = known.get(tenant)
+        if kept is not None and kept.readable.isdisjoint(changed):
+            answers[tenant] = kept
+        else:
+            open_tests[tenant] = tests
+            answers[tenant] = _Answers((), frozenset())  # Its place in the order.
+    readable = {tenant: _readable(topology, tenant, tests) for tenant, tests in open_tests.items()}
+    oracle = Oracle(_around(topology, frozenset().union(*readable.values())) if known else topology, location)
+    for tenant, tests in open_tests.items():
+        answers[tenant] = _Answers(tuple(_run(oracle, test) for test in tests), readable[tenant])
+    return Judged(answers)
+
+
+def _readable(topology: Topology, tenant: str, tests: Iterable[PolicyTest]) -> frozenset[str]:
+    """Return the tenants that the tests of a tenant read."""
+    found = {tenant}
+    for end in {end for test in tests for end in (test.source, test.target)}:
+        port = topology.ports.get(end)
+        if port is not None:
+            network = topology.networks[port.network]
+            found.update((port.tenant, network.tenant, *network.share))
+    return frozenset(found)
+
+
+def _around(topology: Topology, tenants: frozenset[str]) -> Topology:
+    """Return the topology with the ports of these tenants, and the networks that they are in, alone."""
+    ports: dict[str, Port] = {}
+    for tenant in topology.tenants:
+        if tenant in tenants:
+            own = topology.ports.part(tenant) if isinstance(topology.ports, ByTenant) else topology.ports
+            ports.update((name, port) for name, port in own.items() if port.tenant == tenant)
+    networks = {port.network: topology.networks[port.network] for port in ports.values()}
+    return replace(topology, networks=networks, ports=ports, tests=())
 
 
 def _run(oracle: Oracle, test: PolicyTest) -> Result:

@@ -1,0 +1,127 @@
+"""After a change only the tests that can have changed are run, and the results are those of running all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller import config
+from controller.model.entities import PolicyTest, Topology
+from controller.proof import policy
+from controller.proof.oracle import Oracle
+from controller.proof.policy import Judged, Result, run_again, run_tests
+
+FABRIC = """
+fabric: f
+hosts: {hv1: {tunnel_ip: 172.31.0.1}, rack: {tunnel_ip: 172.31.0.9, kind: vtep}}
+physical_networks: {wire: {hosts: hv1, vlans: 1-9}}
+tenants: {red: {segments: 1-9, vlans: {wire: 1-9}}, blue: {segments: 10-19}, green: {segments: 20-29}}
+"""
+# Red shares its network, of which blue and green use what red lets them, with names and addresses that tests of others speak of.
+NETWORKS = (
+    "{net: {cidr: 10.0.0.0/24, share: [blue, green]}}",
+    "{net: {cidr: 10.0.0.0/24, share: [blue, green]}, own: {}}",
+    "{net: {type: vlan, physical_network: wire, cidr: 10.0.0.0/24, share: [green, blue]}}",
+)
+GROUPS = (
+    "{web: {ingress: [{protocol: tcp, ports: 80}]}}",
+    "{web: {ingress: [{protocol: tcp, ports: 80, from: {group: web}}], egress: any}}",
+    "{web: {ingress: any, egress: [{protocol: tcp}]}}",
+)
+PORTS = (
+    "{a: {network: red/net, host: hv1, ip: 10.0.0.%d, security_groups: [web]}}",
+    "{a: {network: red/net, ip: 10.0.0.%d, security_groups: [web]}, b: {network: red/net, ip: 10.0.0.9%d}}",
+    "{a: {network: red/net, host: hv1, ip: 10.0.0.%d, allowed_addresses: [{ip: 10.0.0.77}]}}",
+    "{a: {network: red/net, ip: 10.0.0.%d, port_security: false}}",
+)
+ENDS = st.sampled_from(["a", "red/a", "blue/a", "green/a", "10.0.0.77", "10.0.0.92", "10.0.0.1"])
+TESTS = st.lists(
+    st.tuples(ENDS, ENDS, st.sampled_from(["tcp, port: 80", "tcp", "any", "icmp"]), st.sampled_from(["allow", "deny"])),
+    max_size=3,
+)
+FILES = st.tuples(st.sampled_from(GROUPS), st.sampled_from(PORTS), TESTS)
+EDITS = st.lists(st.tuples(st.sampled_from(["red", "blue", "green"]), st.sampled_from(NETWORKS), FILES), max_size=8)
+START = ("red", NETWORKS[0], (GROUPS[0], PORTS[0], [("a", "10.0.0.92", "any", "deny"), ("a", "blue/a", "tcp", "deny")]))
+
+
+def write(folder: Path, tenant: str, networks: str, file: tuple[str, str, list[tuple[str, str, str, str]]]) -> Path:
+    """Write a tenant's file."""
+    number = 1 + ("red", "blue", "green").index(tenant)
+    groups, ports, tests = file
+    ports = ports.replace("9%d", f"9{number}").replace("%d", f"{number + 1}")
+    lines = [
+        f"  - {{from: {source}, to: {target}, protocol: {protocol}, expect: {verdict}}}\n"
+        for source, target, protocol, verdict in tests
+        if "/" in source + target or "a" in (source, target)
+    ]
+    path = folder / "tenants" / f"{tenant}.yaml"
+    own = f"networks: {networks}\n" if tenant == "red" else ""
+    path.write_text(f"{own}security_groups: {groups}\nports: {ports}\ntests:\n{''.join(lines)}")
+    return path
+
+
+@settings(max_examples=200, deadline=None)
+@given(EDITS)
+def test_any_sequence_of_edits(edits: list[tuple[str, str, tuple[str, str, list[tuple[str, str, str, str]]]]]) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tenants").mkdir()
+        (folder / "fabric.yaml").write_text(FABRIC)
+        for tenant in ("blue", "green"):
+            write(folder, tenant, "", START[2])
+        cache = config.Cache()
+        topology: Topology | None = None
+        tested: Judged | None = None
+        for tenant, networks, file in (START, *edits):
+            path = write(folder, tenant, networks, file)
+            loaded = config.load(folder, topology, cache, {path})
+            if loaded.topology is not None:
+                topology = loaded.topology
+                tested = run_again(topology, tested, loaded.tenants)
+                assert tested.results == run_tests(topology)
+        assert topology is not None
+
+
+TENANT = "networks: {net: {cidr: 10.0.0.0/24}}\nports: {a: {network: net}, b: {network: net}}\n"
+OWN_TEST = "tests: [{from: a, to: b, expect: allow}]\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "fabric.yaml").write_text(FABRIC)
+    return tmp_path
+
+
+def run_count(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, int]:
+    """Return how often each tenant's tests are run from now on."""
+    counts: dict[str, int] = {}
+    real = policy._run
+
+    def counting(oracle: Oracle, test: PolicyTest) -> Result:
+        counts[test.tenant] = counts.get(test.tenant, 0) + 1
+        return real(oracle, test)
+
+    monkeypatch.setattr(policy, "_run", counting)
+    return counts
+
+
+def test_tests_of_tenants_that_nothing_changed_for_are_not_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tenant in ("red", "blue", "green"):
+        (folder / "tenants" / f"{tenant}.yaml").write_text(TENANT + OWN_TEST)
+    (folder / "tenants" / "green.yaml").write_text(TENANT + "tests: [{from: a, to: red/a, expect: deny}]\n")
+    cache = config.Cache()
+    first = config.load(folder, None, cache).topology
+    assert first is not None
+    tested = run_again(first)
+    (folder / "tenants" / "red.yaml").write_text(TENANT.replace("b:", "c: {network: net}, b:") + OWN_TEST)
+    second = config.load(folder, first, cache)
+    assert second.topology is not None
+    counts = run_count(monkeypatch)
+    assert all(result.passed for result in run_again(second.topology, tested, second.tenants).results)
+    assert counts == {"red": 1, "green": 1}
