@@ -50,11 +50,11 @@ def command() -> None:
 @contextmanager
 def complaints() -> Iterator[None]:
     """Turn what a lab cannot do into one line and an exit code."""
-    from controller.lab.plan import LabError, UnknownName
+    from controller.lab.plan import LabError, NotAllowed, UnknownName
 
     try:
         yield
-    except UnknownName as error:
+    except (UnknownName, NotAllowed) as error:
         leave(Exit.BAD_INPUT, str(error))
     except LabError as error:
         leave(Exit.TROUBLE, str(error))
@@ -144,6 +144,72 @@ def run(arguments: tuple[str, ...], host: str | None, name: str | None, director
         else:
             argv = lab.port_command(port, argv)
     os.execvpe(argv[0], argv, environment)  # noqa: S606 - The command is the user's own.
+
+
+@command.command(short_help="Move a port to another host while it runs.")
+@click.argument("port", metavar="TENANT/PORT", shell_complete=complete_ports)
+@click.argument("host", metavar="HOST", shell_complete=complete_hosts)
+@name_option
+@directory_option
+@output_option
+def migrate(port: str, host: str, name: str | None, directory: Path | None, output: str) -> None:
+    """Move a port's interface to HOST as a live migration does: the new one is ready before the old one goes.
+
+    For ports without `host:` in the files; the controller follows. Prints for how long the port itself had no interface.
+    """
+    with complaints():
+        lab = open_lab(name, directory)
+        before = lab.plan.ports[port].host if port in lab.plan.ports else ""
+        away = lab.migrate(port, host)
+    if output == "json":
+        print_json({"port": port, "from": before, "to": host, "away_seconds": away})
+    else:
+        click.echo(f"{port} has moved from {before} to {host}; its interface was away for {away * 1000:.0f} ms")
+
+
+@command.command(short_help="Plug a port in that is unplugged.")
+@click.argument("port", metavar="TENANT/PORT", shell_complete=complete_ports)
+@name_option
+@directory_option
+def plug(port: str, name: str | None, directory: Path | None) -> None:
+    """Plug a port in where it was, with a namespace of its own."""
+    with complaints():
+        lab = open_lab(name, directory)
+        lab.plug(port)
+        click.echo(f"{port} is plugged in on {lab.plan.ports[port].host}")
+
+
+@command.command(short_help="Unplug a port, with all that runs in it.")
+@click.argument("port", metavar="TENANT/PORT", shell_complete=complete_ports)
+@name_option
+@directory_option
+def unplug(port: str, name: str | None, directory: Path | None) -> None:
+    """Take a port away, with everything that runs in it; `weft lab plug` brings it back."""
+    with complaints():
+        open_lab(name, directory).unplug(port)
+        click.echo(f"{port} is unplugged")
+
+
+@command.command(short_help="Let a host fail as by a power failure.")
+@click.argument("host", metavar="HOST", shell_complete=complete_hosts)
+@name_option
+@directory_option
+def fail(host: str, name: str | None, directory: Path | None) -> None:
+    """Cut a host's wires and end its switch without a word to anybody; its ports can be moved to others then."""
+    with complaints():
+        open_lab(name, directory).fail_host(host)
+        click.echo(f"{host} has failed")
+
+
+@command.command(short_help="Bring a host back that has failed.")
+@click.argument("host", metavar="HOST", shell_complete=complete_hosts)
+@name_option
+@directory_option
+def recover(host: str, name: str | None, directory: Path | None) -> None:
+    """Start a failed host's switch again, with the ports that have not moved meanwhile."""
+    with complaints():
+        open_lab(name, directory).recover_host(host)
+        click.echo(f"{host} is back")
 
 
 @command.command(short_help="Say what is up and where to look.")

@@ -96,7 +96,7 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
         with inside(name):
             set_kernel(settings)
     wires = [wire for host in hosts for wire in _wires(state, host)]
-    ip([*(line for line, _ in wires), *(_port_wire(state, port) for port in ports)])
+    ip([*(line for line, _ in wires), *(port_wire(state, port) for port in ports)])
     with inside(state.namespace()):
         ip(line for _, line in wires)
     known = {host.name for host in hosts}
@@ -110,10 +110,10 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
         state.processes += started
     state.save()
     if hosts:
-        _introduce(state)
+        introduce(state)
 
 
-def _introduce(state: State) -> None:
+def introduce(state: State) -> None:
     """Let every host resolve the others on the underlay, which costs a tunnel's first packet otherwise.
 
     Open vSwitch drops what it wants to encapsulate for a neighbour whose MAC it does not know yet.
@@ -153,34 +153,42 @@ def _wires(state: State, host: HostPlan) -> Iterator[tuple[str, str]]:
         yield line, f"link set {far} master {into} up"
 
 
-def _port_wire(state: State, port: PortPlan) -> str:
+def port_wire(state: State, port: PortPlan, interface: str = "eth0") -> str:
+    """Return the line that makes a port's wire, from its namespace to its host."""
     near, far = state.namespace(*port.name.split("/")), state.namespace(port.host)
     mtu = f"mtu {port.mtu}"
-    return f"link add eth0 netns {near} {mtu} type veth peer name {port.interface} netns {far} {mtu}"
+    return f"link add {interface} netns {near} {mtu} type veth peer name {port.interface} netns {far} {mtu}"
 
 
 def _start_host(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list[Process]:
     own = [port for port in ports if port.host == host.name]
     mgmt = f"{state.address(state.hosts[host.name] + 2)}/24"
-    lines = ["link set lo up", "link set mgmt up", f"addr add {mgmt} dev mgmt", f"link set {UPLINK} up"]
-    lines += [f"link set {interface} up" for interface in host.physical.values()]
-    carrier = UNDERLAY if host.kind == "ovs" else UPLINK
-    there = state.namespace(host.name)
-    with inside(there):
-        ip(lines)
+    with inside(state.namespace(host.name)):
+        ip(["link set lo up", f"addr add {mgmt} dev mgmt", *(f"link set {link} up" for link in links_of(host))])
     processes = []
     if host.kind == "ovs":
         switch = switch_of(state, host.name)
         processes = switch.start()
         target = f"tcp:{state.address(1)}:{OPENFLOW_PORT}"
         switch.configure([tuple(target if word == CONTROLLER else word for word in words) for words in host.setup])
-    with inside(there):
+    carry_underlay(state, host)
+    _plug_in(state, host, own)
+    return processes
+
+
+def links_of(host: HostPlan) -> list[str]:
+    """Return the interfaces that are a host's wires to others."""
+    return ["mgmt", UPLINK, *host.physical.values()]
+
+
+def carry_underlay(state: State, host: HostPlan) -> None:
+    """Give a host its tunnel address, on the bridge that its switch has made or on its wire itself."""
+    carrier = UNDERLAY if host.kind == "ovs" else UPLINK
+    with inside(state.namespace(host.name)):
         set_kernel({f"ipv6/conf/{carrier}/disable_ipv6": 0 if ":" in host.tunnel_address else 1})
         nodad = " nodad" if ":" in host.tunnel_address else ""
         ip([f"addr add {host.tunnel_address} dev {carrier}{nodad}", f"link set {carrier} up", *host.ip_lines])
         bridge(host.fdb_lines)
-    _plug_in(state, host, own)
-    return processes
 
 
 def _plug_in(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list[Process]:
@@ -204,13 +212,13 @@ def _configure_port(state: State, port: PortPlan) -> list[Process]:
                 f"link set eth0 address {port.mac}",
                 "link set eth0 up",
                 *(f"addr add {address} dev eth0" for address in port.addresses),
-                *(f"route add default via {gateway} dev eth0" for gateway in _reachable(port)),
+                *(f"route add default via {gateway} dev eth0" for gateway in reachable(port)),
             ]
         )
     return []
 
 
-def _reachable(port: PortPlan) -> Iterator[str]:
+def reachable(port: PortPlan) -> Iterator[str]:
     """Yield one gateway for each version that the port has an address of."""
     for version in (":", "."):
         if any(version in address for address in port.addresses):

@@ -23,9 +23,10 @@ from typing import Any
 
 from controller import control
 from controller.config.suggest import instead
-from controller.lab import build
+from controller.lab import build, failure
+from controller.lab.migrate import migrate
 from controller.lab.namespaces import Process, end, exists, inside, ip, processes_in
-from controller.lab.plan import DATAPATH, LabError, LabPlan, UnknownName, plan_lab
+from controller.lab.plan import DATAPATH, LabError, LabPlan, NotAllowed, UnknownName, plan_lab
 from controller.lab.state import LABS, State, is_recorded, read_state
 from controller.lab.switches import Switch, with_version
 from controller.model.entities import Topology
@@ -211,6 +212,45 @@ class Lab:
         self._state.namespaces.remove(namespace)
         self._state.save()
 
+    def migrate(self, port: str, host: str) -> float:
+        """Move a plugged port to another host while it runs; return for how many seconds it had no interface.
+
+        From a host that has failed, it comes up on the other as if started there anew.
+
+        Raises:
+            NotAllowed: The files pin it, or the host is not joined to its network.
+            UnknownName: There is no such port or host in the lab.
+        """
+        self.port_namespace(port)
+        self.host_namespace(host)
+        planned = self.plan.ports[port]
+        if host == planned.host:
+            raise NotAllowed(f"{port} is on {host} already")
+        if planned.pinned:
+            raise NotAllowed(f"{port} is pinned to {planned.host} ({planned.pinned}): without `host:` it could move")
+        if host not in planned.carriers:
+            raise NotAllowed(f"{host} cannot carry {port}: its network {planned.network} is not there")
+        if failure.is_failed(self._state, host):
+            raise LabError(f"{host} has failed; `weft lab recover {host}` brings it back")
+        is_source_alive = not failure.is_failed(self._state, planned.host)
+        return migrate(self._state, planned, host, is_source_alive=is_source_alive)
+
+    def fail_host(self, host: str) -> None:
+        """Let a host fail as by a power failure: its wires are cut and its switch ends, and nobody is told."""
+        self.switch(host)
+        if self.plan.hosts[host].kind != "ovs":
+            raise NotAllowed(f"{host} is a foreign VTEP, which has no switch of ours")
+        if failure.is_failed(self._state, host):
+            raise LabError(f"{host} has failed already")
+        failure.fail_host(self._state, host)
+
+    def recover_host(self, host: str) -> None:
+        """Bring a host back that has failed, with the database that it had and the ports that have not moved meanwhile."""
+        self.host_namespace(host)
+        if not failure.is_failed(self._state, host):
+            raise LabError(f"{host} has not failed")
+        failure.recover_host(self._state, host)
+
     def follow(self, topology: Topology) -> None:
         """Become the lab of changed files: hosts are set up anew, ports that went or changed unplugged, new ones plugged.
 
@@ -289,6 +329,8 @@ class Lab:
         found = {(switch["host"], switch["bridge"]): switch for switch in status["switches"]}
         said = []
         for host in self._state.hosts:
+            if failure.is_failed(self._state, host):
+                continue
             for bridge in self.plan.hosts[host].bridges:
                 switch = found.get((host, bridge))
                 if switch is None:

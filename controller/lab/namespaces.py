@@ -175,6 +175,22 @@ def end(processes: Iterable[Process], patience: float = 3.0) -> None:
             os.close(descriptor)
 
 
+def kill(processes: Iterable[Process]) -> None:
+    """End processes as a power failure does: at once, and without a word to anybody."""
+    open_ones: dict[int, Process] = {}
+    try:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(process.pid)
+                open_ones[descriptor] = process
+                if process.is_alive:
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _left(open_ones, 3.0)
+    finally:
+        for descriptor in open_ones:
+            os.close(descriptor)
+
+
 def _left(descriptors: Iterable[int], patience: float) -> set[int]:
     """Wait until the processes have ended; return those that have not in time."""
     left = set(descriptors)

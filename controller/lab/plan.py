@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
@@ -40,6 +40,10 @@ class LabError(Exception):
     """The lab cannot do that; the message says why."""
 
 
+class NotAllowed(LabError):
+    """The files do not allow that; the message says which line."""
+
+
 class UnknownName(LabError):
     """There is no lab, host or port of that name, or the name that is needed was not given."""
 
@@ -57,6 +61,9 @@ class PortPlan:
     addresses: tuple[str, ...]  # With prefix length.
     gateways: tuple[str, ...]
     mtu: int
+    # What it may do, not what it is: where the files pin it to its host, if they do, and the hosts where it may be.
+    pinned: str = field(default="", compare=False)
+    carriers: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +114,13 @@ class LabPlan:
 
 def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None) -> LabPlan:
     """Return the plan of a topology's lab; ports without a host get one, the same in every run, or what `kept` says."""
+    free = topology
     topology = placed(topology, kept)
     wide = {version: _prefix_length(topology.hosts.values(), version) for version in (4, 6)}
     hosts = {host.name: _host(topology, host, wide[host.tunnel_ip.version]) for host in topology.hosts.values()}
-    ports = {port.name: _port(topology, port) for port in topology.ports.values() if port.host}
+    ports = {
+        port.name: _port(topology, port, free.ports[port.name].host) for port in topology.ports.values() if port.host
+    }
     return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports)
 
 
@@ -151,9 +161,11 @@ def _carriers(topology: Topology, network: Network) -> list[str]:
     return [name for name in names if name in wired]
 
 
-def _port(topology: Topology, port: Port) -> PortPlan:
+def _port(topology: Topology, port: Port, pinned_to: str | None) -> PortPlan:
     network = topology.networks[port.network]
     host = topology.hosts[port.host or ""]
+    # The frames of a local network leave no host, so neither does a port of it.
+    is_tied = pinned_to is not None or network.type is NetworkType.LOCAL
     bridge = host.integration_bridge
     if host.kind is HostKind.VTEP:
         if network.type is not NetworkType.VXLAN:
@@ -171,6 +183,8 @@ def _port(topology: Topology, port: Port) -> PortPlan:
         addresses=tuple(_with_length(address, network) for address in port.ips),
         gateways=tuple(str(gateway) for gateway in network.gateways if gateway not in port.ips),
         mtu=network.mtu,
+        pinned=str(port.place) if pinned_to else "",
+        carriers=(host.name,) if is_tied else tuple(_carriers(topology, network)),
     )
 
 

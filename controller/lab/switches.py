@@ -41,6 +41,10 @@ class Switch:
         """Start both daemons and return them; they are ready for `configure` then."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._run("ovsdb-tool", "create", "conf.db", str(SCHEMA))
+        return self.start_again()
+
+    def start_again(self) -> list[Process]:
+        """Start both daemons on the database that is there, as after a crash or a power failure, and return them."""
         self._run("ovsdb-server", "conf.db", "--remote=punix:db.sock", *_DAEMON)
         database = self._process("ovsdb-server")
         self._run("ovs-vsctl", "--no-wait", "init")
