@@ -106,15 +106,12 @@ def _compare_flows(changes: Changes, frames: Iterable[bytes], flows: Sequence[Fl
     changes.new = list(rest.values()) if others or doubles else list(missing.values())
 
 
-def by_cookie(flows: Iterable[Flow]) -> tuple[dict[bytes, Flow], list[Flow]]:
+def by_cookie(flows: Sequence[Flow]) -> tuple[dict[bytes, Flow], list[Flow]]:
     """Return the flows by cookie, and those whose cookie another one has as well."""
-    found: dict[bytes, Flow] = {}
-    doubles: list[Flow] = []
-    for flow in flows:
-        cookie = (flow.packed or pack.flow_add(flow))[:8]
-        if found.setdefault(cookie, flow) is not flow:
-            doubles.append(flow)
-    return found, doubles
+    found = {(flow.packed or pack.flow_add(flow))[:8]: flow for flow in flows}
+    if len(found) == len(flows):
+        return found, []
+    return found, [flow for flow in flows if found[pack.flow_add(flow)[:8]] is not flow]
 
 
 def _place(flow: Flow) -> tuple[int, int, bytes]:

@@ -31,8 +31,9 @@ from controller.wire.pack import Unpackable
 
 LOG = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _DOUBLINGS = 1.0, 30.0, 5
 _LOGGED = 20  # Differences that are told in the log.
+_QUIET_S = 1.0  # How long after a change an audit begins, if there are not changes all the time.
 _FRESH_S = 1.0  # How old a dump may be that a program is compared with.
 _GOLDEN = 0.6180339887  # Multiples of it, modulo 1, spread evenly: audits of many switches fall on different moments.
 
@@ -116,14 +117,13 @@ class Worker:
                     audit_at = self._next_audit()
                 else:
                     self._bring(order)
+                    audit_at = self._after_change(audit_at)
             except (Refused, Unpackable) as refusal:
                 error = f"{_name(order.program)}: {refusal}"
                 self._report(State.DEGRADED, error)
                 self._target.refuse(self._session)
                 self._target.audited(self._session, order.ticket, self._audited(error=error))
-                now, pause = time.monotonic(), min(_FIRST_PAUSE_S * 2**refusals, _LONGEST_PAUSE_S)
-                # What is new may well be the remedy; if it was not, a stream of changes must not become one of dumps.
-                retry = Retry(now + pause, now + _FIRST_PAUSE_S if refusals else now)
+                retry = _next_try(refusals)
                 refusals += 1
             else:
                 retry, refusals = None, 0
@@ -131,6 +131,14 @@ class Worker:
     def _next_audit(self, part: float = 1.0) -> float | None:
         every = self._manner.audit_s
         return time.monotonic() + every * part if every > 0 else None
+
+    def _after_change(self, audit_at: float | None) -> float | None:
+        """Return when to audit now that there was a change: more changes may follow at once, and an audit would delay them."""
+        if audit_at is None:
+            return None
+        last = self._status.last_audit
+        latest = audit_at if last is None else last + 2 * self._manner.audit_s
+        return max(audit_at, min(time.monotonic() + _QUIET_S, latest))
 
     def _bring(self, order: Order) -> None:
         started = time.monotonic()
@@ -218,6 +226,13 @@ class Worker:
         for sign, subjects in (("-", gone), ("+", new)):
             for subject in subjects:
                 LOG.debug("%s %s %s", _name(program), sign, self._words.tell(subject))
+
+
+def _next_try(refusals: int) -> Retry:
+    """Return when to try again after a refusal that followed so many others."""
+    now, pause = time.monotonic(), min(_FIRST_PAUSE_S * 2 ** min(refusals, _DOUBLINGS), _LONGEST_PAUSE_S)
+    # What is new may well be the remedy; once it was not, a stream of changes must not become one of dumps.
+    return Retry(now + pause, now + _FIRST_PAUSE_S if refusals else now)
 
 
 def _name(program: Program) -> str:

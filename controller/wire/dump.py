@@ -13,7 +13,7 @@ from typing import NamedTuple
 from controller.pipeline.flow import Flow
 from controller.wire import message
 from controller.wire.errors import SwitchError, is_experimenter
-from controller.wire.pack import MATCH_AT, NICIRA, NOTE, flow_add
+from controller.wire.pack import MATCH_AT, NICIRA, NOTE
 
 _HEADER = message.HEADER.size
 _BODY = 16  # Where the body of a multipart reply starts.
@@ -87,7 +87,7 @@ def is_empty(frame: bytes) -> bool:
 def flows(frame: bytes, known: dict[bytes, Flow] | None = None) -> list[HeldFlow]:
     """Return the flows in a reply to `message.dump_flows`, but for those of `known` that are there exactly.
 
-    `known` holds flows by cookie; those that are found are taken out. A cookie tells where to look and every byte is
+    `known` holds packed flows by cookie; those that are found are taken out. A cookie tells where to look and every byte is
     compared: an altered flow may have kept its cookie.
     """
     unseen = {} if known is None else known
@@ -103,7 +103,8 @@ def flows(frame: bytes, known: dict[bytes, Flow] | None = None) -> list[HeldFlow
             flow = look_up(cookie)
             if (
                 flow is not None
-                and frame[at + _FLOW_HEAD : onward] == flow_add(flow)[MATCH_AT:]
+                and (packed := flow.packed) is not None
+                and frame[at + _FLOW_HEAD : onward] == packed[MATCH_AT:]
                 and table == flow.table
                 and priority == flow.priority
                 and settings == NO_SETTINGS
