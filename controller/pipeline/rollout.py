@@ -8,7 +8,9 @@ before anything new is allowed:
 |---|---|
 | tighten | flows go that let connections pass, with what narrower ones come for them (`controller.pipeline.tightening`) |
 | receive | flows and groups come that take packets in and deliver them, and what lets more connections pass |
-| send | flows that lead packets to other hosts, and answers that tell of them, come, change and go |
+| send | flows that lead packets to other hosts, and answers that tell of them, come and change |
+| leave | flows that hand packets to another bridge of their host, which knows the rest of the way, come, change and go |
+| stop | flows go that led packets to other hosts; where nothing leaves, that is part of sending |
 | break | everything else goes |
 
 A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
@@ -30,8 +32,14 @@ class Role(Enum):
     """What a flow is for when a change of several switches is ordered."""
 
     RECEIVE = "takes packets in, or concerns its own bridge alone"
-    SEND = "puts packets on their way to other ports or hosts"
+    SEND = "puts packets on their way to other hosts, or tells ports of each other"
+    LEAVE = "hands packets to another bridge of its host"
     ALLOW = "lets new connections pass, or, if it drops, refuses them"
+
+
+# The phases in which senders come, and those in which they go.
+_FIRST = {Role.SEND: Phase.SEND, Role.LEAVE: Phase.LEAVE}
+_LAST = {Role.SEND: Phase.STOP, Role.LEAVE: Phase.LEAVE}
 
 
 def roles(pipeline: Pipeline) -> Callable[[Flow], Role]:
@@ -41,11 +49,11 @@ def roles(pipeline: Pipeline) -> Callable[[Flow], Role]:
     """
     declared: dict[tuple[str, str], Role] = {}
     for feature in pipeline.features:
-        strange = (feature.sends | feature.allows) - feature.kinds.keys()
-        if strange or feature.sends & feature.allows:
-            raise ContractError(f"{feature.name}: roles of {sorted(strange or feature.sends & feature.allows)}")
-        declared.update(((feature.name, kind), Role.SEND) for kind in feature.sends)
-        declared.update(((feature.name, kind), Role.ALLOW) for kind in feature.allows)
+        kinds = {Role.SEND: feature.sends, Role.LEAVE: feature.leaves, Role.ALLOW: feature.allows}
+        mine = {(feature.name, kind): role for role, found in kinds.items() for kind in found}
+        if len(mine) < sum(map(len, kinds.values())) or any(kind not in feature.kinds for _, kind in mine):
+            raise ContractError(f"{feature.name} declares roles of kinds that it has not, or two of one kind: {mine}")
+        declared |= mine
     return lambda flow: declared.get((flow.feature, flow.kind), Role.RECEIVE)
 
 
@@ -66,6 +74,9 @@ def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[di
         for phase, part in enumerate(_split(rest, role, comes)):
             if part:
                 split[phase][dpid] = part
+    if not split[Phase.LEAVE]:
+        _join(split[Phase.SEND], split[Phase.STOP])
+        split[Phase.STOP] = {}
     found = _joined(split) or [{}]
     for dpid, delta in idle.items():
         if delta:
@@ -106,7 +117,7 @@ def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[in
     for key, flow in delta.deletes.items():
         phase = due.get(key)
         if phase is None:
-            phase = Phase.SEND if role(flow) is Role.SEND else Phase.BREAK
+            phase = _LAST.get(role(flow), Phase.BREAK)
         parts[phase].deletes[key] = flow
     _place_groups(parts, delta)
     return parts
@@ -139,12 +150,12 @@ def _policy(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[i
 
 def _phase_of_put(flow: Flow, former: Flow | None, role: Callable[[Flow], Role]) -> Phase:
     """Return the phase of a flow that is added or replaced."""
-    sends = role(flow) is Role.SEND
+    sends = _FIRST.get(role(flow))
     if former is None:
-        return Phase.SEND if sends else Phase.RECEIVE
+        return Phase.RECEIVE if sends is None else sends
     was = role(former)
-    if sends:
-        return Phase.SEND if was is Role.SEND else Phase.BREAK
+    if sends is not None:
+        return sends if was in _FIRST else Phase.BREAK
     loses = flow.goto == former.goto and _only_outputs(former) and set(flow.actions) < set(former.actions)
     return Phase.BREAK if loses and was is Role.RECEIVE else Phase.RECEIVE
 
@@ -210,8 +221,7 @@ def _joined(split: list[dict[int, Delta]]) -> list[dict[int, Delta]]:
         if not shares:
             continue
         if found and not _must_wait(last, found[-1], shares):
-            for dpid, delta in shares.items():
-                _append(found[-1].setdefault(dpid, Delta()), delta)
+            _join(found[-1], shares)
         else:
             found.append(shares)
         last = phase
@@ -229,6 +239,11 @@ def _must_wait(phase: Phase, first: dict[int, Delta], then: dict[int, Delta]) ->
 
 def _opens(delta: Delta) -> bool:
     return bool(delta.puts or delta.group_puts or any(map(_drops, delta.deletes.values())))
+
+
+def _join(phase: dict[int, Delta], more: Mapping[int, Delta]) -> None:
+    for dpid, delta in more.items():
+        _append(phase.setdefault(dpid, Delta()), delta)
 
 
 def _append(delta: Delta, more: Delta) -> None:

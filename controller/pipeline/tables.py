@@ -94,8 +94,8 @@ class Scope(Enum):
 class Feature:
     """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their makers by scope.
 
-    `sends` are the kinds that put packets on their way to other ports or hosts, `allows` those that let new connections
-    pass: a change of several hosts is ordered by them (`controller.pipeline.rollout`).
+    `sends` are the kinds that put packets on their way to other hosts, `leaves` those that hand them to another bridge of the same
+    host, `allows` those that let new connections pass: a change of several hosts is ordered by them (`controller.pipeline.rollout`).
     """
 
     name: str
@@ -104,6 +104,7 @@ class Feature:
     kinds: Mapping[str, str]
     flows: Mapping[Scope, Callable[..., None]]
     sends: frozenset[str] = frozenset()
+    leaves: frozenset[str] = frozenset()
     allows: frozenset[str] = frozenset()
 
 

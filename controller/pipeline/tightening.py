@@ -27,16 +27,19 @@ class Phase(IntEnum):
     TIGHTEN = 0
     RECEIVE = 1
     SEND = 2
-    BREAK = 3
+    LEAVE = 3
+    STOP = 4
+    BREAK = 5
 
 
 @dataclass(slots=True, eq=False)
 class _Unit:
-    """A rule that comes or goes, and the flows that do it."""
+    """A rule that comes or goes, and the flows that do it; `is_part` says that it is a part of a conjunction that stays."""
 
     rule: Rule
     keys: set[FlowKey]
     phase: Phase = Phase.RECEIVE
+    is_part: bool = False
 
 
 @dataclass(slots=True)
@@ -70,7 +73,9 @@ class _Side:
             accepting = self.accepting.get(number)
             if accepting is None:
                 # The rule stays: a part more lets more through, a part less lets less through.
-                found += [_Unit(Rule(part, flow.table, ((flow.match,),)), {flow.key}) for part, flow in parts]
+                found += [
+                    _Unit(Rule(part, flow.table, ((flow.match,),)), {flow.key}, is_part=True) for part, flow in parts
+                ]
             else:
                 keys = {accepting.key, *(flow.key for _, flow in parts)}
                 found.append(_Unit(_rule(accepting, _clauses(parts)), keys))
@@ -104,14 +109,30 @@ def order(
         going.add(flow)
     came, gone = coming.units(), going.units()
     _settle(came, gone, stale)
-    phases: defaultdict[FlowKey, list[Phase]] = defaultdict(list)
-    for unit in (*came, *gone):
-        for key in unit.keys:
-            phases[key].append(unit.phase)
-    # What comes is there when the first rule needs it, what goes stays until the last has gone.
-    found = {key: min(phases[key]) if key in phases else Phase.RECEIVE for key in puts}
-    found.update((key, max(phases[key])) for key in deletes)
+    needed, lost = _by_key(came), _by_key(gone)
+    found = {key: _phase_of_put(needed.get(key, ()), lost.get(key, ())) for key in puts}
+    # What goes stays until the last rule that needs it has gone.
+    found.update((key, max(unit.phase for unit in lost[key])) for key in deletes)
     return found
+
+
+def _by_key(units: Iterable[_Unit]) -> dict[FlowKey, list[_Unit]]:
+    found: dict[FlowKey, list[_Unit]] = {}
+    for unit in units:
+        for key in unit.keys:
+            found.setdefault(key, []).append(unit)
+    return found
+
+
+def _phase_of_put(came: Iterable[_Unit], gone: Iterable[_Unit]) -> Phase:
+    """Return when a flow comes, or changes the conjunctions that it is part of.
+
+    A whole conjunction comes and goes with the flow that asks for its number: its parts may be there before and after.
+    """
+    exactly = [unit.phase for unit in (*came, *gone) if unit.is_part]
+    if exactly:
+        return max(exactly)
+    return min((unit.phase for unit in came), default=max((unit.phase for unit in gone), default=Phase.RECEIVE))
 
 
 def _settle(came: list[_Unit], gone: list[_Unit], stale: AbstractSet[tuple[int, int]]) -> None:

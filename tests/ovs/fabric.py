@@ -173,7 +173,7 @@ class FabricTwin:
         for bridge in ports:
             commands += bridge_commands(bridge)
         commands += twin.port_commands(UNDERLAY, {UPLINK: 1})
-        own = {interface_name(port) for port, where in self.location.items() if where == name}
+        own = {interface for where, interface in self._port_of if where == name}
         commands += twin.port_commands(
             host.integration_bridge, {port: number for port, number in inside.items() if port in own}
         )

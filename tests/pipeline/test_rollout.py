@@ -17,6 +17,7 @@ from tests.pipeline.changes import NOBODY, amounts, changed, content, dangling, 
 from tests.pipeline.policies import block, direct, joint, passing, policy
 
 REG4 = match(reg4=0)[0][0]
+RECEIVER = flow("receive", match(in_port=9))
 
 
 def states(before: list[Program], shares: Iterable[Mapping[int, Delta]]) -> Iterator[list[Program]]:
@@ -66,6 +67,16 @@ def test_one_switch_needs_no_order() -> None:
 
 def test_nothing_to_do_is_no_phase() -> None:
     assert rollout([program(1), program(2)], [program(1), program(2)]) == []
+
+
+def test_what_leaves_a_host_finds_its_way_prepared_and_kept() -> None:
+    inner, outer = flow("leave", match(in_port=1)), flow("send", match(in_port=2))
+    without, with_it = (
+        [program(1), program(2), program(3)],
+        [program(1, inner), program(2, outer), program(3, RECEIVER)],
+    )
+    assert amounts(rollout(without, with_it)) == [{3: (1, 0)}, {2: (1, 0)}, {1: (1, 0)}]
+    assert amounts(rollout(with_it, without)) == [{1: (0, 1)}, {2: (0, 1)}, {3: (0, 1)}]
 
 
 def test_who_takes_a_place_over_waits_for_the_way_out() -> None:
@@ -132,9 +143,8 @@ BLOCKS = st.builds(block, st.integers(0, 15), st.integers(0, 4))
 PEERS = st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True)
 LINES = st.lists(BLOCKS, max_size=5).map(lambda blocks: [direct(each) for each in blocks])
 PLANES = st.lists(st.builds(direct, BLOCKS, st.integers(0, 3) | st.none()), max_size=5)
-JOINTS = st.lists(st.builds(joint, st.integers(1, 4), st.lists(BLOCKS, min_size=1, max_size=3), PEERS), max_size=3).map(
-    lambda rules: [each for rule in rules for each in rule]
-)
+# A conjunction's number stands for its ports and its groups; which peers there are in its groups changes.
+MEANINGS = st.lists(st.tuples(st.lists(BLOCKS, min_size=1, max_size=3), PEERS), min_size=1, max_size=4)
 
 
 def pairs(
@@ -162,7 +172,20 @@ def test_rules_of_two_fields_never_let_pass_what_neither_side_allows(
     assert all(passing(state) <= allowed for state in states(before, rollout(before, after)))
 
 
-@given(pairs(JOINTS))
+@st.composite
+def conjunctions(draw: st.DrawFn) -> tuple[list[Program], list[Program]]:
+    """Two bridges before and after, with some of the same conjunctions and peers each."""
+    meanings = list(enumerate(draw(MEANINGS), 1))
+    side = []
+    for dpid in (1, 2, 1, 2):
+        there = set(draw(PEERS))
+        chosen = draw(st.lists(st.sampled_from(meanings), unique_by=lambda meaning: meaning[0]))
+        flows = [joint(number, blocks, there.intersection(peers)) for number, (blocks, peers) in chosen]
+        side.append(policy(dpid, [each for rule in flows for each in rule]))
+    return side[:2], side[2:]
+
+
+@given(conjunctions())
 def test_conjunctions_never_let_pass_what_neither_side_allows(change: tuple[list[Program], list[Program]]) -> None:
     before, after = change
     allowed = passing(before) | passing(after)
@@ -202,7 +225,9 @@ ACTIONS = st.lists(
     max_size=2,
     unique=True,
 )
-FLOWS = st.builds(flow, st.sampled_from(["receive", "send", "allow"]), MATCHES, ACTIONS, st.none() | st.just(3))
+FLOWS = st.builds(
+    flow, st.sampled_from(["receive", "send", "leave", "allow"]), MATCHES, ACTIONS, st.none() | st.just(3)
+)
 GROUPS = st.fixed_dictionaries(
     {}, optional={number: st.lists(st.sampled_from([(Output(1),), (Output(2),)]), unique=True) for number in (1, 2)}
 )

@@ -121,7 +121,7 @@ def _copies(
         number = key("flood out", f"{view.name} {name}", _GROUP_BITS)
         builder.group(number, [*local, (Resubmit(builder.table("leave")),)], origin=view.origin)
         where = _to(view, mac, FROM_PORT)
-        builder.flow("forward", priority + 10, where, [ToGroup(number)], kind=kind, origin=view.origin)
+        builder.flow("forward", priority + 10, where, [ToGroup(number)], kind=f"{kind}, out", origin=view.origin)
 
 
 def _to(view: NetworkView, mac: int | tuple[int, int] | None, source: int | None = None) -> Match:
@@ -171,13 +171,19 @@ FEATURE = Feature(
     kinds={
         "local port": "the MAC of a port on this host",
         "shared MAC": "a MAC that several ports may use (VRRP): each of them gets a copy",
+        "shared MAC, out": "each of them gets a copy, and one leaves for those on other hosts",
         "remote port": "a MAC that is known to be on another host",
-        "group address": "broadcast and multicast go to every port of the network, and out if a local port sent them",
-        "unknown MAC": "a MAC that no file names goes to the ports without port security, and out",
+        "group address": "broadcast and multicast go to every port of the network that is here",
+        "group address, out": "and out, if a local port sent them",
+        "unknown MAC": "a MAC that no file names goes to the ports without port security",
+        "unknown MAC, out": "and out, if a local port sent the packet",
         "not local": "what is not here is looked for in br-tun or on the physical network",
         "keep the connection": "a new connection that was allowed is committed before it leaves",
         "nothing to keep": "everything else goes straight out",
         "way out": "the network's tag and the patch port that leads out",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.MAC: _mac},
+    leaves=frozenset(
+        {"remote port", "not local", "way out", "shared MAC, out", "group address, out", "unknown MAC, out"}
+    ),
 )

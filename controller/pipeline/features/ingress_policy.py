@@ -100,4 +100,5 @@ FEATURE = Feature(
         "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
     },
     flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.SPACE: _space},
+    allows=frozenset({"rule", "part of a rule", "everything allowed", "free of policy", "established"}),
 )

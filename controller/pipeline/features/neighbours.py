@@ -115,4 +115,5 @@ FEATURE = Feature(
         "not asked": "everything else goes on",
     },
     flows={Scope.HOST: _always, Scope.PORT: _own_addresses, Scope.ADDRESS: _answer},
+    sends=frozenset({"ARP answer", "ND answer"}),
 )

@@ -68,4 +68,5 @@ FEATURE = Feature(
         "the wire": "what comes from elsewhere is switched as on any bridge",
     },
     flows={Scope.HOST: _wires, Scope.NETWORK: _known},
+    sends=frozenset({"known network"}),
 )

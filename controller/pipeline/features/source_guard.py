@@ -157,4 +157,10 @@ FEATURE = Feature(
         "router": "a router advertisement or redirect from a port",
     },
     flows={Scope.HOST: _write_always, Scope.PORT: _guard},
+    allows=frozenset(
+        {
+            *("DHCP client", "ARP probe", "own IPv4 source", "own ARP", "own IPv6 source"),
+            *("own solicitation", "own advertisement", "duplicate address detection"),
+        }
+    ),
 )

@@ -134,4 +134,5 @@ FEATURE = Feature(
         "unknown MAC": "a MAC that no file names goes to the hosts with ports without port security",
     },
     flows={Scope.HOST: _sort, Scope.NETWORK: _network, Scope.MAC: _mac},
+    sends=frozenset({"remote port", "group address", "unknown MAC"}),
 )
