@@ -104,14 +104,14 @@ def _distinct(numbers: Mapping[str, int]) -> dict[str, int]:
 
 @query
 def tag(memo: Memo, host_name: str, network_name: str) -> int:
-    """Return a tunnel network's local VLAN tag on a host."""
-    return tags(memo, host_name)[network_name]
+    """Return a tunnel network's local VLAN tag on a host, 0 where the host does not have it, as when it has just lost it."""
+    return tags(memo, host_name).get(network_name, 0)
 
 
 @query
 def zone(memo: Memo, host_name: str, network_name: str) -> int:
-    """Return the conntrack zone of a network's address space on a host."""
-    return zones(memo, host_name)[space_of(memo, network_name)]
+    """Return the conntrack zone of a network's address space on a host, 0 where the host does not have it."""
+    return zones(memo, host_name).get(space_of(memo, network_name), 0)
 
 
 @query
