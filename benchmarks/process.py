@@ -153,7 +153,7 @@ class Controller:
         """The same with a controller that does not tell when a change is done: it is told to read its files, and asked."""
         start = time.perf_counter()
         edit()
-        control.request(self._socket, {"do": "reload"}, _PATIENCE_S)
+        control.request(self._socket, {"do": "apply"}, _PATIENCE_S)
         return self.wait_in_sync() - start
 
     def _last_words(self) -> str:

@@ -17,8 +17,12 @@ import click
 VERBS: Mapping[str, tuple[str, str]] = {
     "validate": ("controller.cli.validate", "Check a topology and name every problem with its place."),
     "run": ("controller.cli.run", "Run the controller for a topology."),
-    "reload": ("controller.cli.reload", "Load the files now; return when the switches hold the result."),
+    "apply": (
+        "controller.cli.apply",
+        "Load the files now; wait for the switches, or go back if one does not take them.",
+    ),
     "status": ("controller.cli.status", "Say what the running controller knows of its switches."),
+    "audit": ("controller.cli.audit", "Find and repair what a third hand changed in the switches."),
     "flows": ("controller.cli.flows", "Print the compiled flows, each with the line that caused it."),
     "graph": ("controller.cli.graph", "Draw a topology as Mermaid, DOT, SVG or JSON."),
     "lab": ("controller.cli.lab", "Bring a topology up on this machine, with real Open vSwitch."),

@@ -11,6 +11,8 @@ import click
 from controller.cli.completion import complete_labs
 from controller.cli.output import Decorator, Exit, leave
 
+_PATIENCE_S = 30.0
+
 control_option: Decorator = click.option(
     "--control",
     type=click.Path(path_type=Path),
@@ -21,12 +23,14 @@ name_option: Decorator = click.option(
 )
 
 
-def ask(control: Path | None, name: str | None, what: str) -> dict[str, Any]:
-    """Return the controller's answer; leave with `Exit.TROUBLE` if there is none."""
+def ask(
+    control: Path | None, name: str | None, what: str, timeout_s: float = _PATIENCE_S, **details: object
+) -> dict[str, Any]:
+    """Return the controller's answer; leave with `Exit.TROUBLE` if there is none within so many seconds."""
     from controller.control import NoController, request
 
     try:
-        answer = request(control or _find(name), {"do": what})
+        answer = request(control or _find(name), {"do": what, **details}, timeout_s)
     except NoController as error:
         leave(Exit.TROUBLE, str(error))
     if "error" in answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from controller.cli.ask import ask, control_option, name_option
 from controller.cli.output import Exit, output_option, print_json, print_table
 
 _WATCH_SECONDS = 1.0
+_CHANGES_SHOWN = 3
 _NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
 
 
@@ -54,6 +55,8 @@ def _show(answer: Mapping[str, Any], output: str) -> Exit:
                 click.echo(f"\n{switch['bridge']}@{switch['host']}: {switch['last_error']}")
         for problem in answer["refused"]:
             click.echo(f"\n{problem}")
+        for line in _changes(answer["changes"]["recent"]):
+            click.echo(line)
     if answer["refused"]:
         return Exit.BAD_INPUT
     return Exit.FINE if answer["in_sync"] else Exit.TROUBLE
@@ -72,6 +75,17 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             lines.append(f"{label} ports: {', '.join(map(str, names[:_NAMES_SHOWN]))}{more}")
     return lines
+
+
+def _changes(recent: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what became of the last change sets, the newest first."""
+    if recent:
+        yield "\nlast changes"
+    for change in list(recent)[: -_CHANGES_SHOWN - 1 : -1]:
+        size = f"{change['flows']} flows and groups on {change['switches']} bridges"
+        progress = f", phase {change['phase']} of {change['phases']}" if change["state"] == "under way" else ""
+        yield f"  {change['number']} ({change['cause']}): {size}, {change['state']}{progress}, {change['seconds'] * 1000:.0f} ms"
+        yield from (f"      {trouble}" for trouble in change["troubles"])
 
 
 _HEADERS = ("HOST", "BRIDGE", "DPID", "STATE", "PEER", "DESIRED", "INSTALLED", "ADDED", "CHANGED", "DELETED", "SYNC")

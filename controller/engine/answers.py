@@ -1,4 +1,4 @@
-"""What the control socket answers: the requests of `weft status`, `apply`, `audit` and `reload`."""
+"""What the control socket answers: the requests of `weft status`, `weft apply` and `weft audit`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from controller.engine.engine import Engine, Request
+from controller.engine.engine import Engine
 
 _DEADLINE_S = 60.0
+_POLL_S = 0.005
 
 
 def answer(engine: Engine, question: Mapping[str, Any]) -> dict[str, Any]:
     """Answer one request.
 
     {"do": "status"}                            what `weft status` shows
-    {"do": "reload"}                            read the files; whether they are in force, and their problems
-    {"do": "apply", "rollback": false, "deadline": 60}     the same, with the change set once the switches have taken it
+    {"do": "apply", "wait": true, "rollback": false, "deadline": 60}     read the files; with `wait`, until the switches took them
     {"do": "wait", "after": 7, "deadline": 60}  the first change set with a higher number, once it is over
     {"do": "audit", "hosts": ["hv1"], "deadline": 60}      what every switch (of these hosts) held; differences are repaired
     """
@@ -25,11 +25,8 @@ def answer(engine: Engine, question: Mapping[str, Any]) -> dict[str, Any]:
     match question.get("do"):
         case "status":
             return engine.status()
-        case "reload":
-            report = engine.reload(deadline_s)
-            return {"accepted": report.accepted, "problems": list(report.problems)}
         case "apply":
-            return _applied(engine.apply(rolls_back=bool(question.get("rollback")), deadline_s=deadline_s))
+            return _applied(engine, question, deadline_s)
         case "wait":
             return _waited(engine, int(question.get("after", 0)), deadline_s)
         case "audit":
@@ -38,13 +35,28 @@ def answer(engine: Engine, question: Mapping[str, Any]) -> dict[str, Any]:
             return {"error": f"unknown request {other!r}"}
 
 
-def _applied(wish: Request) -> dict[str, Any]:
-    report = wish.report
+def _applied(engine: Engine, question: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+    """Have the files read; wait until every connected switch took them or one refused; go back if that is wished for."""
+    until = time.monotonic() + deadline_s
+    wish = engine.reload(deadline_s)
+    delivery = engine.delivery
+    behind: set[int] = set()
+    rolled_back = False
+    if delivery is not None and question.get("wait") and wish.report.accepted:
+        behind = delivery.behind()
+        while len(behind) > len(delivery.absent(behind)) and not delivery.refused(behind) and time.monotonic() < until:
+            time.sleep(_POLL_S)
+            behind = delivery.behind()
+    troubles = delivery.troubles(behind) if delivery is not None else ()
+    # A host that is away is no reason to go back: it gets its share when it comes.
+    if delivery is not None and question.get("rollback") and len(behind) > len(delivery.absent(behind)):
+        rolled_back = engine.roll_back(deadline_s).change is not None
     return {
-        "accepted": report is not None and report.accepted,
-        "problems": list(report.problems) if report else [],
+        "accepted": wish.report.accepted,
+        "problems": list(wish.report.problems),
         "change": None if wish.change is None else asdict(wish.change),
-        "rolled_back": wish.rolled_back,
+        "troubles": list(troubles),
+        "rolled_back": rolled_back,
     }
 
 

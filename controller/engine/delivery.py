@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -130,10 +130,8 @@ class Delivery:
         for number, step in enumerate(steps, 1):
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
-        troubles = tuple(self._trouble(dpid) for dpid in sorted(behind))
-        statuses = self._switches.statuses()
-        refused = any(dpid in statuses and statuses[dpid].state is State.DEGRADED for dpid in behind)
-        state = "refused" if refused else "late" if behind else "done"
+        troubles = self.troubles(behind)
+        state = "refused" if self.refused(behind) else "late" if behind else "done"
         seconds = time.monotonic() - since
         change = replace(change, state=state, phase=len(steps), seconds=seconds, troubles=troubles)
         self.record.put(change)
@@ -146,9 +144,28 @@ class Delivery:
         )
         return change
 
+    def behind(self) -> set[int]:
+        """Return the switches that have not confirmed what they were sent last; any thread may ask."""
+        late = dict(self._late)
+        return self._switches.wait(late, 0.0) if late else set()
+
+    def refused(self, dpids: Iterable[int]) -> list[int]:
+        """Return those of these switches that did not take what they were sent."""
+        statuses = self._switches.statuses()
+        return [dpid for dpid in dpids if dpid in statuses and statuses[dpid].state is State.DEGRADED]
+
+    def absent(self, dpids: Iterable[int]) -> list[int]:
+        """Return those of these switches that are not connected."""
+        statuses = self._switches.statuses()
+        return [dpid for dpid in dpids if dpid not in statuses or statuses[dpid].state is State.DOWN]
+
+    def troubles(self, dpids: Iterable[int]) -> tuple[str, ...]:
+        """Return, in words, why each of these switches is behind."""
+        return tuple(self._trouble(dpid) for dpid in sorted(dpids, key=self._name))
+
     def _send(self, step: Mapping[int, Delta]) -> set[int]:
         """Send one phase; return the switches that should have confirmed it and have not."""
-        self._late = {dpid: self._late[dpid] for dpid in self._switches.wait(self._late, 0.0)} if self._late else {}
+        self._late = {dpid: self._late[dpid] for dpid in self.behind()}
         versions: dict[int, int] = {}
         most = 0
         for dpid, delta in step.items():

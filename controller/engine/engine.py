@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,15 @@ GATHER_S = 10.0
 
 @dataclass(slots=True)
 class Request:
-    """Somebody's wish to have the files read, and what became of it once `done` is set."""
+    """Somebody's wish, and what became of it once `done` is set: to have files read, or to go back to the last topology that held.
 
-    paths: Collection[Path] | None
-    rolls_back: bool
-    done: threading.Event
-    report: Report | None = None
+    `paths` are the files that may have changed, None for all.
+    """
+
+    paths: Collection[Path] | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    report: Report = field(default_factory=lambda: Report(False, ()))
     change: ChangeSet | None = None
-    rolled_back: bool = False
 
 
 class Engine:
@@ -72,7 +73,7 @@ class Engine:
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._given: dict[int, Program] = {}  # What each connected switch was told to hold.
         self._ports: dict[str, str] = {}  # Interface -> port, of all ports of the files.
-        self._confirmed: Topology | None = None  # The last topology that all switches took.
+        self._former: Topology | None = None  # The last topology before this one that all switches took.
         self._gather_until = 0.0
         self._is_gathering = True
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -100,24 +101,27 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join(deadline_s)
 
-    def reload(self, deadline_s: float = 60.0) -> Report:
-        """Read the files again and return what became of it; raise TimeoutError after the deadline."""
-        return self.apply(deadline_s=deadline_s).report or self.intent.report
-
-    def apply(self, *, rolls_back: bool = False, deadline_s: float = 60.0) -> Request:
-        """Read the files again and have the switches take what changed; raise TimeoutError after the deadline.
-
-        With `rolls_back`, what some switch has not taken is undone: the last topology that all switches took is in force again.
-        """
-        wish = Request(None, rolls_back, threading.Event())
-        self._events.put(("files", wish))
-        if not wish.done.wait(deadline_s):
-            raise TimeoutError(f"the reload took longer than {deadline_s:.0f} s")
-        return wish
+    def reload(self, deadline_s: float = 60.0) -> Request:
+        """Read the files again and have the switches take what changed; raise TimeoutError after the deadline."""
+        return self._ask("files", deadline_s)
 
     def reload_soon(self, paths: Collection[Path] | None = None) -> None:
         """Read files again that have changed (None: any may have), without waiting for it."""
-        self._events.put(("files", Request(paths, False, threading.Event())))
+        self._events.put(("files", Request(paths)))
+
+    def roll_back(self, deadline_s: float = 60.0) -> Request:
+        """Put the last topology that every switch took in force again, if some have not taken the present one.
+
+        Raises TimeoutError after the deadline.
+        """
+        return self._ask("rollback", deadline_s)
+
+    def _ask(self, what: str, deadline_s: float) -> Request:
+        wish = Request()
+        self._events.put((what, wish))
+        if not wish.done.wait(deadline_s):
+            raise TimeoutError(f"the engine was busy for longer than {deadline_s:.0f} s")
+        return wish
 
     def host_of(self, dpid: int) -> str | None:
         """Return the name of the host that a datapath id belongs to; None for one that the topology does not know."""
@@ -182,8 +186,8 @@ class Engine:
             except Exception:
                 # A defect of ours must not end the thread that keeps the switches right; what was pushed stays.
                 LOG.exception("the engine failed to handle %s", sorted({what for what, _ in batch}))
-            for what, detail in batch:
-                if what == "files":
+            for _, detail in batch:
+                if isinstance(detail, Request):
                     detail.done.set()
 
     def _next_batch(self) -> list[tuple[str, Any]]:
@@ -199,29 +203,25 @@ class Engine:
 
     def _handle(self, batch: Iterable[tuple[str, Any]]) -> None:
         since = time.monotonic()
-        wishes: list[Request] = []
+        saved: list[Request] = []
+        regretted: list[Request] = []
         happened: set[str] = set()
         for what, detail in batch:
-            if what == "files":
-                wishes.append(detail)
-                continue
-            happened.add(what)
-            self._note(what, detail)
-        if happened or not wishes:
+            if isinstance(detail, Request):
+                (saved if what == "files" else regretted).append(detail)
+            else:
+                happened.add(what)
+                self._note(what, detail)
+        if happened or not (saved or regretted):
             self._advance(" and ".join(sorted(happened)) or "all hosts have told their interfaces", since)
-        if wishes:
-            self._take_files(wishes, since)
-
-    def _take_files(self, wishes: Sequence[Request], since: float) -> None:
-        paths: set[Path] | None = set()
-        for wish in wishes:
-            paths = None if paths is None or wish.paths is None else paths | set(wish.paths)
-        change = self._advance("files", since) if self._read(paths) else None
-        rolled_back = False
-        if any(wish.rolls_back for wish in wishes) and self.intent.report.accepted:
-            rolled_back = self._roll_back(change)
-        for wish in wishes:
-            wish.report, wish.change, wish.rolled_back = self.intent.report, change, rolled_back
+        if saved:
+            change = self._advance("files", since) if self._read(_together(saved)) else None
+            for wish in saved:
+                wish.report, wish.change = self.intent.report, change
+        if regretted:
+            change = self._return(since)
+            for wish in regretted:
+                wish.report, wish.change = self.intent.report, change
 
     def _read(self, paths: Collection[Path] | None) -> bool:
         """Read files; return whether a new topology is in force."""
@@ -238,6 +238,8 @@ class Engine:
                 self._enter(before, loaded.tenants)
                 self.programs.settle()
             return False
+        if self.delivery is None or not self.delivery.behind():
+            self._former = before
         self.intent.accept(loaded)
         return True
 
@@ -337,10 +339,8 @@ class Engine:
             if self.observed.has(program.host, program.bridge):
                 switches.target(dpid, program)
                 self._given[dpid] = program
-        change = delivery.deliver(deltas, cause, since) if deltas else None
-        if change is None or change.state == "done":
-            self._confirmed = topology
-        return change
+        # Files that were taken are a change set, even if no switch has to know.
+        return delivery.deliver(deltas, cause, since) if deltas or cause == "files" else None
 
     def _must_gather(self, topology: Topology) -> bool:
         """Return whether a port may still turn out to be on a host that has not told its interfaces."""
@@ -356,13 +356,22 @@ class Engine:
         self._is_gathering = waits and time.monotonic() < self._gather_until
         return self._is_gathering
 
-    def _roll_back(self, change: ChangeSet | None) -> bool:
-        """Put the last topology that all switches took in force again, if the present one was not; return whether it was needed."""
-        former = self._confirmed
-        if former is None or former is self.intent.topology:
-            return False
-        troubles = change.troubles if change is not None else ()
+    def _return(self, since: float) -> ChangeSet | None:
+        """Put the former topology in force again, if some switch has not taken the present one."""
+        former, delivery = self._former, self.delivery
+        if former is None or delivery is None or former is self.intent.topology or not delivery.behind():
+            return None
+        troubles = delivery.troubles(delivery.behind())
         self._enter(former, None)
-        self.intent.return_to(former, ("rolled back: not every switch took the change", *troubles))
-        self._advance("rollback", time.monotonic())
-        return True
+        self.intent.return_to(former, ("rolled back, because not every switch took the files as they are:", *troubles))
+        return self._advance("rollback", since)
+
+
+def _together(wishes: Iterable[Request]) -> set[Path] | None:
+    """Return all paths that wishes name, None if one of them means everything."""
+    paths: set[Path] = set()
+    for wish in wishes:
+        if wish.paths is None:
+            return None
+        paths.update(wish.paths)
+    return paths

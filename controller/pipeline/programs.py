@@ -167,6 +167,10 @@ class Programs:
         before, self.topology = self.topology, topology
         queries.enter(self.memo, topology, before, changed)
         if changed is None:
+            for name in [each for each in self._hosts if not queries.is_programmed(self.memo, each)]:
+                self.memo.release(host_parts, name)
+                del self._hosts[name]
+                self._bridges.pop(name, None)
             for name in before.tenants.keys() - topology.tenants.keys() if before else ():
                 self.memo.release(limits.check_tenant, name)
             for name in topology.tenants:

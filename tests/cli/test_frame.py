@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,22 @@ STATUS: dict[str, Any] = {
     "accepted": True,
     "switches": [SWITCH],
     "ports": {"bound": 8, "unbound": [], "refused": []},
+    "changes": {"last": 0, "recent": []},
 }
+CHANGE = {
+    "number": 7,
+    "cause": "files",
+    "state": "done",
+    "switches": 3,
+    "flows": 21,
+    "phases": 2,
+    "phase": 2,
+    "seconds": 0.012,
+    "troubles": [],
+}
+APPLIED = {"accepted": True, "problems": [], "change": CHANGE, "troubles": [], "rolled_back": False}
+NOTHING: dict[str, Any] = {"missing": [], "altered": [], "foreign": [], "count": 0}
+AUDIT = {"host": "hv1", "bridge": "br-int", "flows": NOTHING, "groups": NOTHING, "repaired": False, "error": None}
 
 
 class Controller:
@@ -96,8 +111,13 @@ class Controller:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.answer = STATUS
-        self.report: dict[str, Any] = {"accepted": True, "problems": []}
-        self.server = ControlServer(path, lambda question: self.report if question["do"] == "reload" else self.answer)
+        self.asked_for: list[dict[str, Any]] = []
+        self.others: dict[str, dict[str, Any]] = {"apply": APPLIED, "audit": {"clean": True, "audits": [AUDIT]}}
+        self.server = ControlServer(path, self._answer)
+
+    def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        self.asked_for.append(dict(question))
+        return self.others.get(question["do"], self.answer)
 
     def asked(self, *arguments: str, verb: str = "status") -> Result:
         return run(verb, "--control", str(self.path), *arguments)
@@ -171,7 +191,7 @@ def two_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     made.server.close()
 
 
-@pytest.mark.parametrize("verb", ["status", "reload"])
+@pytest.mark.parametrize("verb", ["status", "apply", "audit"])
 @pytest.mark.usefixtures("two_labs")
 def test_of_two_labs_one_must_be_named(verb: str) -> None:
     done = run(verb)
@@ -194,25 +214,71 @@ def test_the_names_of_labs_are_completed() -> None:
     assert done.output.split() == ["plain,green"]
 
 
-def test_reload_returns_when_every_switch_is_in_sync(controller: Controller) -> None:
-    done = controller.asked(verb="reload")
+def test_status_tells_the_last_changes_and_who_is_behind(controller: Controller) -> None:
+    late = {**CHANGE, "number": 8, "state": "late", "troubles": ["br-tun@hv2: it has not answered yet"]}
+    under_way = {**CHANGE, "number": 9, "state": "under way", "phase": 1}
+    controller.answer = {**STATUS, "changes": {"last": 9, "recent": [CHANGE, late, under_way]}}
+    lines = controller.asked().output.splitlines()
+    assert "  9 (files): 21 flows and groups on 3 bridges, under way, phase 1 of 2, 12 ms" in lines
+    assert lines.index("      br-tun@hv2: it has not answered yet") == 1 + lines.index(
+        "  8 (files): 21 flows and groups on 3 bridges, late, 12 ms"
+    )
+
+
+def test_apply_says_what_changed(controller: Controller) -> None:
+    done = controller.asked("--wait", verb="apply")
     assert done.exit_code == 0
-    assert "every switch in sync" in done.output
+    assert "in force, and confirmed after" in done.output
+    assert "21 flows and groups on 3 bridges" in done.output
+    assert controller.asked_for == [{"do": "apply", "wait": True, "rollback": False, "deadline": 30}]
 
 
-def test_reload_of_refused_files_says_so_and_why(controller: Controller) -> None:
-    controller.report = {"accepted": False, "problems": ["tenants/red.yaml:4:3: error: unknown key"]}
-    done = controller.asked(verb="reload")
+def test_apply_of_refused_files_says_so_and_why(controller: Controller) -> None:
+    problems = ["tenants/red.yaml:4:3: error: unknown key"]
+    controller.others["apply"] = {**APPLIED, "accepted": False, "problems": problems, "change": None}
+    done = controller.asked(verb="apply")
     assert done.exit_code == 2
     assert "tenants/red.yaml:4:3: error: unknown key" in done.output
     assert "the last good topology stays in force" in done.output
 
 
-def test_reload_names_the_switches_that_are_late(controller: Controller) -> None:
-    controller.answer = {**STATUS, "in_sync": False, "switches": [{**SWITCH, "state": "down"}]}
-    done = controller.asked("--timeout", "0", verb="reload")
+def test_apply_names_the_switches_that_are_behind(controller: Controller) -> None:
+    controller.others["apply"] = {**APPLIED, "troubles": ["br-int@hv1: it has not answered yet"]}
+    done = controller.asked("--wait", verb="apply")
     assert done.exit_code == 3
-    assert "not in sync: br-int@hv1" in done.output
+    assert "in force, but\n    br-int@hv1: it has not answered yet" in done.output
+
+
+def test_apply_says_that_it_went_back(controller: Controller) -> None:
+    controller.others["apply"] = {**APPLIED, "troubles": ["br-int@hv1: table full"], "rolled_back": True}
+    done = controller.asked("--rollback-on-failure", verb="apply")
+    assert done.exit_code == 3
+    assert "rolled back, the former topology is in force again\n    br-int@hv1: table full" in done.output
+    assert controller.asked_for[0]["wait"]
+
+
+def test_audit_is_fine_when_nothing_was_changed(controller: Controller) -> None:
+    done = controller.asked(verb="audit")
+    assert (done.exit_code, done.output) == (0, "br-int@hv1: as it should be\n")
+
+
+def test_audit_names_what_a_third_hand_changed(controller: Controller) -> None:
+    found = {"missing": ["flow a"], "altered": [], "foreign": ["flow b"], "count": 3}
+    controller.others["audit"] = {"clean": False, "audits": [{**AUDIT, "flows": found, "repaired": True}]}
+    done = controller.asked(verb="audit")
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "br-int@hv1: 3 differences, repaired",
+        "    missing: flow a",
+        "    foreign: flow b",
+        "    and 1 more",
+    ]
+
+
+def test_audit_of_a_host_that_is_not_there_is_bad_input(controller: Controller) -> None:
+    done = controller.asked("--host", "hv9", verb="audit")
+    assert done.exit_code == 2
+    assert "no bridge of hv9 is known" in done.output
 
 
 def test_status_can_be_watched_until_ctrl_c(controller: Controller) -> None:

@@ -167,7 +167,7 @@ def test_a_refused_file_changes_nothing_and_is_told(engine: Engine, switches: Re
     wait_for(lambda: HV1 in switches.programs)
     before, asked = switches.programs[HV1], switches.asked
     edit(folder, "10.0.1.12", "10.0.9.12")
-    report = engine.reload()
+    report = engine.reload().report
     assert not report.accepted
     assert "red.yaml:5:" in report.problems[0]
     assert (switches.programs[HV1], switches.asked) == (before, asked)
@@ -176,9 +176,9 @@ def test_a_refused_file_changes_nothing_and_is_told(engine: Engine, switches: Re
 
 def test_a_file_that_is_mended_is_in_force_again(engine: Engine, folder: Path) -> None:
     edit(folder, "10.0.1.12", "10.0.9.12")
-    assert not engine.reload().accepted
+    assert not engine.reload().report.accepted
     edit(folder, "10.0.9.12", "10.0.1.12")
-    assert engine.reload().accepted
+    assert engine.reload().report.accepted
     assert engine.status()["refused"] == []
 
 
@@ -187,14 +187,14 @@ def test_a_file_saved_as_it_was_asks_nothing_of_the_switches(engine: Engine, swi
     wait_for(lambda: HV1 in switches.programs)
     before, asked = switches.programs[HV1], switches.asked
     edit(folder, "web1", "web1")
-    assert engine.reload().accepted
+    assert engine.reload().report.accepted
     assert (switches.programs[HV1], switches.asked) == (before, asked)
 
 
 def test_a_failing_policy_test_gates_the_push(engine: Engine, folder: Path) -> None:
     path = folder / "tenants" / "red.yaml"
     path.write_text(RED + "tests:\n  - {from: web1, to: web2, expect: deny}\n")
-    report = engine.reload()
+    report = engine.reload().report
     assert not report.accepted
     line = RED.count("\n") + 2
     assert f"{path}:{line}:5: test failed: red/web1 -> red/web2 any, expected deny\n    " in report.problems[0]
@@ -205,7 +205,7 @@ def test_one_more_port_touches_that_ports_flows_only(engine: Engine, switches: R
         engine.connected(dpid, ports)
     wait_for(lambda: len(switches.programs) == 4)
     edit(folder, "ports:\n", "ports:\n  web3: {network: web, ip: 10.0.1.13, host: hv2}\n")
-    assert engine.reload().accepted
+    assert engine.reload().report.accepted
     assert {dpid for dpid, _ in switches.deltas} == {HV1, HV2, TUN1}
     assert not any(delta.deletes for _, delta in switches.deltas)
     assert switches.puts() == {"port red/web3", "members of red/default"}
@@ -216,14 +216,14 @@ def test_a_host_that_no_file_names_any_more_is_emptied(engine: Engine, switches:
     wait_for(lambda: HV2 in switches.programs)
     edit(folder, "  web2: {network: web, ip: 10.0.1.12, host: hv2}\n", "")
     (folder / "fabric.yaml").write_text(FABRIC.replace("  hv2: {tunnel_ip: 172.31.0.2}\n", ""))
-    assert engine.reload().accepted
+    assert engine.reload().report.accepted
     wait_for(lambda: not switches.programs[HV2].flows)
     assert engine.host_of(HV2) is None
 
 
 def test_a_port_without_a_host_follows_its_interface(engine: Engine, switches: Recorder, folder: Path) -> None:
     edit(folder, ", host: hv2", "")
-    assert engine.reload().accepted
+    assert engine.reload().report.accepted
     engine.connected(HV1, INT1)
     engine.connected(HV2, INT2)
     wait_for(lambda: HV2 in switches.programs and switches.outputs(HV2) == {"port red/web2"})
@@ -268,7 +268,7 @@ def test_numbers_stay_with_their_owners_through_reloads(engine: Engine, switches
     ports = "".join(f"  extra{n}: {{network: extra{n}, host: hv1}}\n" for n in range(2, 60))
     edit(folder, "networks:\n", f"networks:\n{networks}")
     edit(folder, "ports:\n", f"ports:\n{ports}")
-    assert engine.reload().accepted
+    assert engine.reload().report.accepted
     now = switches.programs[HV1].flows
     assert len(now) > len(before)
     assert all(now[key].effect == flow.effect for key, flow in before.items())
@@ -291,7 +291,7 @@ def test_a_defect_in_handling_does_not_end_the_engine(
 def test_a_folder_that_vanishes_leaves_the_last_good_topology_in_force(engine: Engine, folder: Path) -> None:
     shutil.rmtree(folder / "tenants")
     (folder / "fabric.yaml").unlink()
-    assert not engine.reload().accepted
+    assert not engine.reload().report.accepted
     assert engine.host_of(HV1) == "hv1"
 
 

@@ -93,7 +93,7 @@ def plug(net: Net, red: str) -> None:
 def read(net: Net, red: str) -> None:
     """Save the tenant's file and have it read; return when it is in force."""
     write(net.lab.folder / TENANT, red)
-    answer = ask(net, "reload")
+    answer = ask(net, "apply")
     assert answer["accepted"], answer["problems"]
     net.lab.wait_in_sync()
 
@@ -201,14 +201,14 @@ def test_a_refused_file_changes_nothing(net: Net, bad: str) -> None:
     before = installed(net)
     with Stream(net, "red/w1", "red/w2") as stream:
         write(net.lab.folder / TENANT, bad)
-        answer = ask(net, "reload")
+        answer = ask(net, "apply")
         assert not answer["accepted"]
         assert TENANT in "\n".join(answer["problems"])
         status = ask(net, "status")
         assert not status["accepted"]
         assert {switch["state"] for switch in status["switches"]} == {"in sync"}
         write(net.lab.folder / TENANT, RED)
-        assert ask(net, "reload")["accepted"]
+        assert ask(net, "apply")["accepted"]
         net.lab.wait_in_sync()
     assert touched(before, installed(net)) == []
     assert stream.lost == set()

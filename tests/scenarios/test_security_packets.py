@@ -66,7 +66,7 @@ class Town:
     def edit(self, groups: str = "", members: Mapping[str, str] = NOTHING) -> None:
         """Write the tenant's file and wait until the switches hold what it says."""
         write(self.net.lab.folder / "tenants" / "red.yaml", red(groups, members))
-        report = ask(self.net, "reload")
+        report = ask(self.net, "apply")
         assert report["accepted"], report["problems"]
         self.net.lab.wait_in_sync()
         self.topology = self._load()

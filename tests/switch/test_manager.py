@@ -133,7 +133,7 @@ def test_the_control_socket_answers(started: list[Process], folder: Path) -> Non
     path = folder.parent / "control.sock"
     assert control.request(path, {"do": "status"})["topology"] == "small"
     (folder / "fabric.yaml").write_text("fabric: [", "utf-8")
-    answer = control.request(path, {"do": "reload"})
+    answer = control.request(path, {"do": "apply"})
     assert not answer["accepted"]
     assert "fabric.yaml:2:1: error" in answer["problems"][0]
     assert control.request(path, {"do": "dance"}) == {"error": "unknown request 'dance'"}
