@@ -4,7 +4,7 @@
 #   make test                                  all tests, with real switches and namespaces (root)
 #   make check                                 format, lint, types, spelling, pages, architecture: each is a target too
 #   make goldens, make docs                    write the golden flow tables, the generated pages
-#   make bench [SIZES="200 1000"]              how fast, against real switches (root)
+#   make bench [WHAT="1000 crowd"]             how fast, against real switches (root)
 
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -39,6 +39,7 @@ spelling: .venv/.installed
 
 pages: .venv/.installed
 	.venv/bin/python docs/generate.py --check
+	.venv/bin/python -m benchmarks.page --check
 
 architecture: .venv/.installed
 	$(PYTEST) -q tests/test_architecture.py
@@ -48,9 +49,10 @@ goldens: .venv/.installed
 
 docs: .venv/.installed
 	.venv/bin/python docs/generate.py
+	.venv/bin/python -m benchmarks.page
 
 bench: .venv/.installed programs
-	.venv/bin/python -m benchmarks $(SIZES)
+	.venv/bin/python -m benchmarks $(WHAT)
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

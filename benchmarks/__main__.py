@@ -43,7 +43,7 @@ def main() -> None:
     print_run(run)
     write_json(run, figures, arguments.output)
     print(f"\nall runs: {arguments.output}")
-    if tuple(what) == _DEFAULT and not arguments.only:
+    if tuple(what) == _DEFAULT and not arguments.only and not arguments.profile:
         print(f"kept: {keep(run)}; python -m benchmarks.page draws it")
 
 
@@ -58,6 +58,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=5, help="of each push and start (default: %(default)s)")
     parser.add_argument("--edits", type=int, default=100, help="of each kind (default: %(default)s)")
+    parser.add_argument(
+        "--profile", type=Path, help="a file for a profile of the controller during edits (needs py-spy)"
+    )
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="(default: %(default)s)")
     return parser.parse_args()
 
@@ -92,7 +95,8 @@ def _measure_size(name: str, directory: Path, arguments: argparse.Namespace) -> 
         else:
             yield from measure_offline(directory / "files", arguments.runs).figures(name)
     if set(parts) & set(PARTS):
-        yield from measure_online(name, document, directory / "online", arguments.runs, arguments.edits, parts, _say)
+        counts = arguments.runs, arguments.edits
+        yield from measure_online(name, document, directory / "online", *counts, parts, arguments.profile, _say)
 
 
 def _say(what: str) -> None:

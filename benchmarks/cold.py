@@ -24,6 +24,7 @@ from benchmarks.workload import Document
 from controller.pipeline.compile import compile_fabric
 
 COLD = "cold: files saved until every switch in sync"
+RESTART = "restart: controller killed and started until in sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Restart:
 
     def figures(self, workload: str) -> Iterator[Figure]:
         """Yield the figures."""
-        yield median(workload, "restart: controller killed and started until in sync", self.in_sync)
+        yield median(workload, RESTART, self.in_sync)
         yield Figure(workload, "restart: flow-mods", self.flow_mods, Unit.COUNT)
         yield Figure(workload, "restart: pings sent, 100 a second", self.pings_sent, Unit.COUNT)
         yield Figure(workload, "restart: pings lost", self.pings_lost, Unit.COUNT)

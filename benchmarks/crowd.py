@@ -42,7 +42,7 @@ def measure_crowd(size: Size, directory: Path, edits: int, idle_s: float = 20.0)
             path = folder / "tenants" / f"{place.tenant}.yaml"
             seconds = []
             for number in range(edits):
-                text = state.base if number % 2 else state.spare_at_home
+                text = state.base if number % 2 else state.one_on_each
                 before = simulation.commits()
                 seconds.append(controller.confirm(lambda text=text: _replace(path, text)))  # type: ignore[misc]
                 behind = sum(count <= before[dpid] for dpid, count in simulation.commits().items())

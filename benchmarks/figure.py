@@ -68,19 +68,26 @@ def median_and_p99(workload: str, name: str, timing: Timing, limit: Timing | Non
 def said(value: float, unit: Unit) -> str:
     """Return a value as people read it.
 
-    >>> said(0.0123, Unit.SECONDS), said(1.234, Unit.SECONDS), said(12627, Unit.COUNT), said(0.4, Unit.PERCENT)
-    ('12.3 ms', '1.23 s', '12,627', '0.4 %')
+    >>> said(0.0123, Unit.SECONDS), said(0.75, Unit.SECONDS), said(1.8, Unit.SECONDS), said(20, Unit.SECONDS)
+    ('12.3 ms', '750 ms', '1.8 s', '20 s')
+    >>> said(12627, Unit.COUNT), said(0.44, Unit.PERCENT), said(123456.7, Unit.FLOWS_PER_S)
+    ('12,627', '0.44 %', '123,457/s')
     """
     match unit:
-        case Unit.SECONDS if value < 0.1:
-            return f"{value * 1000:.1f} ms"
-        case Unit.SECONDS if value < 1:
-            return f"{value * 1000:.0f} ms"
-        case Unit.SECONDS:
-            return f"{value:.2f} s"
-        case Unit.PERCENT:
-            return f"{value:.1f} %"
+        case Unit.SECONDS if round(value, 4) < 1:
+            return f"{_short(value * 1000)} ms"
+        case Unit.SECONDS | Unit.PERCENT:
+            return f"{_short(value)} {unit}"
         case Unit.COUNT:
             return f"{value:,.0f}"
+        case Unit.FLOWS_PER_S:
+            return f"{value:,.0f}/s"
         case _:
             return f"{value:,.0f} {unit}"
+
+
+def _short(value: float) -> str:
+    """Return a value with three significant digits, fewer where they are zeros."""
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text

@@ -51,6 +51,16 @@ class Goal:
         other = figures.get(self.times)
         return figure.value / other.value if other and other.value else None
 
+    def value(self, figures: Figures) -> float | None:
+        """Return the bound as a value of the figure itself in this run, None if that cannot be known."""
+        figure = figures.get((self.workload, self.name))
+        if self.of_limit:
+            return figure.limit * self.bound if figure and figure.limit else None
+        if self.times is None:
+            return self.bound
+        other = figures.get(self.times)
+        return other.value * self.bound if other else None
+
     def text(self) -> str:
         """Return the bound in words."""
         sign = "≥" if self.at_least else "≤"

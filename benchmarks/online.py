@@ -10,6 +10,7 @@ from benchmarks.edits import measure_edits
 from benchmarks.figure import Figure, Unit
 from benchmarks.offline import Messages, load, messages
 from benchmarks.packets import check_policy
+from benchmarks.profile import profiled
 from benchmarks.raw import measure_one_flow, measure_programs
 from benchmarks.site import open_site
 from benchmarks.topology import write_topology
@@ -28,6 +29,7 @@ def measure_online(
     runs: int,
     edits: int,
     parts: Collection[str] = PARTS,
+    profile: Path | None = None,
     say: Callable[[str], None] = lambda _what: None,
 ) -> Iterator[Figure]:
     """Bring a workload up, measure it, and take it down again.
@@ -39,6 +41,7 @@ def measure_online(
         runs: How often each start is measured.
         edits: How often each edit is.
         parts: Which of PARTS to measure. Of a workload with more than REAL_HOSTS hosts no cold runs and no restarts are.
+        profile: Where a profile of the controller goes while edits are measured, which slows it; None for none.
         say: Is told what comes next.
     """
     folder = directory / "topology"
@@ -65,7 +68,9 @@ def measure_online(
         if "edits" in parts:
             say(f"{workload}: edits")
             one_flow = measure_one_flow(site.lab, site.hosts, edits)
-            yield from measure_edits(site, document, edited, edits).figures(workload, one_flow)
+            with profiled(site.controller.process.pid, profile):
+                measured = measure_edits(site, document, edited, edits)
+            yield from measured.figures(workload, one_flow)
             peak = site.controller.usage().peak_mib
             yield Figure(workload, "peak memory of the controller after all edits", peak, Unit.MEBIBYTES)
 

@@ -3,7 +3,8 @@
     python -m benchmarks.simulated HOST:PORT < switches.jsonl
 
 The first line of standard input is what there is: `[{"dpid": 1, "ports": {"p1": 5}}, ...]`. Every further line is a question, which
-is answered with one line: how many are connected, and the flows, bundles and messages of each. The end of input ends them all.
+is answered with one line: how many are connected, and the flows, bundles and messages of each. Before it is answered, `cut` makes them
+lose their connections. The end of input ends them all.
 
 A switch costs the machine as little as can be, for it is there to be waited for: what is committed is kept as the bytes that
 came, and read only when somebody asks for a dump.
@@ -102,7 +103,7 @@ class SimulatedSwitch:
         self.commits = 0  # Bundles that changed something or nothing, since the beginning.
         self.changes = 0  # Messages within them.
         self._journal: list[bytes] = []
-        self._size = 0
+        self.size = 0  # Of the bytes that are kept.
         self._compact_at = _SMALLEST_JOURNAL
         self._staged: dict[int, list[bytes]] = {}
 
@@ -165,11 +166,11 @@ class SimulatedSwitch:
         """Add messages to the journal; make it short again when it has doubled, so that memory stays bounded."""
         joined = b"".join(messages)
         self._journal.append(joined)
-        self._size += len(joined)
-        if self._size > self._compact_at:
+        self.size += len(joined)
+        if self.size > self._compact_at:
             self._journal = [self.table().journal()]
-            self._size = len(self._journal[0])
-            self._compact_at = max(_SMALLEST_JOURNAL, 2 * self._size)
+            self.size = len(self._journal[0])
+            self._compact_at = max(_SMALLEST_JOURNAL, 2 * self.size)
 
     def _dump(self, xid: int, body: bytes) -> Iterator[bytes]:
         """Yield the parts of a dump, each as full as a message can be; of kinds that we lack, an empty one."""
@@ -277,8 +278,11 @@ class Crowd:
             self._connect_all()
             for key, events in self._selector.select(_RECONNECT_S):
                 if key.data is None:
-                    if not sys.stdin.readline():
+                    question = sys.stdin.readline()
+                    if not question:
                         return
+                    if question.strip() == "cut":
+                        self._cut()
                     print(json.dumps(self._told()), flush=True)
                 else:
                     self._serve(key.data, events)
@@ -311,6 +315,13 @@ class Crowd:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
         if self._selector.get_key(channel).events != wanted:
             self._selector.modify(channel, wanted, connection)
+
+    def _cut(self) -> None:
+        """Lose every connection; a moment later all come back."""
+        for connection in self._connections:
+            if connection.channel is not None:
+                self._selector.unregister(connection.channel)
+                connection.close()
 
     def _told(self) -> dict[str, Any]:
         return {

@@ -67,7 +67,14 @@ class Simulation:
 
     def told(self) -> dict[str, Any]:
         """Return what the process says of its switches: `connected`, and `flows`, `commits` and `changes` by datapath id."""
-        self._say("?")
+        return self._ask("count")
+
+    def cut(self) -> None:
+        """Let every switch lose its connection; a moment later they come back."""
+        self._ask("cut")
+
+    def _ask(self, question: str) -> dict[str, Any]:
+        self._say(question)
         process = self._running()
         if process.stdout is None:
             raise RuntimeError("the simulated switches have no output")

@@ -43,6 +43,7 @@ class Texts:
     spare_away: str
     rule_changed: str
     wanderer: str
+    one_on_each: str  # The spare at home and the wanderer away: whatever host looks, a port elsewhere is new.
 
 
 def places(document: Document, hosts: Collection[str]) -> list[Place]:
@@ -64,6 +65,9 @@ def texts(document: Document, place: Place) -> Texts:
         spare_at_home=tenant_file(_with(own, _port(own, place, _SPARE, place.home)), place.tenant),
         spare_away=tenant_file(_with(own, _port(own, place, _SPARE, place.away)), place.tenant),
         rule_changed=tenant_file(_with_rule(own), place.tenant),
+        one_on_each=tenant_file(
+            _with(own, _port(own, place, _SPARE, place.home), _port(own, place, _WANDERER, place.away)), place.tenant
+        ),
         wanderer=tenant_file(_with(own, _port(own, place, _WANDERER, None)), place.tenant),
     )
 

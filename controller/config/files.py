@@ -45,18 +45,25 @@ class Shelf:
     tenants: tuple[dict[str, Path], list[Path]] | None = None  # Tenants' files, and others beside them.
     texts: dict[str, Text] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    cut: set[str] = field(
+        default_factory=set
+    )  # Files that were saved when there was no space, until they are saved again.
     total: int = 0
     stale: set[str] | None = None
 
     def forget(self, changed: Collection[Path] | None) -> None:
         """Drop what is known of these paths, or everything for None and where it cannot be told what a path changes."""
         if changed is None or any(path.parent not in self.names or path in self.names for path in changed):
+            self.former |= self.texts
             self.names, self.tenants, self.texts, self.sizes = {}, None, {}, {}
-            self.total, self.stale = 0, None
+            self.cut, self.total, self.stale = set(), 0, None
             return
         for path in changed:
-            if self.texts.pop(str(path), None) is not None:
-                self.total -= self.sizes.pop(str(path))
+            self.cut.discard(str(path))
+            text = self.texts.pop(str(path), None)
+            if text is not None:
+                self.former[text.name] = text
+                self.total -= self.sizes.pop(text.name)
             if self.stale is not None and path.parent.name == TENANTS:
                 self.stale.add(path.name.removesuffix(".yaml"))
             names = self.names[path.parent]
@@ -68,7 +75,16 @@ class Shelf:
     def keep(self, text: Text, size: int) -> None:
         """Keep a file that was read and has so many bytes."""
         self.texts[text.name], self.sizes[text.name] = text, size
+        self.former.pop(text.name, None)
         self.total += size
+
+    def is_cut_off(self, text: Text, path: Path) -> bool:
+        """Whether a file that was just read was saved when there was no space for it, and not again since."""
+        if text.name not in self.cut and text == self.former.get(text.name):
+            return False
+        if _is_full(path):
+            self.cut.add(text.name)
+        return text.name in self.cut
 
     def has_room_for(self, files: int) -> bool:
         """Whether so many further files are never too much, whatever their sizes."""
@@ -83,11 +99,15 @@ class Shelf:
 
 @dataclass(slots=True)
 class Reader:
-    """Reads the files of one folder, as far as they are not on the shelf, and counts their bytes."""
+    """Reads the files of one folder, as far as they are not on the shelf, and counts their bytes.
+
+    `is_wary` says that good files are known already: what was saved to a full file system is then refused, for it may end anywhere.
+    """
 
     folder: Path
     problems: Problems
     shelf: Shelf = field(default_factory=Shelf)
+    is_wary: bool = False
     total: int = 0
 
     def fabric(self) -> Text | None:
@@ -164,8 +184,13 @@ class Reader:
             self._refuse("N001", path, f"cannot read the file: {_reason(error)}")
             return None
         text = None if data is None else self._decode(path, data)
-        if data is not None and text is not None:
-            self.shelf.keep(text, len(data))
+        if data is None or text is None:
+            return None
+        if self.is_wary and self.shelf.is_cut_off(text, path):
+            message = "the file was saved when its file system was full, so it may be cut off"
+            self._refuse("N007", path, message, "make room and save it again")
+            return None
+        self.shelf.keep(text, len(data))
         return text
 
     def _is_inside(self, path: Path) -> bool:
@@ -226,6 +251,15 @@ class Reader:
 
     def _warn(self, path: Path, message: str) -> None:
         self.problems.add(Problem("W003", message, Place(str(path), 1, 1), 1, "", None, is_warning=True))
+
+
+def _is_full(path: Path) -> bool:
+    """Whether users can write nothing more where a file is. What is read-only is always full, and is never cut off."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return False  # It is gone again, which will be told.
+    return status.f_blocks > 0 and status.f_bavail == 0 and not status.f_flag & os.ST_RDONLY
 
 
 def _place(path: Path, before: bytes) -> Place:

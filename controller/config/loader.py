@@ -30,7 +30,7 @@ def load_folder(
     """Return what the folder's files say; see `controller.config.load`."""
     problems = Problems()
     cache.shelf.forget(changed)
-    reader = Reader(folder, problems, cache.shelf)
+    reader = Reader(folder, problems, cache.shelf, is_wary=cache.topology is not None)
     files: list[str] = []
     text = reader.fabric()
     if text is None:

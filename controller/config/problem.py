@@ -26,6 +26,7 @@ CODES: Mapping[str, str] = {
     "N004": "a file, or all files together, are too large",
     "N005": "a file is not UTF-8 text",
     "N006": "a tenant's file whose tenant fabric.yaml does not name",
+    "N007": "a file that was saved to a full file system",
     "N010": "the YAML cannot be parsed",
     "N011": "a key is given twice",
     "N012": "an anchor, alias, merge key, tag or second document",

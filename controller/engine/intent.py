@@ -10,7 +10,7 @@ from pathlib import Path
 from controller import config
 from controller.config.expectations import tell_failure
 from controller.model.entities import Topology
-from controller.proof.policy import run_tests
+from controller.proof.policy import Judged, run_again
 
 LOG = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Read:
     topology: Topology
     tenants: frozenset[str] | None
     warnings: tuple[str, ...]
+    judged: Judged
 
 
 class Intent:
@@ -40,6 +41,7 @@ class Intent:
         self.topology: Topology | None = None
         self.report = Report(False, ())
         self._cache = config.Cache()
+        self._judged: Judged | None = None  # The results of the tests of the topology in force.
 
     def read(self, changed: Collection[Path] | None) -> Read | None:
         """Return what the files say now, None if it is refused or in force already; `changed` as `controller.config.load` has it."""
@@ -48,21 +50,22 @@ class Intent:
         if loaded.topology is None:
             self.refuse(problems)
             return None
-        failed = [each for each in run_tests(loaded.topology) if not each.passed]
+        judged = run_again(loaded.topology, self._judged, loaded.tenants)
+        failed = [each for each in judged.results if not each.passed]
         if failed:
             self.refuse(problems + tuple(tell_failure(each.test, each.explanation) for each in failed))
             return None
-        read = Read(loaded.topology, loaded.tenants, problems)
+        read = Read(loaded.topology, loaded.tenants, problems, judged)
         if loaded.topology == self.topology:
             # Nothing was meant by it: a file saved as it was, or the watch noticing what a request has loaded. Lines may have moved.
-            self.topology, self.report = loaded.topology, Report(True, problems)
+            self.topology, self.report, self._judged = loaded.topology, Report(True, problems), judged
             LOG.info("the files of %s say what is in force already", loaded.topology.name)
             return None
         return read
 
     def accept(self, read: Read) -> None:
         """Take a topology as the one in force."""
-        self.topology, self.report = read.topology, Report(True, read.warnings)
+        self.topology, self.report, self._judged = read.topology, Report(True, read.warnings), read.judged
         LOG.info("topology %s is in force: %d ports", read.topology.name, len(read.topology.ports))
 
     def refuse(self, problems: tuple[str, ...]) -> None:
@@ -73,5 +76,5 @@ class Intent:
 
     def return_to(self, former: Topology, problems: tuple[str, ...]) -> None:
         """Put a former topology in force again, although the files say otherwise."""
-        self.topology = former
+        self.topology, self._judged = former, None
         self.refuse(problems)

@@ -107,7 +107,7 @@ def _readable(topology: Topology, tenant: str, tests: Iterable[PolicyTest]) -> f
         port = topology.ports.get(end)
         if port is not None:
             network = topology.networks[port.network]
-            found.update((port.tenant, network.tenant, *network.share))
+            found.update((network.tenant, *network.share))  # One of them has the port.
     return frozenset(found)
 
 
