@@ -45,9 +45,8 @@ class Shelf:
     tenants: tuple[dict[str, Path], list[Path]] | None = None  # Tenants' files, and others beside them.
     texts: dict[str, Text] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
-    cut: set[str] = field(
-        default_factory=set
-    )  # Files that were saved when there was no space, until they are saved again.
+    former: dict[str, Text] = field(default_factory=dict)  # What files said that have not been read again since.
+    cut: set[str] = field(default_factory=set)  # Files that were saved when there was no space, and not again since.
     total: int = 0
     stale: set[str] | None = None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.watch import Signature, Watcher
+from controller.engine import Engine
+from controller.watch import Signature, Watcher, signature
 
 DEADLINE_S = 10.0
 
@@ -70,3 +71,39 @@ def watching(folder: Path, since: Signature | None = None) -> Iterator[Told]:
         yield told
     finally:
         watcher.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Engine]:
+    """Run an engine that a watcher tells of the folder's files, as the controller does."""
+    engine = Engine(folder)
+    seen = signature(folder)
+    assert engine.load().accepted
+    engine.start()
+    watcher = Watcher(folder, engine.reload_soon, seen)
+    watcher.start()
+    try:
+        yield engine
+    finally:
+        watcher.close()
+        engine.close(DEADLINE_S)
+
+
+def state_of(engine: Engine) -> str:
+    """Return what became of the last load: accepted, or why not."""
+    report = engine.intent.report
+    return "accepted" if report.accepted else "\n".join(report.problems)
+
+
+def ports_of(engine: Engine) -> set[str]:
+    """Return the ports in force."""
+    topology = engine.intent.topology
+    return set(topology.ports) if topology is not None else set()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true, at most until a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.005)
