@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Self
 
 from controller.graph.fabric import Fabric
 from controller.model.entities import Topology
@@ -48,11 +49,12 @@ class RollingTwin(FabricTwin):
             for where in places - {self.location[port]}:
                 self._plug_too(port, where)
 
-    def load(self, programs: Iterable[Program]) -> None:
-        """Replace what bridges hold by these programs, where they are others than before."""
+    def loaded(self, programs: Iterable[Program]) -> Self:
+        """Make bridges hold these programs, where they are others than before."""
         fresh = [program for program in programs if self._held.get(program.dpid) is not program]
         self._held.update((program.dpid, program) for program in fresh)
-        super().load(fresh)
+        self.load(fresh)
+        return self
 
     def send_from(self, host: str, port: str, sent: bytes) -> Deliveries:
         """Let a port send a frame at one of its places."""
