@@ -74,11 +74,12 @@ def watching(folder: Path, since: Signature | None = None) -> Iterator[Told]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Engine]:
-    """Run an engine that a watcher tells of the folder's files, as the controller does."""
+def served(folder: Path, meanwhile: Callable[[], object] = lambda: None) -> Iterator[Engine]:
+    """Run an engine that a watcher tells of the folder's files, as the controller does; `meanwhile` happens before it watches."""
     engine = Engine(folder)
     seen = signature(folder)
     assert engine.load().accepted
+    meanwhile()
     engine.start()
     watcher = Watcher(folder, engine.reload_soon, seen)
     watcher.start()
