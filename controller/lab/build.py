@@ -187,7 +187,7 @@ def carry_underlay(state: State, host: HostPlan) -> None:
     with inside(state.namespace(host.name)):
         set_kernel({f"ipv6/conf/{carrier}/disable_ipv6": 0 if ":" in host.tunnel_address else 1})
         nodad = " nodad" if ":" in host.tunnel_address else ""
-        ip([f"addr add {host.tunnel_address} dev {carrier}{nodad}", f"link set {carrier} up", *host.ip_lines])
+        ip([f"addr replace {host.tunnel_address} dev {carrier}{nodad}", f"link set {carrier} up", *host.ip_lines])
         bridge(host.fdb_lines)
 
 
