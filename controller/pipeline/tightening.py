@@ -17,9 +17,6 @@ from enum import IntEnum
 from controller.pipeline.covering import Cover, Rule, conjunction_of
 from controller.pipeline.flow import Conjunction, Flow, FlowKey, Match
 
-# Look-ups of one bridge's change, each about a microsecond: what is left without an answer is put in the strict order.
-SEARCHES = 50_000
-
 
 class Phase(IntEnum):
     """The phases of a change, in their order."""
@@ -90,11 +87,13 @@ def order(
     replaced: Mapping[FlowKey, Flow],
     deletes: Mapping[FlowKey, Flow],
     stale: AbstractSet[tuple[int, int]],
+    searches: int,
 ) -> dict[FlowKey, Phase]:
     """Return the phase of each of a bridge's changes of flows that let connections pass.
 
     `stale` holds the (field, value) pairs that no packet bears any longer once receivers and senders have changed. Rules that
-    ask for them have lost their subject and are not taken away from anybody: they go last.
+    ask for them have lost their subject and are not taken away from anybody: they go last. `searches` bounds the look-ups of rules by
+    what they cover; what is left without an answer is put in the strict order.
     """
     coming, going = _Side(), _Side()
     for key, flow in puts.items():
@@ -108,7 +107,7 @@ def order(
     for flow in deletes.values():
         going.add(flow)
     came, gone = coming.units(), going.units()
-    _settle(came, gone, stale)
+    _settle(came, gone, stale, searches)
     needed, lost = _by_key(came), _by_key(gone)
     found = {key: _phase_of_put(needed.get(key, ()), lost.get(key, ())) for key in puts}
     # What goes stays until the last rule that needs it has gone.
@@ -135,7 +134,7 @@ def _phase_of_put(came: Iterable[_Unit], gone: Iterable[_Unit]) -> Phase:
     return min((unit.phase for unit in came), default=max((unit.phase for unit in gone), default=Phase.RECEIVE))
 
 
-def _settle(came: list[_Unit], gone: list[_Unit], stale: AbstractSet[tuple[int, int]]) -> None:
+def _settle(came: list[_Unit], gone: list[_Unit], stale: AbstractSet[tuple[int, int]], searches: int) -> None:
     """Give each rule its phase."""
     leaving = []
     for unit in gone:
@@ -146,8 +145,8 @@ def _settle(came: list[_Unit], gone: list[_Unit], stale: AbstractSet[tuple[int, 
     if not leaving:
         return
     by_rule = {unit.rule: unit for unit in (*came, *leaving)}
-    old = Cover((unit.rule for unit in leaving), SEARCHES)
-    new = Cover((unit.rule for unit in came), SEARCHES)
+    old = Cover((unit.rule for unit in leaving), searches // 2)
+    new = Cover((unit.rule for unit in came), searches // 2)
     wider = {unit: [by_rule[rule] for rule in old.of(unit.rule)] for unit in came}
     for unit in leaving:
         opened = any(not wider[by_rule[rule]] for rule in new.of(unit.rule))

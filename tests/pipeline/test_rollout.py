@@ -193,7 +193,7 @@ def test_conjunctions_never_let_pass_what_neither_side_allows(change: tuple[list
 
 
 def test_beyond_the_bound_of_the_search_the_order_is_strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.pipeline.tightening.SEARCHES", 0)
+    monkeypatch.setattr("controller.pipeline.rollout.SEARCHES", 0)
     before, after = [policy(1, [direct(block(0, 1))]), policy(2, [])], [policy(1, [direct(block(0, 2))]), policy(2, [])]
     after[1] = policy(2, [direct(block(0, 0))])
     assert amounts(rollout(before, after)) == [{1: (0, 1)}, {1: (1, 0), 2: (1, 0)}]
