@@ -27,7 +27,6 @@ from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
-
 # Look-ups of what rules cover, each about a microsecond, that one change may cost; its bridges have equal shares.
 SEARCHES = 400_000
 
