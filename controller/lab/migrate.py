@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from controller.lab.build import port_wire, reachable, switch_of
-from controller.lab.namespaces import fill_in_checksums, inside, ip, set_kernel
+from controller.lab.namespaces import await_promiscuous, fill_in_checksums, inside, ip, set_kernel
 from controller.lab.plan import PortPlan, port_commands
 from controller.lab.state import State
 
@@ -44,9 +45,7 @@ def migrate(state: State, port: PortPlan, host: str, *, is_source_alive: bool = 
             _prepare(moved)
         with inside(state.namespace(host)):
             ip([f"link set {moved.interface} up"])
-        switch_of(state, host).configure(port_commands(moved))
-        with inside(namespace):
-            away = _switch_over(moved)
+        away = _resume_there(state, moved)
     except BaseException:
         with inside(namespace):
             ip([f"link del {_NEXT}"], forced=True)
@@ -57,6 +56,23 @@ def migrate(state: State, port: PortPlan, host: str, *, is_source_alive: bool = 
         switch_of(state, port.host).configure([("--if-exists", "del-port", port.bridge, port.interface)])
     with inside(namespace):
         ip([f"link del {_LAST}"])
+    return away
+
+
+def _resume_there(state: State, port: PortPlan) -> float:
+    """Plug the new interface in and let it take over; return how long there was none.
+
+    The controller acts once the switch has the interface, and `ovs-vsctl` is done some time after that: packets that go to
+    the new host meanwhile would find nobody there.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        plugging = pool.submit(switch_of(state, port.host).configure, port_commands(port))
+        await_promiscuous(state.namespace(port.host), port.interface, plugging.done)
+        if plugging.done():
+            plugging.result()
+        with inside(state.namespace(*port.name.split("/"))):
+            away = _switch_over(port)
+        plugging.result()
     return away
 
 

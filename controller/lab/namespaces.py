@@ -16,7 +16,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,10 @@ NAMESPACES = Path("/run/netns")
 _NETWORK_NAMESPACE = 0x40000000  # CLONE_NEWNET, linux/sched.h
 _ETHTOOL = 0x8946  # SIOCETHTOOL, linux/sockios.h
 _SET_TX_CHECKSUM = 0x17  # ETHTOOL_STXCSUM, linux/ethtool.h
+
+_GET_FLAGS = 0x8913  # SIOCGIFFLAGS, linux/sockios.h
+_PROMISCUOUS = 0x100  # IFF_PROMISC, linux/if.h
+_POLL_SECONDS = 0.0005
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -103,6 +107,18 @@ def fill_in_checksums(interface: str) -> None:
     frame = struct.pack("16sP16x", interface.encode(), ctypes.addressof(request))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as anything:
         fcntl.ioctl(anything, _ETHTOOL, frame)
+
+
+def await_promiscuous(namespace: str, interface: str, is_over: Callable[[], bool]) -> None:
+    """Wait until somebody has opened an interface of a namespace to bridge it, or until `is_over` says that nobody will."""
+    with inside(namespace):
+        anything = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with anything:
+        while not is_over():
+            found = fcntl.ioctl(anything, _GET_FLAGS, struct.pack("16sH14x", interface.encode(), 0))
+            if struct.unpack("16xH14x", found)[0] & _PROMISCUOUS:
+                return
+            time.sleep(_POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
