@@ -39,31 +39,31 @@ _MASK = _WRITTEN | _GONE | flags.CREATE | flags.MODIFY | flags.ATTRIB | flags.DE
 _HOW = flags.ONLYDIR | flags.EXCL_UNLINK  # Who still writes to what was replaced is of no interest.
 
 Identity = tuple[int, ...]
-Signature = Mapping[Path, Identity]
+Signature = Mapping[str, Identity]  # By the path's text.
 Changed = Callable[[frozenset[Path] | None], None]
 
 
-def signature(folder: Path) -> dict[Path, Identity]:
+def signature(folder: Path) -> dict[str, Identity]:
     """Return what identifies the present contents of a topology folder: inode, size and times of each file, inodes of folders."""
-    found: dict[Path, Identity] = {}
-    for place in (folder, folder / "tenants"):
+    found: dict[str, Identity] = {}
+    tenants = folder / "tenants"
+    for place in (folder, tenants):
+        prefix = str(place / "*").removesuffix("*")
         try:
             state = place.stat()
-            entries = list(os.scandir(place))
+            # Thousands of files are looked at every second, so their paths stay text.
+            names = [name for name in os.listdir(place) if _is_told(place == folder, name)]  # noqa: PTH208
         except OSError:
             continue
-        found[place] = state.st_dev, state.st_ino
-        for entry in entries:
-            if _is_told(place == folder, entry.name):
-                found[place / entry.name] = _identity(Path(entry.path))
-    found.pop(folder / "tenants" / "tenants", None)
+        found[str(place)] = state.st_dev, state.st_ino
+        found.update((path, _identity(path)) for path in map(prefix.__add__, names))
     return found
 
 
-def _identity(path: Path) -> Identity:
+def _identity(path: str) -> Identity:
     """Return what identifies a file's contents, nothing for one that is not there."""
     try:
-        state = path.stat()
+        state = os.stat(path)  # noqa: PTH116
     except OSError:
         return ()
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
@@ -130,7 +130,7 @@ class Watcher:
             return
         if everything:
             self._seen = signature(self._folder)
-        for path in () if everything else paths:
+        for path in () if everything else map(str, paths):
             identity = _identity(path)
             if identity:
                 self._seen[path] = identity
@@ -145,7 +145,7 @@ class Watcher:
         """Compare what is there with what was told; return after how many seconds to look again."""
         found = signature(self._folder)
         differing = {path for path in found.keys() | self._seen.keys() if found.get(path) != self._seen.get(path)}
-        differing -= self._news.expected()
+        differing -= set(map(str, self._news.expected()))
         usual = _LOOK_S if eye.is_open else _QUIET_S
         if not differing and not self._news.is_doubtful:
             self._doubt = None
@@ -154,13 +154,13 @@ class Watcher:
         if self._doubt != doubt:
             self._doubt = doubt
             return _QUIET_S
-        folders = {self._folder, self._folder / "tenants"}
+        folders = {str(self._folder), str(self._folder / "tenants")}
         everything = self._news.is_doubtful or not folders.isdisjoint(differing)
         if everything:
             eye.aim()
             self._news.forget()
         self._doubt = None
-        self._tell(frozenset(differing), everything)
+        self._tell(frozenset(map(Path, differing)), everything)
         return usual
 
 
