@@ -74,6 +74,7 @@ class SwitchSide:
         self._changed = threading.Condition()
         self._manager = AppManager()
         self.switches = Switches(self, lambda _dpid: host_name, lambda _dpid, table: str(table))
+        self._programs: dict[int, Program] = {}
         self.target = ""  # Where the switches find us, as OVSDB says it.
 
     def __enter__(self) -> Self:
@@ -95,6 +96,7 @@ class SwitchSide:
 
     def bring(self, program: Program) -> float:
         """Make a switch hold a program; return the seconds until it has confirmed."""
+        self._programs[program.dpid] = program
         start = time.perf_counter()
         self.switches.target(program.dpid, program)
         self.wait(program.dpid, lambda status: _holds(status, len(program.flows)))
@@ -119,7 +121,10 @@ class SwitchSide:
         """What a switch remembers of former numbers is of no concern here."""
 
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
-        """Nor are its ports."""
+        """A switch that comes back is told what to hold."""
+        program = self._programs.get(dpid)
+        if program is not None:
+            self.switches.target(dpid, program)
 
     def disconnected(self, dpid: int) -> None:
         """That it is gone is seen in its state."""

@@ -72,6 +72,7 @@ class Engine:
         self.seats: dict[int, Seat] = {}
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._given: dict[int, Program] = {}  # What each connected switch was told to hold.
+        self._arriving: set[int] = set()  # Switches that have come and whose ports are not known yet.
         self._ports: dict[str, str] = {}  # Interface -> port, of all ports of the files.
         self._former: Topology | None = None  # The last topology before this one that all switches took.
         self._gather_until = 0.0
@@ -285,7 +286,7 @@ class Engine:
 
     def _note_held(self, dpid: int, notes: Sequence[str]) -> None:
         seat = self.seats.get(dpid)
-        self._given.pop(dpid, None)
+        self._arriving.add(dpid)
         if seat is not None and seat.kind is Bridge.INTEGRATION:
             self.programs.remember(seat.host, read_notes(notes))
             self.observed.remember(seat.host, map(interface_name, read_places(notes)))
@@ -295,6 +296,10 @@ class Engine:
         if seat is not None:
             is_integration = seat.kind is Bridge.INTEGRATION
             touched = self.observed.update(seat.host, seat.bridge, ports, is_integration=is_integration)
+            if dpid in self._arriving:
+                # It waits to be told what to hold, now that its ports are known.
+                self._arriving.discard(dpid)
+                self._given.pop(dpid, None)
             self._rebind(seat.host, seat.bridge, touched)
 
     def _note_disconnected(self, dpid: int) -> None:

@@ -61,6 +61,7 @@ class Target:
         self._news = threading.Condition(self._lock)
         self._session: object | None = None
         self._program: Program | None = None
+        self._is_due = False  # Whether the program was given since the session began.
         self._pending = Delta()
         self._version = 0  # The latest,
         self._tried = 0  # the latest that a worker took up,
@@ -97,6 +98,7 @@ class Target:
         """Give the switch another program, or the same one anew; what it holds will be asked."""
         with self._lock:
             self._program = program
+            self._is_due = True
             self._version += 1
             self._forget()
             self._to_do.notify_all()
@@ -143,9 +145,13 @@ class Target:
     # The session's side.
 
     def begin(self, session: object) -> None:
-        """Note that a session serves this target from now on."""
+        """Note that a session serves this target from now on. Its worker waits until a program is set.
+
+        What was set before knows the ports of the former connection: numbers may have changed since.
+        """
         with self._lock:
             self._session = session
+            self._is_due = False
             self._forget()
             self._to_do.notify_all()
 
@@ -171,16 +177,14 @@ class Target:
                 if order is not None:
                     return order
                 wake_at = audit_at if self._is_tracked else self._retry_at(retry)
-                self._to_do.wait(None if self._program is None or wake_at is None else max(0.0, wake_at - now))
+                self._to_do.wait(None if not self._is_due or wake_at is None else max(0.0, wake_at - now))
             return None
 
     def await_program(self, session: object, until: float) -> bool:
-        """Wait for the first program until a monotonic time; return whether there is one."""
+        """Wait until a monotonic time for the program to be set; return whether it is."""
         with self._lock:
-            self._to_do.wait_for(
-                lambda: self._program is not None or self._session is not session, until - time.monotonic()
-            )
-            return self._program is not None
+            self._to_do.wait_for(lambda: self._is_due or self._session is not session, until - time.monotonic())
+            return self._is_due
 
     def take_up(self, session: object) -> tuple[Program, int]:
         """Return the program and its version; deltas are pending from here on. Raise LookupError if there is no program."""
@@ -235,7 +239,7 @@ class Target:
         return retry.new_at if self._version > self._tried else retry.at
 
     def _order(self, now: float, retry: Retry | None, audit_at: float | None) -> Order | None:
-        if self._program is None:
+        if self._program is None or not self._is_due:
             return None
         if not self._is_tracked:
             due_at = self._retry_at(retry)

@@ -43,13 +43,11 @@ class Recorder:
         self.owners: dict[int, str] = {}
         self.notes: dict[int, Sequence[str]] = {}
         self.ports: dict[int, Mapping[str, int]] = {}
+        self.programs: dict[int, Program] = {}  # What a switch that comes is given.
         self.gone: list[int] = []
         self.states: list[State] = []
         self.on_held: Callable[[int], None] = lambda _dpid: None
         self.on_connected: Callable[[int], None] = lambda _dpid: None
-
-    def is_known(self, dpid: int) -> bool:
-        return dpid in self.known
 
     def host_of(self, dpid: int) -> str | None:
         return self.owners.get(dpid, "hv1") if dpid in self.known else None
@@ -67,6 +65,8 @@ class Recorder:
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         self.ports[dpid] = ports
         self.on_connected(dpid)
+        if dpid in self.programs:
+            self.switches.target(dpid, self.programs[dpid])
 
     def disconnected(self, dpid: int) -> None:
         self.gone.append(dpid)
@@ -74,8 +74,8 @@ class Recorder:
     def changed(self, status: SwitchStatus) -> None:
         self.states.append(status.state)
 
-    def attach(self, _switches: object) -> None:
-        """The recorder tells switches nothing."""
+    def attach(self, switches: Switches) -> None:
+        self.switches = switches
 
     def start(self) -> None:
         """It has no thread."""
@@ -138,9 +138,14 @@ class Control:
         wait_for(lambda: dpid in self.switches.statuses() and self.status(dpid).state is state, f"{dpid:x} {state}")
         return self.status(dpid)
 
+    def give(self, program: Program) -> None:
+        """Give a switch its program, now and whenever it comes."""
+        self.recorder.programs[program.dpid] = program
+        self.switches.target(program.dpid, program)
+
     def bring(self, program: Program) -> SwitchStatus:
         """Give a switch its program and wait until it holds it."""
-        self.switches.target(program.dpid, program)
+        self.give(program)
         return self.reach(program.dpid, State.IN_SYNC)
 
 

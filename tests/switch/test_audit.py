@@ -189,6 +189,6 @@ def test_the_notes_of_the_ledger_are_read_back(twin: Twin, control: Control) -> 
 
 
 def test_a_switch_that_is_away_is_reported_so(control: Control) -> None:
-    control.switches.target(DPID, ours())
+    control.give(ours())
     assert audit(control).error == "it is not connected"
     assert [report.dpid for report in control.switches.audit(None, 0.0)] == [DPID]

@@ -66,7 +66,7 @@ def test_a_switch_that_reads_no_more_is_given_up_and_delays_nobody(
     monkeypatch.setattr(session, "PERIOD_S", 0.5)
     control.reach(ONE, State.CONNECTED)
     switch.is_deaf.set()
-    control.switches.target(ONE, program(ONE, *some_flows(60_000)))
+    control.give(program(ONE, *some_flows(60_000)))
     with FakeSwitch(control.address, TWO) as healthy:
         control.bring(program(TWO, *some_flows(100)))
         assert len(healthy.flows) == 100
@@ -163,7 +163,7 @@ def test_a_message_refused_when_added_discards_the_bundle(control: Control, swit
     control.bring(program(ONE, *some_flows(3)))
     before = dict(switch.flows)
     switch.refuse_add = lambda _kind, body: (4, 9) if struct.unpack_from(">H", body, 22)[0] == 7 else None
-    control.switches.target(ONE, program(ONE, *some_flows(9), flow(0, 7, match(in_port=1), Output(2))))
+    control.give(program(ONE, *some_flows(9), flow(0, 7, match(in_port=1), Output(2))))
     status = control.reach(ONE, State.DEGRADED)
     assert status.last_error == (
         'br-int@hv1: OFPBMC_BAD_PREREQ: flow table=classify, priority=7, in_port="p1" actions=output:2,'
@@ -176,7 +176,7 @@ def test_a_refused_commit_leaves_the_old_flows_and_is_tried_again(control: Contr
     control.bring(program(ONE, *some_flows(3)))
     before = dict(switch.flows)
     switch.refuse_commit = lambda: (5, 1)
-    control.switches.target(ONE, program(ONE, *some_flows(5)))
+    control.give(program(ONE, *some_flows(5)))
     assert "OFPFMFC_TABLE_FULL: flow table=deliver" in (control.reach(ONE, State.DEGRADED).last_error or "")
     assert switch.flows == before
     switch.refuse_commit = lambda: None
@@ -186,7 +186,7 @@ def test_a_refused_commit_leaves_the_old_flows_and_is_tried_again(control: Contr
 
 def test_a_newer_program_replaces_a_refused_one_at_once(control: Control, switch: FakeSwitch) -> None:
     switch.refuse_add = lambda _kind, body: (4, 9) if struct.unpack_from(">H", body, 22)[0] == 7 else None
-    control.switches.target(ONE, program(ONE, flow(0, 7, match(in_port=1))))
+    control.give(program(ONE, flow(0, 7, match(in_port=1))))
     control.reach(ONE, State.DEGRADED)
     control.bring(program(ONE, *some_flows(2)))
     assert len(switch.flows) == 2
@@ -194,7 +194,7 @@ def test_a_newer_program_replaces_a_refused_one_at_once(control: Control, switch
 
 def test_the_latest_program_is_what_a_switch_gets_when_it_connects(control: Control) -> None:
     for count in range(1, 6):
-        control.switches.target(ONE, program(ONE, *some_flows(count)))
+        control.give(program(ONE, *some_flows(count)))
     assert control.status(ONE).flows_desired == 5
     with FakeSwitch(control.address, ONE) as late:
         control.reach(ONE, State.IN_SYNC)
@@ -208,7 +208,7 @@ def test_a_connection_lost_within_a_bundle_is_followed_by_a_fresh_sync(control: 
 
     control.bring(program(ONE, *some_flows(3)))
     switch.refuse_commit = leave
-    control.switches.target(ONE, program(ONE, *some_flows(5)))
+    control.give(program(ONE, *some_flows(5)))
     control.reach(ONE, State.DOWN)
     switch.refuse_commit = lambda: None
     switch.connect()

@@ -65,7 +65,7 @@ def test_a_switch_gets_its_program_when_it_connects(
     twin: Twin, control: Control, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted = program(DPID, HELLO, *some_flows(3000))
-    control.switches.target(DPID, wanted)
+    control.give(wanted)
     connect(twin, control)
     status = control.reach(DPID, State.IN_SYNC)
     assert (status.flows_installed, status.added, status.deleted) == (3001, 3001, 0)
@@ -163,7 +163,7 @@ def test_a_refused_bundle_changes_nothing_and_names_the_line(twin: Twin, control
     connect(twin, control)
     control.bring(program(DPID, HELLO, *some_flows(5)))
     before = sorted(twin.flows("br-int"))
-    control.switches.target(DPID, program(DPID, *some_flows(50)))
+    control.give(program(DPID, *some_flows(50)))
     status = control.reach(DPID, State.DEGRADED)
     assert status.last_error is not None
     assert "br-int@hv1: OFPFMFC_TABLE_FULL: flow table=deliver, priority=100, reg5=0x" in status.last_error
@@ -174,7 +174,7 @@ def test_a_refused_bundle_changes_nothing_and_names_the_line(twin: Twin, control
 def test_a_degraded_switch_recovers_by_itself(twin: Twin, control: Control) -> None:
     limit_table(twin, 3, 10)
     connect(twin, control)
-    control.switches.target(DPID, program(DPID, *some_flows(50)))
+    control.give(program(DPID, *some_flows(50)))
     control.reach(DPID, State.DEGRADED)
     twin.configure(["clear", "bridge", "br-int", "flow_tables"])
     status = control.reach(DPID, State.IN_SYNC)
@@ -185,7 +185,7 @@ def test_a_flow_refused_when_added_discards_the_bundle(twin: Twin, control: Cont
     """Open vSwitch would commit the others: the match on a port needs a protocol, which the flow does not have."""
     connect(twin, control)
     control.bring(program(DPID, HELLO))
-    control.switches.target(DPID, program(DPID, *some_flows(600), flow(0, 9, match(tcp_dst=80))))
+    control.give(program(DPID, *some_flows(600), flow(0, 9, match(tcp_dst=80))))
     status = control.reach(DPID, State.DEGRADED)
     assert "OFPBMC_BAD_PREREQ: flow table=classify, priority=9, tp_dst=80" in (status.last_error or "")
     assert len(twin.flows("br-int")) == 1
@@ -212,7 +212,7 @@ def test_other_versions_are_refused_with_what_helps(
 
 def test_a_flow_to_a_group_that_is_not_there_is_named(twin: Twin, control: Control) -> None:
     connect(twin, control)
-    control.switches.target(DPID, program(DPID, *some_flows(20), flow(0, 10, match(in_port=1), ToGroup(99))))
+    control.give(program(DPID, *some_flows(20), flow(0, 10, match(in_port=1), ToGroup(99))))
     error = control.reach(DPID, State.DEGRADED).last_error or ""
     assert error.startswith("br-int@hv1: OFPBAC_BAD_OUT_GROUP: flow table=classify, priority=10, in_port=")
     assert error.endswith("from port red/web1 (tenants/red.yaml:12:5)")
@@ -220,7 +220,7 @@ def test_a_flow_to_a_group_that_is_not_there_is_named(twin: Twin, control: Contr
 
 def test_a_refused_group_is_named(twin: Twin, control: Control) -> None:
     connect(twin, control)
-    control.switches.target(DPID, program(DPID, HELLO, Group(7, ((Output(0xFFFFFF05),),), WEB1, "deliver")))
+    control.give(program(DPID, HELLO, Group(7, ((Output(0xFFFFFF05),),), WEB1, "deliver")))
     error = control.reach(DPID, State.DEGRADED).last_error or ""
     assert error.startswith("br-int@hv1: OFPBAC_BAD_OUT_PORT: group group_id=7,type=all,bucket=actions=output:")
     assert error.endswith("from port red/web1 (tenants/red.yaml:12:5)")

@@ -132,7 +132,19 @@ def test_a_host_cannot_throw_out_another(control: Control, pki: Path) -> None:
         with TlsFakeSwitch(control.address, HV1, pki / "hosts/hv2") as thief:
             wait_for(thief.gone.is_set)
         assert not rightful.gone.is_set()
-        assert control.bring(program(HV1, *some_flows(3))).added == 3
+        assert control.bring(program(HV1, *some_flows(3))).flows_installed == 3
+
+
+def test_a_datapath_that_the_files_give_to_another_host_needs_that_host_s_certificate(
+    control: Control, pki: Path
+) -> None:
+    with TlsFakeSwitch(control.address, HV1, pki / "hosts/hv1") as switch:
+        control.bring(program(HV1, *some_flows(3)))
+        control.recorder.owners[HV1] = "hv2"
+        control.give(program(HV1, *some_flows(4)))
+        wait_for(switch.gone.is_set)
+    with TlsFakeSwitch(control.address, HV1, pki / "hosts/hv2"):
+        assert control.reach(HV1, State.IN_SYNC).flows_installed == 4
 
 
 @pytest.mark.parametrize(
