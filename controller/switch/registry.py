@@ -95,8 +95,12 @@ class Switches:
         """
         with self._lock:
             switch = self._switch(dpid)
-            if switch.session is None:
+            session = switch.session
+            if session is None:
                 switch.status = replace(switch.status, flows_desired=len(program.flows))
+        if session is not None and (complaint := self._impostor(session)) is not None:
+            # The files give the datapath id to another host than when it connected.
+            session.end(complaint)
         switch.target.set(program)
 
     def change(self, dpid: int, delta: Delta) -> int:
@@ -236,12 +240,10 @@ class Switches:
         """Return why a session may not stay; the lock is held."""
         if self._is_closed:
             return "the controller leaves"
-        host = self._host_of(session.id)
-        if host is None:
+        if self._host_of(session.id) is None:
             return "no host of the topology has this datapath id"
-        if session.certificate_names is not None and host not in session.certificate_names:
-            shown = ", ".join(sorted(session.certificate_names)) or "nobody"
-            return f"this datapath id belongs to {host}, but its certificate names {shown}"
+        if (complaint := self._impostor(session)) is not None:
+            return complaint
         switch = self._switches.get(session.id)
         if switch is None or switch.session is None or switch.session.is_over:
             return None
@@ -250,6 +252,13 @@ class Switches:
         clash = f"two switches claim this datapath id: {switch.session.peer} and {session.peer.rsplit(':', 1)[0]}"
         switch.status = replace(switch.status, last_error=clash)
         return clash
+
+    def _impostor(self, session: Session) -> str | None:
+        """Return what is wrong with a session whose certificate is not that of the datapath id's host."""
+        host, names = self._host_of(session.id), session.certificate_names
+        if host is None or names is None or host in names:
+            return None
+        return f"this datapath id belongs to {host}, but its certificate names {', '.join(sorted(names)) or 'nobody'}"
 
     def _publish(self, session: Session, status: SwitchStatus, is_news: bool) -> None:
         """Keep what a worker reports, unless its session is no longer the switch's."""
