@@ -82,7 +82,7 @@ def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
     told = remembered(memo, host_name) or Numbers()
     before = {**told.tags, **(memo.previous() or {})}
     kept = _distinct({name: tag - vlans.first for name, tag in before.items() if tag in vlans})
-    found = allocate(_tunnelled(memo, host_name), len(vlans), kind="tag", kept=kept)
+    found = _allocate(_tunnelled(memo, host_name), len(vlans), "tag", kept)
     return {name: number + vlans.first for name, number in found.items()}
 
 
@@ -92,8 +92,20 @@ def zones(memo: Memo, host_name: str) -> Mapping[str, int]:
     told = remembered(memo, host_name) or Numbers()
     before = {**told.zones, **(memo.previous() or {})}
     kept = _distinct({name: zone - 1 for name, zone in before.items() if 0 < zone <= _ZONES})
-    found = allocate(spaces_on(memo, host_name), _ZONES, kind="zone", kept=kept)
+    found = _allocate(spaces_on(memo, host_name), _ZONES, "zone", kept)
     return {name: number + 1 for name, number in found.items()}
+
+
+def _allocate(names: tuple[str, ...], size: int, kind: str, kept: Mapping[str, int]) -> dict[str, int]:
+    """Return a number for each name.
+
+    One that is given up in this very change is not handed on at once: while only some bridges have the change, it would mean two things.
+    """
+    leaving = {number for name, number in kept.items() if name not in names}
+    try:
+        return allocate(names, size, kind=kind, kept=kept, is_free=lambda number: number not in leaving)
+    except Exhausted:
+        return allocate(names, size, kind=kind, kept=kept)
 
 
 def _distinct(numbers: Mapping[str, int]) -> dict[str, int]:
