@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from controller import control
+from controller.lab.build import carry_underlay, introduce
 from controller.lab.namespaces import Process, kill
 from tests.lab.net import Net
-from tests.scenarios.labs import ask, write
+from tests.scenarios.labs import ask, wait_until, write
 
 FABRIC = """\
 fabric: faults
 hosts:
   hv1: {tunnel_ip: 172.31.0.1}
   hv2: {tunnel_ip: 172.31.0.2}
+  hv3: {tunnel_ip: 172.31.0.3}
 tenants:
   red: {segments: 5000-5099}
   blue: {segments: 5100-5199}
@@ -34,8 +36,10 @@ security_groups:
 ports:
   w1: {network: web, host: hv1, ip: 10.0.1.11, security_groups: [web]}
   w2: {network: web, host: hv2, ip: 10.0.1.12, security_groups: [web]}
+  w3: {network: web, host: hv3, ip: 10.0.1.13, security_groups: [web]}
 """
 RED, BLUE = WEB.replace("SEGMENT", "5001"), WEB.replace("SEGMENT", "5101")
+DAEMON = ("--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
 TENANT = "tenants/red.yaml"
 FILES = {"fabric.yaml": FABRIC, TENANT: RED, "tenants/blue.yaml": BLUE}
 
@@ -107,6 +111,35 @@ def is_controlled(net: Net) -> bool:
     return process is not None and process.is_alive
 
 
-def switch_log(net: Net, host: str) -> str:
-    """What a host's ovs-vswitchd has written so far."""
-    return (net.lab.switch(host).directory / "ovs-vswitchd.log").read_text(encoding="utf-8", errors="replace")
+class SwitchLog:
+    """What a host's ovs-vswitchd writes from now on."""
+
+    def __init__(self, net: Net, host: str) -> None:
+        self._host = host
+        self._path = net.lab.switch(host).directory / "ovs-vswitchd.log"
+        self._from = self._path.stat().st_size
+
+    def wait_for(self, words: str) -> None:
+        """Wait until it has written this."""
+        wait_until(lambda: words.encode() in self._path.read_bytes()[self._from :], f"{self._host} logs {words}")
+
+
+def restart_switch(net: Net, host: str) -> None:
+    """Kill a host's ovs-vswitchd and start it again: its flows, groups and connections are gone; return when it is up.
+
+    The userspace datapath takes the host's own interface on the underlay with it, and so its tunnel address.
+    """
+    switch = net.lab.switch(host)
+    kill([daemon_of(net, host, "ovs-vswitchd")])
+    net.lab.exec_host(host, ["ovs-vswitchd", switch.database, "--disable-system", *DAEMON], check=True)
+    carry_underlay(net.lab._state, net.lab.plan.hosts[host])
+    introduce(net.lab._state)
+
+
+def restart_database(net: Net, host: str) -> None:
+    """Kill a host's ovsdb-server and start it again; return when its switch obeys it."""
+    switch = net.lab.switch(host)
+    kill([daemon_of(net, host, "ovsdb-server")])
+    remote = f"--remote=p{switch.database}"
+    net.lab.exec_host(host, ["ovsdb-server", f"{switch.directory}/conf.db", remote, *DAEMON], check=True)
+    switch.configure([("set", "bridge", "br-int", "external_ids:touched=again")])

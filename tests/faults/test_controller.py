@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.site import (
     TENANT,
+    SwitchLog,
     controller_of,
     crash_controller,
     frozen,
@@ -19,7 +20,6 @@ from tests.faults.site import (
     read,
     ruled,
     save,
-    switch_log,
 )
 from tests.faults.traffic import Traffic
 from tests.lab.net import Net
@@ -52,7 +52,7 @@ def test_a_killed_controller_that_comes_back_touches_nothing(net: Net) -> None:
 
 def test_a_controller_killed_in_the_middle_of_a_push_is_finished_by_the_next(net: Net) -> None:
     """Thousands of flows come and go; wherever the controller dies on the way, the next one makes the switches whole."""
-    chance = random.Random(SEED)
+    chance = random.Random(SEED)  # noqa: S311 - Moments, not secrets.
     with Traffic(net) as traffic:
         took = pushed(net, RULES)
         for number in range(ROUNDS):
@@ -74,12 +74,12 @@ def pushed(net: Net, rules: int) -> float:
 
 def test_what_is_saved_while_no_controller_runs_is_in_force_when_one_does(net: Net) -> None:
     """The controller is away, all switches look for it in vain, a file is saved: it is in force when the next one comes."""
-    before = {host: len(switch_log(net, host)) for host in net.lab.plan.hosts}
+    logs = {host: SwitchLog(net, host) for host in net.lab.plan.hosts}
     with Traffic(net) as traffic:
         net.lab.stop_controller()
         save(net, ruled(5))
-        for host, length in before.items():
-            wait_until(lambda: "connection failed" in switch_log(net, host)[length:], f"{host} has looked for it")
+        for log in logs.values():
+            log.wait_for("connection failed")
         net.lab.start_controller()
         net.lab.wait_in_sync()
         assert differences(net) == []
@@ -88,14 +88,13 @@ def test_what_is_saved_while_no_controller_runs_is_in_force_when_one_does(net: N
 
 def test_a_controller_that_sleeps_until_all_switches_have_given_it_up_catches_up(net: Net) -> None:
     """The controller hangs, every bridge's probe goes unanswered, a file is saved meanwhile: it wakes and all is in sync."""
-    before = {host: len(switch_log(net, host)) for host in net.lab.plan.hosts}
+    logs = {host: SwitchLog(net, host) for host in net.lab.plan.hosts}
     with Traffic(net) as traffic:
         with frozen(controller_of(net)):
             save(net, ruled(7))
-            for host, length in before.items():
+            for host, log in logs.items():
                 for bridge in net.lab.plan.hosts[host].bridges:
-                    given_up = f"{bridge}<->tcp:{net.lab.listen}: no response to inactivity probe"
-                    wait_until(lambda: given_up in switch_log(net, host)[length:], given_up)
+                    log.wait_for(f"{bridge}<->tcp:{net.lab.listen}: no response to inactivity probe")
             save(net, ruled(9))
         wait_until(lambda: not differences(net), "all switches hold what was saved last")
         net.lab.wait_in_sync()

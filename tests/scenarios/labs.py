@@ -230,17 +230,22 @@ def touched(before: Mapping[Place, Held], after: Mapping[Place, Held]) -> list[s
     return found
 
 
-def differences(net: Net) -> list[str]:
-    """Return where switches differ from what the files compile to from nothing, with the ports as they are numbered now.
+def differences(net: Net, hosts: Collection[str] | None = None) -> list[str]:
+    """Return where switches, or those of these hosts, differ from what the files compile to from nothing.
+
+    The ports count as they are numbered now.
 
     A flow's cookie is a digest of all that it is, so that equal cookies are equal flows.
     """
     topology = config.load(net.lab.folder).topology
     assert topology is not None
-    hosts = [host.name for host in topology.hosts.values() if host.kind is HostKind.OVS]
-    bindings = {host: _bindings(net, host) for host in hosts}
+    known = [host.name for host in topology.hosts.values() if host.kind is HostKind.OVS]
+    asked = known if hosts is None else [host for host in known if host in hosts]
+    bindings = {host: _bindings(net, host) for host in asked}
     found = []
     for program in compile_fabric(topology, bindings=bindings):
+        if program.host not in bindings:
+            continue
         said = net.lab.exec_host(program.host, ["ovs-ofctl", "dump-flows", program.bridge], check=True).stdout
         held = Counter(int(cookie, 16) for cookie in re.findall(r"cookie=(0x[0-9a-f]+)", said))
         wanted = Counter(int.from_bytes(flow_add(flow)[:8]) for flow in program.flows.values())
