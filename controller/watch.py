@@ -91,11 +91,13 @@ class Watcher:
         self._seen = dict(signature(folder) if since is None else since)
         self._news = _News(folder)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._eye = _Eye(folder)
+        self._thread = threading.Thread(target=self._run, args=(self._eye,), name="watch", daemon=True)
         self._doubt: Signature | None = None  # What the last look saw that has not been told.
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Begin to watch; what is written from now on is waited for until it is closed."""
+        self._eye.aim()
         self._thread.start()
 
     def close(self) -> None:
@@ -103,26 +105,22 @@ class Watcher:
         os.eventfd_write(self._stop, 1)
         if self._thread.is_alive():
             self._thread.join()
+        self._eye.close()
 
-    def _run(self) -> None:
-        eye = _Eye(self._folder)
-        eye.aim()
+    def _run(self, eye: _Eye) -> None:
         look = time.monotonic()  # At once: something may have happened before the eye was open.
-        try:
-            while eye.waits(self._stop, min(look, self._news.due()) - time.monotonic()):
-                now = time.monotonic()
-                for event in eye.events():
-                    self._news.note(eye.place(event), event, now)
-                if self._news.take_moved():
-                    eye.aim()
-                if self._news.due() <= now:
-                    self._tell(*self._news.take(now))
-                if look <= now:
-                    look = now + self._look(eye)
-                if self._news.is_doubtful:
-                    look = min(look, now + _QUIET_S)
-        finally:
-            eye.close()
+        while eye.waits(self._stop, min(look, self._news.due()) - time.monotonic()):
+            now = time.monotonic()
+            for event in eye.events():
+                self._news.note(eye.place(event), event, now)
+            if self._news.take_moved():
+                eye.aim()
+            if self._news.due() <= now:
+                self._tell(*self._news.take(now))
+            if look <= now:
+                look = now + self._look(eye)
+            if self._news.is_doubtful:
+                look = min(look, now + _QUIET_S)
 
     def _tell(self, paths: frozenset[Path], everything: bool) -> None:
         """Pass on what has changed, and remember what it looked like: who changes it after this is heard of again."""
