@@ -95,7 +95,10 @@ def measure_cold(site: Site, document: Document, runs: int) -> Cold:
         _connect_without_tenants(site, document)
         before, switches_before = site.controller.usage(), _switches_cpu_s(site)
         files.append(site.controller.confirm(lambda: site.write_tenants(texts)))
+        confirmed = site.controller.change
         site.controller.wait_in_sync(goal)
+        if site.controller.change != confirmed:
+            raise Late(f"the files were taken in more than one change, {confirmed} to {site.controller.change}")
         after = site.controller.usage()
         controller_cpu.append(after.cpu_s - before.cpu_s)
         switches_cpu.append(_switches_cpu_s(site) - switches_before)

@@ -83,6 +83,6 @@ def _measure_interfaces(site: Site, place: Place, state: Texts, count: int) -> t
         # The newer claim wins; the older one goes afterwards, as when a virtual machine has migrated.
         site.unplug(here, place.wanderer)
         here, there = there, here
-        site.controller.wait_in_sync()
+        site.controller.wait_unclaimed()
     site.unplug(here, place.wanderer)
     return plugged, moved, plugging

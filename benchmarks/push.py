@@ -120,7 +120,7 @@ class SwitchSide:
     def held(self, dpid: int, notes: Sequence[str]) -> None:
         """What a switch remembers of former numbers is of no concern here."""
 
-    def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
+    def connected(self, dpid: int, _ports: Mapping[str, int]) -> None:
         """A switch that comes back is told what to hold."""
         program = self._programs.get(dpid)
         if program is not None:

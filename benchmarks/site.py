@@ -108,6 +108,7 @@ class Site:
 
     def check_counts(self) -> None:
         """Compare what the controller says that the switches hold with what they say; raise Late if that differs."""
+        self.controller.wait_in_sync()
         told = installed(self.controller.status() or {"switches": ()})
         found = self.count_flows()
         theirs = {place: flows for place, flows in told.items() if place[0] in self.hosts}
