@@ -18,8 +18,10 @@ from os_ken.ofproto import ofproto_v1_4
 from controller import control
 from controller.engine import Engine
 from controller.engine.answers import answer
+from controller.switch.interfaces import Interfaces
 from controller.switch.options import CONF
 from controller.switch.registry import Switches
+from controller.switch.runtime import files
 from controller.watch import Watcher, signature
 
 LOG = logging.getLogger(__name__)
@@ -65,7 +67,8 @@ class Weft(OSKenApp):
         self.switches = Switches(
             engine, engine.host_of, engine.table_name, locate=engine.locate, audit_s=CONF.audit_interval
         )
-        engine.attach(self.switches)
+        self.databases = Interfaces(engine.named, files())
+        engine.attach(self.switches, self.databases)
         self._watcher = Watcher(engine.folder, engine.reload_soon, engine.files_at_load)
         path = Path(CONF.control or control.default_path())
         self._control = control.ControlServer(path, partial(answer, engine))
@@ -87,6 +90,7 @@ class Weft(OSKenApp):
         """Leave, with the switches as they are."""
         self._watcher.close()
         self._control.close()
+        self.databases.close(_LAST_WORDS_S)
         self.switches.close(_LAST_WORDS_S)
         self.engine.close(_LAST_WORDS_S)
 

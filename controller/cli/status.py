@@ -74,6 +74,7 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
         if names:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             lines.append(f"{label} ports: {', '.join(map(str, names[:_NAMES_SHOWN]))}{more}")
+    lines += [f"the database of {host} is not read: {why}" for host, why in answer.get("databases", {}).items()]
     return lines
 
 

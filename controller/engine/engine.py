@@ -21,6 +21,8 @@ from typing import Any
 
 from controller.engine.delivery import ChangeSet, Delivery, Switches
 from controller.engine.intent import Intent, Report
+from controller.engine.moves import Moves
+from controller.engine.names import Databases, Names
 from controller.engine.seats import Seat, seats
 from controller.engine.status import status
 from controller.graph.queries import part
@@ -67,6 +69,8 @@ class Engine:
         self.intent = Intent(folder)
         self.observed = Observed()
         self.programs = Programs()
+        self.moves = Moves(self.observed)
+        self.names = Names()
         self.switches: Switches | None = None
         self.delivery: Delivery | None = None
         self.seats: dict[int, Seat] = {}
@@ -86,9 +90,10 @@ class Engine:
         self._read(None)
         return self.intent.report
 
-    def attach(self, switches: Switches) -> None:
-        """Say who talks to the switches."""
+    def attach(self, switches: Switches, databases: Databases | None = None) -> None:
+        """Say who talks to the switches, and who reads the hosts' databases."""
         self.switches = switches
+        self.names.attach(databases, self.intent.topology)
         self.delivery = Delivery(switches, self.name_of)
 
     def start(self) -> None:
@@ -193,7 +198,8 @@ class Engine:
 
     def _next_batch(self) -> list[tuple[str, Any]]:
         """Wait for events and return all that wait together; none once the time to gather is over."""
-        patience = max(0.0, self._gather_until - time.monotonic()) if self._is_gathering else None
+        ends = self.names.deadlines() + ([self._gather_until] if self._is_gathering else [])
+        patience = max(0.0, min(ends) - time.monotonic()) if ends else None
         try:
             batch = [self._events.get(timeout=patience)]
         except queue.Empty:
@@ -250,6 +256,7 @@ class Engine:
         self.programs.enter(topology, tenants)
         if tenants is None:
             self._meet(seats(topology))
+            self.names.watch(topology)
             tenants = {*topology.tenants, *(before.tenants if before else ())}
         for tenant in tenants:
             here = part(topology, "ports", tenant)
@@ -258,7 +265,7 @@ class Engine:
                 self.programs.place(name, None)
             for name, port in here.items():
                 self._ports[interface_name(name)] = name
-                self._place(port)
+                self._place(port, topology)
 
     def _meet(self, known: dict[int, Seat]) -> None:
         """Take the datapath ids of a topology. Bridges that it no longer names are emptied: what no file names is closed."""
@@ -267,9 +274,12 @@ class Engine:
         for dpid, seat in gone.items():
             if self._given.pop(dpid, None) is not None and self.switches is not None:
                 self.switches.target(dpid, Program(seat.host, seat.bridge, dpid))
+            if seat.kind is Bridge.INTEGRATION:
+                self.observed.forget(seat.host)
 
-    def _place(self, port: Port) -> None:
+    def _place(self, port: Port, topology: Topology) -> None:
         self.programs.place(port.name, None if port.host else self.observed.host_of(interface_name(port.name)))
+        self.moves.note(port, topology)
 
     # What happened to switches and interfaces.
 
@@ -300,6 +310,8 @@ class Engine:
                 # It waits to be told what to hold, now that its ports are known.
                 self._arriving.discard(dpid)
                 self._given.pop(dpid, None)
+            if is_integration:
+                self.names.came(self.intent.topology, seat.host)
             self._rebind(seat.host, seat.bridge, touched)
 
     def _note_disconnected(self, dpid: int) -> None:
@@ -309,6 +321,7 @@ class Engine:
 
     def _note_named(self, host: str, names: Mapping[str, str]) -> None:
         touched = self.observed.name(host, names)
+        self.names.told(host)
         topology = self.intent.topology
         if topology is not None and host in topology.hosts:
             self._rebind(host, topology.hosts[host].integration_bridge, touched)
@@ -319,7 +332,7 @@ class Engine:
             self.programs.bind(host, bridge, interface, self.observed.number(host, bridge, interface))
             name = self._ports.get(interface)
             if name is not None and topology is not None:
-                self._place(topology.ports[name])
+                self._place(topology.ports[name], topology)
 
     # What follows for the switches.
 
@@ -341,11 +354,13 @@ class Engine:
             if self._given.get(dpid) is program:
                 continue
             deltas.pop(dpid, None)
-            if self.observed.has(program.host, program.bridge):
+            if self.observed.has(program.host, program.bridge) and not self.names.awaits(program.host):
                 switches.target(dpid, program)
                 self._given[dpid] = program
         # Files that were taken are a change set, even if no switch has to know.
-        return delivery.deliver(deltas, cause, since) if deltas or cause == "files" else None
+        change = delivery.deliver(deltas, cause, since) if deltas or cause == "files" else None
+        self.moves.announce(topology, switches.send)
+        return change
 
     def _must_gather(self, topology: Topology) -> bool:
         """Return whether a port may still turn out to be on a host that has not told its interfaces."""
@@ -355,7 +370,8 @@ class Engine:
             port.host is None and self.observed.host_of(interface_name(port.name)) is None
             for port in topology.ports.values()
         ) and any(
-            seat.kind is Bridge.INTEGRATION and not self.observed.has(seat.host, seat.bridge)
+            seat.kind is Bridge.INTEGRATION
+            and (self.names.awaits(seat.host) or not self.observed.has(seat.host, seat.bridge))
             for seat in self.seats.values()
         )
         self._is_gathering = waits and time.monotonic() < self._gather_until

@@ -27,6 +27,7 @@ def status(engine: Engine) -> dict[str, Any]:
         "in_sync": report.accepted and all(switch["state"] == State.IN_SYNC for switch in switches),
         "switches": switches,
         "changes": engine.delivery.record.tell() if engine.delivery else {"last": 0, "recent": []},
+        "databases": engine.names.problems(),
         "ports": {
             "bound": len(topology.ports) - len(unbound) if topology else 0,
             "unbound": unbound,

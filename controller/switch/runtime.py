@@ -109,15 +109,21 @@ def _tell(address: Any, reason: str) -> None:
 
 def credentials() -> Credentials | None:
     """Return what os-ken's options for TLS name, None where they name nothing; raise BadCredentials."""
+    found = files()
+    return None if found is None else Credentials(found, cfg.CONF.ciphers)
+
+
+def files() -> Files | None:
+    """Return the files that os-ken's options for TLS name, None where they name nothing; raise BadCredentials."""
     options = cfg.CONF
-    files = {"--ctl-privkey": options.ctl_privkey, "--ctl-cert": options.ctl_cert, "--ca-certs": options.ca_certs}
-    missing = [option for option, file in files.items() if not file]
-    if len(missing) == len(files):
+    named = {"--ctl-privkey": options.ctl_privkey, "--ctl-cert": options.ctl_cert, "--ca-certs": options.ca_certs}
+    missing = [option for option, file in named.items() if not file]
+    if len(missing) == len(named):
         return None
     if missing:
         # os-ken would serve plain text without one of the first two, and let any client in without the third.
-        raise BadCredentials(f"TLS needs {', '.join(files)}; there is no {' and no '.join(missing)}")
-    return Credentials(Files(*map(Path, files.values())), options.ciphers)
+        raise BadCredentials(f"TLS needs {', '.join(named)}; there is no {' and no '.join(missing)}")
+    return Files(*map(Path, named.values()))
 
 
 class Listener(controller.OpenFlowController):
