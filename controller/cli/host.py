@@ -37,10 +37,9 @@ def command() -> None:
 )
 @click.option(
     "--controller",
-    default="tcp:127.0.0.1:6653",
-    show_default=True,
     metavar="TARGET",
-    help="Where the controller listens, tcp:ADDRESS:PORT or ssl:ADDRESS:PORT.",
+    help="Where the controller listens, tcp:ADDRESS:PORT or ssl:ADDRESS:PORT."
+    "  [default: port 6653 of 127.0.0.1, ssl: with a certificate, else tcp:]",
 )
 @tls_options
 @click.option(
@@ -55,7 +54,7 @@ def command() -> None:
 def init(
     host: str,
     topology: Path,
-    controller: str,
+    controller: str | None,
     pki: Path | None,
     tls_key: Path | None,
     tls_cert: Path | None,
@@ -74,14 +73,11 @@ def init(
     A certificate for ssl: is Open vSwitch's own, so also of its database, and must name HOST. It, the controller and
     all the rest change in one transaction.
     """
-    if not _TARGET.fullmatch(controller):
-        raise click.BadParameter(f'"{controller}" is not of the form tcp:ADDRESS:PORT', param_hint="--controller")
-    from controller.switch.access import OVSDB_TARGET, HostError, NoCertificates
-
-    if ovsdb is not None and not OVSDB_TARGET.fullmatch(ovsdb):
-        raise click.BadParameter(f'"{ovsdb}" is neither pssl:PORT nor ptcp:PORT:ADDRESS', param_hint="--ovsdb")
+    _check_targets(controller, ovsdb)
     files = _certificate(host, chosen(pki, tls_key, tls_cert, tls_ca))
+    controller = controller or f"{'ssl' if files else 'tcp'}:127.0.0.1:6653"
     intent = load_or_exit(topology)
+    from controller.switch.access import HostError, NoCertificates
     from controller.switch.ovsdb import command_line, host_commands, set_up_host
 
     wanted = functools.partial(
@@ -111,6 +107,15 @@ def init(
         click.echo(" \\\n  -- ".join(_phrases(command_line(commands, db))))
     else:
         click.echo(f"{host}: {len(commands)} changes in one transaction")
+
+
+def _check_targets(controller: str | None, ovsdb: str | None) -> None:
+    from controller.switch.access import OVSDB_TARGET
+
+    if controller is not None and not _TARGET.fullmatch(controller):
+        raise click.BadParameter(f'"{controller}" is not of the form tcp:ADDRESS:PORT', param_hint="--controller")
+    if ovsdb is not None and not OVSDB_TARGET.fullmatch(ovsdb):
+        raise click.BadParameter(f'"{ovsdb}" is neither pssl:PORT nor ptcp:PORT:ADDRESS', param_hint="--ovsdb")
 
 
 def _certificate(host: str, files: tuple[Path, Path, Path] | None) -> Files | None:

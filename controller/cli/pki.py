@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from controller.cli.completion import complete_hosts
 from controller.cli.output import (
     Exit,
     folder_argument,
@@ -30,7 +31,14 @@ _WARN_DAYS = 30
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder of the keys and certificates; keep it away from hosts and tenants.",
 )
-@click.option("--only", "names", metavar="NAME", multiple=True, help="A host, or controller.  [default: all]")
+@click.option(
+    "--only",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_hosts,
+    help="A host, or controller.  [default: all]",
+)
 @click.option(
     "--days",
     type=click.IntRange(1, _LONGEST),

@@ -6,6 +6,7 @@ are bounded by the topology: one session for each datapath id that it knows.
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 from collections import Counter
@@ -19,13 +20,17 @@ _IN_TOTAL = 4096
 class Admission:
     """The connections in their handshake. When there are too many, the one that has waited longest goes, not the newest.
 
-    A switch needs milliseconds for its handshake, so that a flood of silent connections pushes out itself.
+    A switch needs milliseconds for its handshake, so that a flood of silent connections pushes out itself. `per_source` and
+    `in_total` are how many may wait.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[socket.socket, str] = {}  # connection -> source, the oldest first
         self._from: Counter[str] = Counter()
         self._lock = threading.Lock()
+        # Those who wait shall never take the descriptors of those who are through.
+        affordable = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self.per_source, self.in_total = min(_PER_SOURCE, affordable), min(_IN_TOTAL, affordable)
 
     def __len__(self) -> int:
         """Return how many are in their handshake."""
@@ -36,9 +41,9 @@ class Admission:
         with self._lock:
             self._waiting[sock] = source
             self._from[source] += 1
-            if self._from[source] > _PER_SOURCE:
+            if self._from[source] > self.per_source:
                 oldest = next(other for other, origin in self._waiting.items() if origin == source)
-            elif len(self._waiting) > _IN_TOTAL:
+            elif len(self._waiting) > self.in_total:
                 oldest = next(iter(self._waiting))
             else:
                 return False

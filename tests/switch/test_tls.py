@@ -241,7 +241,7 @@ def test_a_flood_of_silent_connections_keeps_no_switch_out(
     twin: Twin, control: Control, pki: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All from one source, the switch's own; the oldest go, and a thread each is all they cost."""
-    monkeypatch.setattr(admission, "_PER_SOURCE", 50)
+    monkeypatch.setattr(waiting(), "per_source", 50)
     before = threading.active_count()
     flood = [socket.create_connection(control.address) for _ in range(200)]
     wait_for(lambda: "too many connections from 127.0.0.1 tell no datapath id" in caplog.text)
