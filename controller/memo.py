@@ -111,10 +111,10 @@ class Memo:
         """Compute what is stale, and drop what nobody uses.
 
         What a query raises is passed on at the end, the first if there are several. Its cell keeps its value and stays stale; everything
-        that does not depend on it is fresh.
+        that does not depend on it is fresh. What a query raises about something that has gone is no matter: its cell is dropped
+        once those that used it have had their turn.
         """
-        failed: list[Cell] = []
-        reasons: list[Exception] = []
+        failed: list[tuple[Cell, Exception]] = []
         self._sweep()
         while self._stale:
             for cell in self._stale.pop(min(self._stale)):
@@ -122,13 +122,13 @@ class Memo:
                     try:
                         self._refresh(cell)
                     except Exception as reason:  # noqa: BLE001 - whatever it is, the others are not to blame.
-                        failed.append(cell)
-                        reasons.append(reason)
+                        failed.append((cell, reason))
             self._sweep()
-        for cell in failed:
+        alive = [(cell, reason) for cell, reason in failed if cell.is_stale]
+        for cell, _ in alive:
             self._stale.setdefault(cell.query.rank, []).append(cell)
-        if reasons:
-            raise reasons[0]
+        if alive:
+            raise alive[0][1]
 
     def emissions(self) -> Iterator[tuple[Key, Any, Any]]:
         """Yield (key, before, now) of every emitting cell that came, went or changed since the last call; None is absent."""

@@ -34,7 +34,9 @@ _PIPELINE = pipeline()
 
 @query
 def host_parts(memo: Memo, host: str) -> None:
-    """Require all parts of a host's programs."""
+    """Require all parts of a host's programs, none where Weft writes no flows."""
+    if not queries.is_programmed(memo, host):
+        return
     memo.require(host_part, host)
     for network in queries.networks_on(memo, host):
         memo.require(network_parts, host, network)

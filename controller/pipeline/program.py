@@ -113,9 +113,15 @@ def join(parts: Iterable[Part]) -> Part:
 
 
 def _same(before: Flow | None, now: Flow) -> Flow:
-    if before is not None and before.effect == now.effect and before.kind == now.kind and before.origin == now.origin:
-        return before
-    return now
+    is_same = (
+        before is not None
+        and before.effect == now.effect
+        and before.kind == now.kind
+        and before.origin == now.origin
+        # Two rules may have changed lines, and a rule is what its place is found by.
+        and before.origin.rule == now.origin.rule
+    )
+    return before if before is not None and is_same else now
 
 
 def _same_group(before: Group | None, now: Group) -> Group:

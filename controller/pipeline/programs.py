@@ -9,7 +9,7 @@ A from-scratch computation is this one, begun with nothing: there is no second w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -31,12 +31,22 @@ REASONS = (Uncompilable, Exhausted)  # Why a topology is refused though each of 
 
 @dataclass(slots=True)
 class _Bridge:
-    """One program with its delta since it was last asked for, and what claims a flow or a group besides the one in force."""
+    """One program with its delta since it was last asked for, and what claims a flow or a group besides the one in force.
 
-    program: Program
+    Its flows may come before it is known what the bridge is called.
+    """
+
+    program: Program = field(default_factory=lambda: Program("", "", 0))
     delta: Delta = field(default_factory=Delta)
     spare_flows: dict[FlowKey, list[Flow]] = field(default_factory=dict)
     spare_groups: dict[int, list[Group]] = field(default_factory=dict)
+
+    def call(self, host: str, name: str, dpid: int) -> None:
+        """Say which bridge this is. One with another name or id is another bridge, whose program begins with all flows."""
+        now = self.program
+        if (now.host, now.bridge, now.dpid) != (host, name, dpid):
+            self.program = Program(host, name, dpid, dict(now.flows), dict(now.groups))
+            self.delta = Delta()
 
     def remove(self, flow: Flow) -> None:
         """Take one claim of a flow away."""
@@ -149,12 +159,11 @@ class Programs:
     @property
     def programs(self) -> dict[int, Program]:
         """Datapath id -> the program, a living object that later calls change."""
-        found = (bridge.program for bridges in self._bridges.values() for bridge in bridges.values())
-        return {program.dpid: program for program in found}
+        return {program.dpid: program for host in self._hosts for program in self.of_host(host)}
 
     def of_host(self, host: str) -> list[Program]:
         """Return the programs of a host's bridges, br-int first; none if they were not asked for."""
-        return [bridge.program for bridge in self._bridges.get(host, {}).values()]
+        return [self._bridges[host][slot].program for slot, _, _ in self._hosts.get(host, ())]
 
     def numbers(self, host: str) -> Numbers:
         """Return the numbers that a host's networks and address spaces have."""
@@ -167,19 +176,15 @@ class Programs:
         before, self.topology = self.topology, topology
         queries.enter(self.memo, topology, before, changed)
         if changed is None:
-            for name in [each for each in self._hosts if not queries.is_programmed(self.memo, each)]:
-                self.memo.release(host_parts, name)
-                del self._hosts[name]
-                self._bridges.pop(name, None)
             for name in before.tenants.keys() - topology.tenants.keys() if before else ():
                 self.memo.release(limits.check_tenant, name)
             for name in topology.tenants:
                 self.memo.keep(limits.check_tenant, name)
-            for name in before.hosts.keys() - topology.hosts.keys() if before else ():
-                self.memo.release(numbers.check_tags, name)
-            for name in topology.hosts:
+            for name in {*topology.hosts, *(before.hosts if before else ())}:
                 if queries.is_programmed(self.memo, name):
                     self.memo.keep(numbers.check_tags, name)
+                else:
+                    self.memo.release(numbers.check_tags, name)
 
     def place(self, port: str, host: str | None) -> None:
         """Say where a port without `host:` is; None: nowhere."""
@@ -196,19 +201,13 @@ class Programs:
     def ask_for(self, hosts: Iterable[str]) -> None:
         """Compile these hosts, and no others."""
         wanted = {host: self._bridges_of(host) for host in hosts}
-        for host, bridges in self._hosts.items():
-            if wanted.get(host) != bridges:
-                self.memo.release(host_parts, host)
-        # A host whose bridges have other names or ids than before begins anew.
-        if any(host in wanted and wanted[host] != bridges for host, bridges in self._hosts.items()):
-            self.memo.settle()
-            self._gather()
         for host in self._hosts.keys() - wanted.keys():
-            self._bridges.pop(host, None)
+            self.memo.release(host_parts, host)
         for host, bridges in wanted.items():
             self.memo.keep(host_parts, host)
-            if self._hosts.get(host) != bridges:
-                self._bridges[host] = {slot: _Bridge(Program(host, name, dpid)) for slot, name, dpid in bridges}
+            mine = self._bridges.setdefault(host, {})
+            for slot, name, dpid in bridges:
+                mine.setdefault(slot, _Bridge()).call(host, name, dpid)
         self._hosts = wanted
 
     def _bridges_of(self, name: str) -> tuple[tuple[Slot, str, int], ...]:
@@ -240,10 +239,11 @@ class Programs:
     def take(self) -> dict[int, Delta]:
         """Return what changed in each bridge since this was last called."""
         changed: dict[int, Delta] = {}
-        for bridges in self._bridges.values():
-            for bridge in bridges.values():
+        for host, bridges in self._hosts.items():
+            for slot, _, dpid in bridges:
+                bridge = self._bridges[host][slot]
                 if bridge.delta:
-                    changed[bridge.program.dpid] = bridge.delta
+                    changed[dpid] = bridge.delta
                     bridge.delta = Delta()
         return changed
 
@@ -251,22 +251,33 @@ class Programs:
         """Take the parts that changed into their programs; return what is claimed twice and differently, if anything is."""
         arrived: list[tuple[_Bridge, Iterable[Flow], Iterable[Group]]] = []
         for key, before, now in self.memo.emissions():
-            bridges = self._bridges.get(str(key[0]))
-            if bridges is not None:
-                for bridge, gone, new in _differences(bridges, before or NOTHING, now or NOTHING):
-                    for flow in gone.flows:
-                        bridge.remove(flow)
-                    for group in gone.groups:
-                        bridge.remove_group(group)
-                    arrived.append((bridge, new.flows, new.groups))
+            bridges = self._bridges.setdefault(str(key[0]), {})
+            for slot, gone, new in _differences(before or NOTHING, now or NOTHING):
+                bridge = bridges.setdefault(slot, _Bridge())
+                for flow in gone.flows:
+                    bridge.remove(flow)
+                for group in gone.groups:
+                    bridge.remove_group(group)
+                arrived.append((bridge, new.flows, new.groups))
         # All that goes has gone: what moved from one part to another is claimed once.
         for bridge, flows, groups in arrived:
             for flow in flows:
                 bridge.add(flow)
             for group in groups:
                 bridge.add_group(group)
+        self._forget_empty()
         everything = (bridge for bridges in self._bridges.values() for bridge in bridges.values())
         return next((clash for bridge in everything if (clash := bridge.clash())), None)
+
+    def _forget_empty(self) -> None:
+        """Forget bridges that nobody asks for any more, once their flows have gone."""
+        for host, bridges in list(self._bridges.items()):
+            wanted = {slot for slot, _, _ in self._hosts.get(host, ())}
+            for slot in bridges.keys() - wanted:
+                if not bridges[slot].program.flows:
+                    del bridges[slot]
+            if not bridges and host not in self._hosts:
+                del self._bridges[host]
 
 
 class _Share(NamedTuple):
@@ -276,15 +287,15 @@ class _Share(NamedTuple):
     groups: Iterable[Group]
 
 
-def _differences(bridges: Mapping[Slot, _Bridge], before: Part, now: Part) -> Iterator[tuple[_Bridge, _Share, _Share]]:
+def _differences(before: Part, now: Part) -> Iterator[tuple[Slot, _Share, _Share]]:
     """Yield each bridge of a part with what goes and what comes; what stays is the same object."""
     old, new = dict(before.flows), dict(now.flows)
     for slot in old.keys() | new.keys():
         gone, came = _without(old.get(slot, ()), new.get(slot, ())), _without(new.get(slot, ()), old.get(slot, ()))
-        yield bridges[slot], _Share(gone, ()), _Share(came, ())
+        yield slot, _Share(gone, ()), _Share(came, ())
     if before.groups or now.groups:
         gone_groups, came_groups = _without(before.groups, now.groups), _without(now.groups, before.groups)
-        yield bridges[INTEGRATION], _Share((), gone_groups), _Share((), came_groups)
+        yield INTEGRATION, _Share((), gone_groups), _Share((), came_groups)
 
 
 def _without(these: tuple[Kind, ...], those: tuple[Kind, ...]) -> Iterable[Kind]:
