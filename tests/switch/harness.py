@@ -74,8 +74,11 @@ class Recorder:
     def changed(self, status: SwitchStatus) -> None:
         self.states.append(status.state)
 
-    def attach(self, switches: Switches) -> None:
+    def attach(self, switches: Switches, _databases: object = None) -> None:
         self.switches = switches
+
+    def named(self, _host: str, _names: Mapping[str, str]) -> None:
+        """It asks for no names."""
 
     def start(self) -> None:
         """It has no thread."""
