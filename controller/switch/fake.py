@@ -50,6 +50,7 @@ class FakeSwitch:
         self.is_deaf = threading.Event()  # It reads no more.
         self.refuse_add: Callable[[int, bytes], Refusal | None] = lambda _kind, _body: None
         self.refuse_commit: Callable[[], Refusal | None] = lambda: None
+        self.on_dump: Callable[[], None] = lambda: None  # Before it tells its flows.
         self.refuse_packet: Callable[[], Refusal | None] = lambda: None
         self.gone = threading.Event()
         self._staged: dict[int, list[tuple[int, int, bytes]]] = {}
@@ -152,6 +153,7 @@ class FakeSwitch:
             case Multipart.PORT_DESC:
                 entries = [_port(name, number) for name, number in self.ports.items()]
             case Multipart.FLOW:
+                self.on_dump()
                 entries = [_flow(*key, *effect) for key, effect in self.flows.items()]
             case _:
                 entries = [

@@ -103,10 +103,10 @@ def test_a_switch_that_is_away_is_not_waited_for(control: Control) -> None:
     version = control.switches.change(ONE, put(ours, to(2)))
     assert late(control, {ONE: version}) == {ONE}
     assert not control.switches.is_in_sync(ONE)
-    with FakeSwitch(control.address, ONE) as late:
+    with FakeSwitch(control.address, ONE) as switch:
         control.reach(ONE, State.IN_SYNC)
         assert control.switches.wait({ONE: version}, 0.0) == set()
-        assert len(late.flows) == 1
+        assert len(switch.flows) == 1
 
 
 def test_a_refused_delta_is_known_at_once_and_named(control: Control, switch: FakeSwitch) -> None:

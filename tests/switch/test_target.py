@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from controller.pipeline.flow import Output, match
+from controller.pipeline.flow import Output, Program, match
 from controller.switch.target import Order, Retry, Target, Work
 from tests.switch.edits import put
 from tests.switch.harness import flow, program
@@ -19,8 +19,9 @@ def order(target: Target, session: str, retry: Retry | None = None) -> Order:
     return found
 
 
-def synced(target: Target, session: str) -> None:
+def synced(target: Target, session: str, ours: Program) -> None:
     target.begin(session)
+    target.set(ours)
     assert order(target, session).work is Work.SYNC
     _, version = target.take_up(session)
     target.confirm(session, version)
@@ -28,19 +29,19 @@ def synced(target: Target, session: str) -> None:
 
 def test_what_a_replaced_session_reports_is_not_heard() -> None:
     target, ours = Target(), program(1)
-    target.set(ours)
     target.begin(OLD)
+    target.set(ours)
     _, version = target.take_up(OLD)
     target.begin(NEW)
     target.confirm(OLD, version)
     assert (target.is_held, target.is_reached, target.next(OLD, None, None)) == (False, False, None)
+    target.set(ours)
     assert order(target, NEW).work is Work.SYNC
 
 
 def test_a_change_comes_before_an_audit_that_was_asked_for() -> None:
     target, ours = Target(), program(1)
-    target.set(ours)
-    synced(target, NEW)
+    synced(target, NEW, ours)
     ticket = target.ask_audit()
     version = target.change(put(ours, flow(0, 10, match(in_port=1), Output(2))))
     first = order(target, NEW)
@@ -52,8 +53,7 @@ def test_a_change_comes_before_an_audit_that_was_asked_for() -> None:
 
 def test_a_program_given_anew_is_compared_anew() -> None:
     target, ours = Target(), program(1)
-    target.set(ours)
-    synced(target, NEW)
+    synced(target, NEW, ours)
     assert target.is_held
     target.set(ours)
     assert (target.is_held, order(target, NEW).work) == (False, Work.SYNC)
@@ -61,8 +61,7 @@ def test_a_program_given_anew_is_compared_anew() -> None:
 
 def test_a_refusal_is_followed_by_a_sync_and_sooner_by_one_with_something_new() -> None:
     target, ours = Target(), program(1)
-    target.set(ours)
-    synced(target, NEW)
+    synced(target, NEW, ours)
     refused = target.change(put(ours, flow(0, 10, match(in_port=1), Output(2))))
     assert order(target, NEW).work is Work.CHANGE
     target.refuse(NEW)
@@ -74,8 +73,7 @@ def test_a_refusal_is_followed_by_a_sync_and_sooner_by_one_with_something_new() 
 
 def test_an_audit_that_is_asked_for_does_not_wait_for_the_next_try() -> None:
     target = Target()
-    target.set(program(1))
-    synced(target, NEW)
+    synced(target, NEW, program(1))
     target.refuse(NEW)
     target.ask_audit()
     assert order(target, NEW, Retry(at=1e9, new_at=1e9)).work is Work.SYNC
