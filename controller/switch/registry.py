@@ -29,8 +29,9 @@ LOG = logging.getLogger(__name__)
 
 _OFPP_MAX = 0xFFFFFF00  # Ports from here on are reserved, among them the bridge's own, LOCAL.
 
-# Two switches with one datapath id throw each other out in turn. Whoever comes within this time of such a change is the second.
-_CLASH_S = 30.0
+# A connection may have ended without a word to us. When a switch comes that seems to be here already, the one that is here has so
+# long to show that it lives; then there are two of them, and the one that works keeps its place.
+_SIGN_OF_LIFE_S = 2.0
 
 # The last slot of the last stage, which no packet reaches: its flows' notes say which numbers are whose.
 _LEDGER_TABLE = 63
@@ -44,7 +45,6 @@ class _Switch:
         self.status = unseen(dpid, time.monotonic())
         self.session: Session | None = None
         self.introduced: Session | None = None  # The session whose ports the observer is told.
-        self.taken_over = -_CLASH_S  # When a living session was last replaced by another.
 
     def current_status(self) -> SwitchStatus:
         """Return the status; a program that the worker has not looked at yet means that the switch is not in sync."""
@@ -184,29 +184,54 @@ class Switches:
     # What the app calls, as os-ken's events come in.
 
     def opened(self, session: Session) -> None:
-        """Take a session in whose handshake is done, or end it."""
+        """Take a session in whose handshake is done, or end it; never blocks."""
         with self._lock:
             refusal = self._refusal(session)
-            if refusal is None:
-                switch = self._switch(session.id)
-                earlier, switch.session = switch.session, session
-                self._sessions.add(session)
-                if earlier is not None:
-                    switch.taken_over = time.monotonic()
-                    earlier.end(f"the same switch connected again from {session.peer}")
-                switch.target.begin(session)
-                session.on_error = self._complain
-                status = replace(switch.status, state=State.CONNECTED, peer=session.peer, since=time.monotonic())
-                switch.status = status
+            status, earlier = (None, None) if refusal else self._admit(session)
         if refusal is not None:
-            if self._repeats.is_news((session.id, refusal)):
-                LOG.warning("refused %016x at %s: %s", session.id, session.peer, refusal)
-            session.end(refusal)
+            self._turn_away(session, refusal)
+        elif earlier is not None:
+            name = f"doubt {session.id:016x}"
+            threading.Thread(target=self._challenge, args=(session, earlier), name=name, daemon=True).start()
+        elif status is not None:
+            self._serve(session, status)
+
+    def _admit(self, session: Session) -> tuple[SwitchStatus | None, Session | None]:
+        """Give a session the place of its switch; return the status, or who has the place already. The lock is held."""
+        switch = self._switch(session.id)
+        if switch.session is not None and not switch.session.is_over:
+            return None, switch.session
+        switch.session = session
+        self._sessions.add(session)
+        switch.target.begin(session)
+        session.on_error = self._complain
+        switch.status = replace(switch.status, state=State.CONNECTED, peer=session.peer, since=time.monotonic())
+        return switch.status, None
+
+    def _challenge(self, session: Session, earlier: Session) -> None:
+        """Find out whether a switch has come back or a second one claims its datapath id, and end one of the two sessions."""
+        if not earlier.is_alive_within(_SIGN_OF_LIFE_S):
+            earlier.end(f"the same switch connected again from {session.peer}")
+            self.opened(session)
             return
+        clash = f"two switches claim this datapath id: {earlier.peer} and {session.peer.rsplit(':', 1)[0]}"
+        with self._lock:
+            switch = self._switches[session.id]
+            if switch.session is earlier:
+                switch.status = replace(switch.status, last_error=clash)
+        self._turn_away(session, clash)
+
+    def _turn_away(self, session: Session, refusal: str) -> None:
+        if self._repeats.is_news((session.id, refusal)):
+            LOG.warning("refused %016x at %s: %s", session.id, session.peer, refusal)
+        session.end(refusal)
+
+    def _serve(self, session: Session, status: SwitchStatus) -> None:
         LOG.info("%016x connected from %s", session.id, session.peer)
         self._herald.changed(status)
+        target = self._switches[session.id].target
         words = Words(session, self._table_name, self._locate)
-        worker = Worker(session, switch.target, status, words, self._manner)
+        worker = Worker(session, target, status, words, self._manner)
         threading.Thread(target=worker.run, name=f"sync {session.id:016x}", daemon=True).start()
 
     def ports_changed(self, session: Session) -> None:
@@ -242,16 +267,7 @@ class Switches:
             return "the controller leaves"
         if self._host_of(session.id) is None:
             return "no host of the topology has this datapath id"
-        if (complaint := self._impostor(session)) is not None:
-            return complaint
-        switch = self._switches.get(session.id)
-        if switch is None or switch.session is None or switch.session.is_over:
-            return None
-        if time.monotonic() - switch.taken_over >= _CLASH_S:
-            return None
-        clash = f"two switches claim this datapath id: {switch.session.peer} and {session.peer.rsplit(':', 1)[0]}"
-        switch.status = replace(switch.status, last_error=clash)
-        return clash
+        return self._impostor(session)
 
     def _impostor(self, session: Session) -> str | None:
         """Return what is wrong with a session whose certificate is not that of the datapath id's host."""

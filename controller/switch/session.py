@@ -34,7 +34,7 @@ from os_ken.ofproto import ofproto_parser
 from controller.switch.hello import complaint, stranger
 from controller.switch.outbox import Outbox, Overflow
 from controller.switch.tls import Channel
-from controller.wire.message import HEADER, MessageType
+from controller.wire.message import HEADER, MessageType, frame
 
 LOG = logging.getLogger(__name__)
 
@@ -138,6 +138,17 @@ class Session(controller.Datapath):
         """Send bulk data, waiting while much is still unsent; raise SessionOver if the connection ended."""
         if not self.outbox.put_when_room(data):
             raise SessionOver
+
+    def is_alive_within(self, seconds: float) -> bool:
+        """Ask the switch for a sign of life and wait for it; return whether it came in time."""
+        with self.claim(1) as claim:
+            if not self.send(frame(MessageType.ECHO_REQUEST, claim.first)):
+                return False
+            try:
+                claim.next(seconds)
+            except (NoAnswer, SessionOver):
+                return False
+        return True
 
     def end(self, reason: str) -> None:
         """End the session from any thread; what waits to be sent is dropped. The reader thread does the rest."""

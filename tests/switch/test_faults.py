@@ -14,7 +14,7 @@ import pytest
 from os_ken.base.app_manager import lookup_service_brick
 
 from controller.pipeline.flow import Output, match
-from controller.switch import session
+from controller.switch import registry, session
 from controller.switch.fake import FakeSwitch, hello_of
 from controller.switch.status import State
 from controller.wire.message import MessageType, frame
@@ -136,27 +136,31 @@ def test_an_unknown_datapath_is_refused_by_name(control: Control, caplog: pytest
     assert not stranger.flows
 
 
-def test_a_switch_that_comes_back_replaces_its_old_session(control: Control, switch: FakeSwitch) -> None:
+def test_a_switch_that_comes_back_replaces_its_old_session(
+    control: Control, switch: FakeSwitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_SIGN_OF_LIFE_S", 0.1)
     control.bring(program(ONE, *some_flows(3)))
+    switch.is_mute = True
     with FakeSwitch(control.address, ONE) as again:
         wait_for(switch.gone.is_set)
         wait_for(lambda: len(again.flows) == 3)
         assert control.reach(ONE, State.IN_SYNC).added == 3
 
 
-def test_two_switches_with_one_datapath_id_do_not_take_turns(
+def test_of_two_switches_with_one_datapath_id_the_one_that_works_keeps_its_place(
     control: Control, switch: FakeSwitch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    control.reach(ONE, State.CONNECTED)
+    control.bring(program(ONE, *some_flows(3)))
     with FakeSwitch(control.address, ONE) as second:
-        wait_for(switch.gone.is_set)
-        switch.connect()
-        wait_for(switch.gone.is_set)
-        assert not second.gone.is_set()
+        wait_for(second.gone.is_set)
+        second.connect()
+        wait_for(second.gone.is_set)
         assert "two switches claim this datapath id: 127.0.0.1:" in caplog.text
         assert "two switches claim" in (control.status(ONE).last_error or "")
-        control.bring(program(ONE, *some_flows(3)))
-        assert len(second.flows) == 3
+        control.bring(program(ONE, *some_flows(5)))
+        assert (len(switch.flows), len(second.flows)) == (5, 0)
+        assert not switch.gone.is_set()
 
 
 def test_a_message_refused_when_added_discards_the_bundle(control: Control, switch: FakeSwitch) -> None:
