@@ -66,6 +66,13 @@ def read(net: Net, red: str) -> None:
     net.lab.wait_in_sync()
 
 
+def pushed(net: Net, red: str) -> dict[str, Any]:
+    """Save red's file; return what became of the change once it is over."""
+    last = ask(net, "status")["changes"]["last"]
+    save(net, red)
+    return control.request(net.lab.control, {"do": "wait", "after": last, "deadline": 20})
+
+
 def status_of(net: Net, host: str, bridge: str = "br-int") -> Mapping[str, Any]:
     """What the controller says of a switch."""
     return next(each for each in ask(net, "status")["switches"] if (each["host"], each["bridge"]) == (host, bridge))

@@ -5,25 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from controller import control
 from tests.faults.site import (
     RED,
     daemon_of,
     frozen,
+    pushed,
     read,
     restart_database,
     restart_switch,
     ruled,
-    save,
     status_of,
 )
 from tests.faults.traffic import Traffic
 from tests.lab.net import Net
-from tests.scenarios.labs import ask, differences, installed, touched, wait_until
+from tests.scenarios.labs import differences, installed, touched, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -61,13 +59,6 @@ def test_a_switch_that_hangs_delays_nobody_else_and_catches_up(net: Net) -> None
                 assert differences(net, {"hv1", "hv2"}) == []
         wait_until(lambda: not differences(net), "the one that hung holds what was saved last")
     assert traffic.lost == []
-
-
-def pushed(net: Net, red: str) -> dict[str, Any]:
-    """Save red's file; return what became of the change once it is over."""
-    last = ask(net, "status")["changes"]["last"]
-    save(net, red)
-    return control.request(net.lab.control, {"do": "wait", "after": last, "deadline": 20})
 
 
 def test_a_full_table_refuses_a_change_whole_and_heals_by_itself(net: Net) -> None:

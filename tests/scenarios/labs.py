@@ -65,9 +65,9 @@ def ask(net: Net, what: str) -> dict[str, Any]:
     return control.request(net.lab.control, {"do": what})
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
     """Wait until a condition holds; fail after the deadline."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"did not come about: {what}"
         time.sleep(0.01)
