@@ -4,9 +4,11 @@ Observation never changes intent: a port that the files pin to a host stays ther
 elsewhere.
 
 An interface of br-int counts under its canonical name, `model.names.interface_name(PORT)`: `tap1` with the iface-id
-"red/web1" is `red.web1`. Where an iface-id is set it alone counts, whatever the interface is called; where none is
-known (or no OVSDB is read) the interface's own name does. Of two interfaces of a host that stand for one port, the one with
-an iface-id wins, and of two such ones that with the higher number: Open vSwitch hands numbers out upwards.
+"red/web1" is `red.web1`. Where an iface-id is set it alone counts, whatever the interface is called; where none is set, or no
+database is read, the interface's own name does. An interface that OpenFlow tells of before the host's database, which is
+read, stands for nothing until the database has told: it may be marked as not in use. Of two interfaces of a host that stand
+for one port, the one with an iface-id wins, and of two such ones that with the higher number: Open vSwitch hands numbers out
+upwards.
 
 Of two hosts that claim one port, the newer claim wins. A claim dates from when its host was last known not to have the
 interface. So a switch that comes back with what it had makes no new claim, and one that comes back with more cannot take it
@@ -22,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controller.model.entities import HostKind, Port, Topology
-from controller.model.names import interface_name, ports_by_interface
+from controller.model.names import NOBODY, interface_name, ports_by_interface
 from controller.pipeline.flow import Bindings
 
 _UNKNOWN, _REMEMBERED, _FIRST = range(3)  # What a claim is dated with; from _FIRST on, events are counted.
@@ -43,6 +45,7 @@ class _Host:
     numbers: dict[str, Mapping[str, int]] = field(default_factory=dict)  # bridge -> canonical name -> number
     integration: str | None = None  # The bridge whose interfaces are ports'.
     names: dict[str, str | None] | None = None  # Interface -> canonical name, None for nobody's; None: never told.
+    identified: frozenset[str] = frozenset()  # The interfaces that have an iface-id.
     rivals: dict[str, tuple[str, ...]] = field(default_factory=dict)  # Canonical name -> interfaces, the winner last.
     remembered: frozenset[str] = frozenset()
     left: int | None = None  # When its switch was lost, if it is.
@@ -85,8 +88,12 @@ class Observed:
         seen.told[bridge] = dict(ports)
         return self._settle(host, seen, bridge, since)
 
-    def name(self, host: str, names: Mapping[str, str]) -> set[str]:
-        """Note what a host's OVSDB says now: interface -> iface-id (`TENANT/PORT`), or `NOBODY` for one that is not in use.
+    def name(self, host: str, names: Mapping[str, str | None]) -> set[str]:
+        """Note what a host's OVSDB says now of all of its interfaces.
+
+        Args:
+            host: The host's name.
+            names: Interface -> iface-id (`TENANT/PORT`), `NOBODY` for one that is not in use, None for one without iface-id.
 
         Returns:
             The canonical names of the interfaces on br-int that came, went or changed their number by it.
@@ -94,7 +101,8 @@ class Observed:
         seen = self._hosts.setdefault(host, _Host())
         self._clock += 1
         since = _UNKNOWN if seen.names is None else self._clock if seen.left is None else seen.left
-        seen.names = {interface: interface_name(port) if port else None for interface, port in names.items()}
+        seen.identified = frozenset(interface for interface, port in names.items() if port)
+        seen.names = {interface: _canonical(interface, port) for interface, port in names.items()}
         return set() if seen.integration is None else self._settle(host, seen, seen.integration, since)
 
     def disconnected(self, host: str) -> None:
@@ -227,14 +235,20 @@ class Observed:
             del self._claims[interface]
 
 
+def _canonical(interface: str, port: str | None) -> str | None:
+    """Return what an interface counts as that has this iface-id, None for nothing."""
+    if port is None:
+        return interface
+    return None if port == NOBODY else interface_name(port)
+
+
 def _by_canonical_name(seen: _Host) -> dict[str, int]:
     """Return the numbers of br-int by canonical name, and note interfaces that stand for the same."""
-    names = seen.names or {}
     found: dict[str, list[tuple[bool, int, str]]] = {}
     for interface, number in seen.told[seen.integration or ""].items():
-        canonical = names.get(interface, interface)
+        canonical = interface if seen.names is None else seen.names.get(interface)
         if canonical is not None:
-            found.setdefault(canonical, []).append((interface in names, number, interface))
+            found.setdefault(canonical, []).append((interface in seen.identified, number, interface))
     seen.rivals = {
         name: tuple(interface for _, _, interface in sorted(rivals))
         for name, rivals in found.items()

@@ -161,7 +161,7 @@ class Engine:
         """Note that a switch is gone. Its ports stay where they were: the data plane outlives the connection."""
         self._events.put(("disconnected", dpid))
 
-    def named(self, host: str, names: Mapping[str, str]) -> None:
+    def named(self, host: str, names: Mapping[str, str | None]) -> None:
         """Note what a host's OVSDB says of its interfaces: interface -> iface-id."""
         self._events.put(("named", (host, names)))
 
@@ -319,7 +319,7 @@ class Engine:
         if seat is not None and seat.kind is Bridge.INTEGRATION:
             self.observed.disconnected(seat.host)
 
-    def _note_named(self, host: str, names: Mapping[str, str]) -> None:
+    def _note_named(self, host: str, names: Mapping[str, str | None]) -> None:
         touched = self.observed.name(host, names)
         self.names.told(host)
         topology = self.intent.topology

@@ -20,7 +20,7 @@ from controller.switch.tls import Files
 
 LOG = logging.getLogger(__name__)
 
-Named = Callable[[str, Mapping[str, str]], None]
+Named = Callable[[str, Mapping[str, str | None]], None]
 
 _AGAIN_S = 8.0  # After something that should not happen; the replica's own back-off goes up to this.
 _HANDSHAKE_S = 0.005
@@ -30,8 +30,8 @@ class Interfaces:
     """Watches the databases of hosts and tells what their interfaces are.
 
     Args:
-        named: Called with a host and all of its interfaces that have an iface-id, OpenFlow interface name -> iface-id, whenever
-            that changes, and once when a database is first read. `NOBODY` stands for one that is marked
+        named: Called with a host and all of its interfaces, OpenFlow interface name -> iface-id (None where there is none), whenever
+            that changes, and once when a database is first read. `NOBODY` stands for an interface that is marked
             `external_ids:iface-status=inactive`. It is called from the host's own thread and should not block.
         files: The own key and certificate and the databases' CA, for `ssl:`. One set serves the whole process.
     """
@@ -82,7 +82,7 @@ class _Watch:
         self.remote = remote
         self.problem = f"{remote}: not tried yet"
         self._named = named
-        self._told: dict[str, str] | None = None
+        self._told: dict[str, str | None] | None = None
         self._is_over = False
         self._wake, self._waker = os.pipe()
         self.thread = threading.Thread(target=self._run, name=f"ovsdb {host}", daemon=True)

@@ -67,7 +67,7 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
         helper.register_columns("Interface", ["name", "external_ids"])
         super().__init__(remote, helper, probe_interval=_PROBE_MS, leader_only=False)
         self._owner = host if remote.startswith("ssl:") else None
-        self._names: dict[UUID, tuple[str, str]] = {}
+        self._names: dict[UUID, tuple[str, str | None]] = {}
         self._touched: dict[UUID, Any] = {}
         self._was_current = False
         self.failure = "it has not answered yet"  # Why the last attempt to connect failed, or the connection was lost.
@@ -84,8 +84,10 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
         """Note a row that changed; the IDL calls this."""
         self._touched[row.uuid] = None if event == ovs.db.idl.ROW_DELETE else row
 
-    def read(self) -> dict[str, str] | None:
+    def read(self) -> dict[str, str | None] | None:
         """Take in what has arrived; return interface -> iface-id if the database is there and something may have changed.
+
+        All interfaces are in it; `NOBODY` stands for one that is not in use, None for one without iface-id.
 
         Raises:
             WrongName: The server's certificate belongs to somebody else.
@@ -106,8 +108,8 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
             return None
         for uuid, row in self._touched.items():
             self._names.pop(uuid, None)
-            if row is not None and (port := _port(row)) is not None:
-                self._names[uuid] = (row.name[:_OPENFLOW_NAME], port)
+            if row is not None:
+                self._names[uuid] = (row.name[:_OPENFLOW_NAME], _port(row))
         self._touched = {}
         return dict(self._names.values())
 
@@ -149,4 +151,4 @@ class _Poller(ovs.poller.Poller):  # type: ignore[misc]
 def _port(row: Any) -> str | None:
     """Return the iface-id of an interface, `NOBODY` for one that is not in use, None for one without."""
     said = row.external_ids
-    return NOBODY if said.get("iface-status") == "inactive" else said.get("iface-id")
+    return NOBODY if said.get("iface-status") == "inactive" else said.get("iface-id") or None

@@ -174,13 +174,15 @@ def test_an_iface_id_counts_more_than_the_name() -> None:
     tell(observed, "hv1", blue_web1=5)
     observed.name("hv1", {WEB1: "blue/web2"})
     assert (observed.host_of(WEB1), observed.host_of(WEB2)) == (None, "hv1")
-    observed.name("hv1", {})
+    observed.name("hv1", {WEB1: None})
     assert (observed.host_of(WEB1), observed.host_of(WEB2)) == ("hv1", None)
 
 
 def test_an_interface_that_is_not_in_use_yet_claims_its_port_the_moment_it_is() -> None:
     observed = two_hosts()
     tell(observed, "hv1", blue_web1=5)
+    observed.name("hv2", {})
+    assert tell(observed, "hv2", blue_web1=8) == set()
     observed.name("hv2", {WEB1: NOBODY})
     assert tell(observed, "hv2", blue_web1=8) == set()
     assert observed.host_of(WEB1) == "hv1"
@@ -191,7 +193,7 @@ def test_an_interface_that_is_not_in_use_yet_claims_its_port_the_moment_it_is() 
 def test_of_two_interfaces_for_one_port_the_one_with_the_iface_id_then_the_later_number_wins() -> None:
     observed = two_hosts()
     tell(observed, "hv1", blue_web1=7, tap1=5)
-    assert observed.name("hv1", {"tap1": "blue/web1"}) == {"tap1", WEB1}
+    assert observed.name("hv1", {"tap1": "blue/web1", WEB1: None}) == {"tap1", WEB1}
     assert observed.number("hv1", "br-int", WEB1) == 5
     assert refused(observed) == ["port blue/web1 is tap1 on hv1, where blue.web1 would be it as well"]
     observed.name("hv1", {"tap1": "blue/web1", WEB1: "blue/web1"})
@@ -215,5 +217,5 @@ def test_names_found_when_ovsdb_is_first_heard_are_of_unknown_age() -> None:
 def test_a_name_for_an_interface_that_is_not_there_changes_nothing() -> None:
     observed = two_hosts()
     tell(observed, "hv1", blue_web1=5)
-    assert observed.name("hv1", {"gone": "blue/web2"}) == set()
+    assert observed.name("hv1", {WEB1: None, "gone": "blue/web2"}) == set()
     assert observed.host_of(WEB2) is None

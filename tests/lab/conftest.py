@@ -23,8 +23,8 @@ _numbers = itertools.count()
 def lab(tmp_path: Path) -> Iterator[Bring]:
     """Return what brings a lab up: `lab("topologies/quickstart")`, `lab({"fabric.yaml": ..., "tenants/red.yaml": ...})`.
 
-    The files are copied, so that a story may edit them (`net.lab.folder`). `controller=False` leaves the controller to the
-    story, `without=("hv3",)` hosts and ports. All labs are down after the test.
+    The files are copied, so that a story may edit them (`net.lab.folder`); LABDIR in them stands for the lab's directory.
+    `controller=False` leaves the controller to the story, `without=("hv3",)` hosts and ports. All labs are down after the test.
     """
     made: list[Lab] = []
 
@@ -34,7 +34,7 @@ def lab(tmp_path: Path) -> Iterator[Bring]:
         if isinstance(files, Mapping):
             for path, text in files.items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_text(text, encoding="utf-8")
+                (folder / path).write_text(text.replace("LABDIR", str(tmp_path / name)), encoding="utf-8")
         else:
             shutil.copytree(files, folder)
         loaded = config.load(folder)

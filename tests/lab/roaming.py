@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import re
 import socket
 import struct
 from ipaddress import ip_address
@@ -11,6 +13,7 @@ from typing import Any, Self
 
 from controller import control
 from controller.lab.namespaces import inside, ip
+from controller.lab.plan import port_commands
 from controller.wire.announce import announcements
 from tests.lab.net import ANY_PROTOCOL, Net
 from tests.scenarios.labs import PATIENCE_S, Stream, wait_until
@@ -41,6 +44,19 @@ ports:
   near: {network: web, ip: [10.0.1.13, 'fd00:1::13'], host: hv1, security_groups: [peers]}
 """
 FILES = {"fabric.yaml": FABRIC, "tenants/red.yaml": RED}
+
+# The same with databases that are read, where interfaces may have any name.
+NAMED = FILES | {
+    "fabric.yaml": re.sub(r"  (hv.): {(.*)}", r"  \1: {\2, ovsdb: 'unix:LABDIR/\1/db.sock'}", FABRIC),
+}
+
+# The same on a wire between the hosts that Weft does not program.
+WIRED = {
+    "fabric.yaml": FABRIC.replace(
+        "tenants:", "physical_networks:\n  lan: {hosts: [hv1, hv2, hv3], vlans: 100-199}\ntenants:"
+    ).replace("{segments: 1000-1099}", "{vlans: {lan: 100-199}}"),
+    "tenants/red.yaml": RED.replace("web: {", "web: {type: vlan, physical_network: lan, segment: 101, "),
+}
 
 
 def ports(net: Net) -> dict[str, Any]:
@@ -96,16 +112,28 @@ class Conversation:
             assert self._client.recv(64) == word
 
 
+def rename(net: Net, port: str, interface: str) -> None:
+    """Give a port's interface on its host another name, as if it had been plugged in so; its iface-id says what it is."""
+    planned = net.lab.plan.ports[port]
+    switch = net.lab.switch(planned.host)
+    switch.configure([("del-port", planned.bridge, planned.interface)])
+    with inside(net.lab.host_namespace(planned.host)):
+        ip([f"link set {planned.interface} down", f"link set {planned.interface} name {interface}"])
+        ip([f"link set {interface} up"])
+    switch.configure(port_commands(dataclasses.replace(planned, interface=interface)))
+
+
 class Stranger:
     """A second interface on a host's br-int that says it is a port, with the port's MAC and IPv4 address."""
 
-    def __init__(self, net: Net, host: str, interface: str, port: str) -> None:
-        self._net, self._host, self._interface, self._port = net, host, interface, port
+    def __init__(self, net: Net, host: str, interface: str, port: str, status: str = "active") -> None:
+        self._net, self._host, self._interface, self._port, self._status = net, host, interface, port, status
         self._mac = bytes.fromhex(net.lab.plan.ports[port].mac.replace(":", ""))
 
     def __enter__(self) -> Self:
         add = ("add-port", "br-int", self._interface, "--", "set", "interface", self._interface, "type=internal")
-        self._net.lab.switch(self._host).configure([(*add, f'external_ids:iface-id="{self._port}"')])
+        said = (f'external_ids:iface-id="{self._port}"', f"external_ids:iface-status={self._status}")
+        self._net.lab.switch(self._host).configure([(*add, *said)])
         with inside(self._net.lab.host_namespace(self._host)):
             ip([f"link set {self._interface} address {self._net.lab.plan.ports[self._port].mac} up"])
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ANY_PROTOCOL))
@@ -118,6 +146,11 @@ class Stranger:
     ) -> None:
         self._socket.close()
         self._net.lab.switch(self._host).configure([("--if-exists", "del-port", "br-int", self._interface)])
+
+    def become(self, status: str) -> None:
+        """Say that the interface is `active` or `inactive` now."""
+        change = ("set", "interface", self._interface, f"external_ids:iface-status={status}")
+        self._net.lab.switch(self._host).configure([change])
 
     def shout(self) -> None:
         """Send a gratuitous ARP, as a port may that is where it should be."""

@@ -5,16 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from ipaddress import ip_address
 
 import pytest
 
 from controller.lab.plan import LabError, NotAllowed
+from controller.model.address import parse_mac
+from controller.wire.announce import announcements
 from tests.lab.conftest import Bring
 from tests.lab.net import Net
-from tests.lab.roaming import FILES, Conversation, RoamingStream, Stranger, ports, wait_refused
-from tests.scenarios.labs import wait_until
+from tests.lab.roaming import (
+    FILES,
+    NAMED,
+    WIRED,
+    Conversation,
+    RoamingStream,
+    Stranger,
+    ports,
+    rename,
+    wait_refused,
+)
+from tests.scenarios.labs import Wire, wait_until
 
 pytestmark = pytest.mark.lab
+
+VLAN_101 = bytes.fromhex("81000065")
 
 
 @pytest.fixture
@@ -33,11 +48,49 @@ def elsewhere(net: Net) -> str:
 
 
 @pytest.mark.parametrize(("source", "target"), [("red/peer", "red/vm"), ("red/vm", "red/peer"), ("red/near", "red/vm")])
-def test_a_move_costs_a_stream_no_more_than_the_time_without_an_interface(net: Net, source: str, target: str) -> None:
-    with RoamingStream(net, source, target) as stream:
-        away = net.lab.migrate("red/vm", elsewhere(net))
+def test_a_move_costs_a_stream_what_the_time_without_an_interface_costs(net: Net, source: str, target: str) -> None:
+    beyond = []
+    for _ in range(5):
+        with RoamingStream(net, source, target) as stream:
+            away = net.lab.migrate("red/vm", elsewhere(net))
+            net.lab.wait_in_sync()
+        beyond.append(len(stream.lost) - away * stream.RATE)
+    # A machine that is busy with something else may cost one move more; a fabric that is slow costs every move more.
+    assert sorted(beyond)[2] <= 3, (
+        f"packets lost beyond the time without an interface, of {stream.RATE} a second: {beyond}"
+    )
+
+
+def test_a_move_is_announced_to_neighbours_near_and_far(net: Net) -> None:
+    with net.listen("red/peer") as far, net.listen("red/near") as near:
+        net.lab.migrate("red/vm", elsewhere(net))
+        for heard in (far, near):
+            for announcement in told(net, "red/vm"):
+                heard.wait_for(announcement.__eq__)
+
+
+def test_a_move_is_announced_on_a_wire_that_others_use(lab: Bring) -> None:
+    net = lab(WIRED)
+    with Wire(net, "hv3", "eth1") as wire:
+        net.lab.migrate("red/vm", elsewhere(net))
+        for announcement in told(net, "red/vm"):
+            wire.wait_for((announcement[:12] + VLAN_101 + announcement[12:]).__eq__)
+
+
+def test_nothing_is_announced_that_has_not_moved(net: Net) -> None:
+    with net.listen("red/peer") as heard:
+        net.lab.unplug("red/vm")
+        net.plug("red/vm")
+        net.lab.stop_controller()
+        net.lab.start_controller()
         net.lab.wait_in_sync()
-    assert len(stream.lost) <= away * stream.RATE + 3, f"away for {away * 1000:.0f} ms"
+        assert heard.find(lambda frame: frame in told(net, "red/vm"), 0.5) is None
+
+
+def told(net: Net, port: str) -> list[bytes]:
+    """Return the frames that announce a port."""
+    planned = net.lab.plan.ports[port]
+    return list(announcements(parse_mac(planned.mac), [ip_address(net.address(port, version)) for version in (4, 6)]))
 
 
 def test_connections_and_refusals_go_with_the_port(net: Net) -> None:
@@ -103,6 +156,38 @@ def test_a_host_that_comes_back_with_its_claim_does_not_win(net: Net) -> None:
         net.lab.recover_host(old)
         net.lab.wait_in_sync()
         assert net.ping("red/peer", "red/vm")
+
+
+def test_an_interface_of_any_name_is_the_port_that_its_iface_id_says(lab: Bring) -> None:
+    net = lab(NAMED)
+    rename(net, "red/vm", "tap7")
+    net.lab.wait_in_sync()
+    assert net.ping("red/peer", "red/vm")
+    with RoamingStream(net, "red/peer", "red/vm") as stream:
+        net.lab.stop_controller()
+        net.lab.start_controller()
+        net.lab.wait_in_sync()
+    assert stream.lost == set()
+
+
+def test_an_interface_that_waits_for_its_vm_claims_nothing_until_the_vm_runs(lab: Bring) -> None:
+    net = lab(NAMED)
+    old, new = home(net), elsewhere(net)
+    with Stranger(net, new, "red.vm", "red/vm", "inactive") as stranger:
+        assert net.ping("red/peer", "red/vm")
+        assert ports(net)["refused"] == []
+        stranger.become("active")
+        wait_refused(net, f"port red/vm is on {new} now, {old} still has its interface")
+
+
+def test_after_a_restart_the_port_is_where_it_was(net: Net) -> None:
+    old, new = home(net), elsewhere(net)
+    with Stranger(net, new, "red.vm", "red/vm"):
+        for _ in range(3):
+            wait_refused(net, f"port red/vm is on {new} now, {old} still has its interface")
+            net.lab.stop_controller()
+            net.lab.start_controller()
+            net.lab.wait_in_sync()
 
 
 def test_a_port_that_cannot_move_says_why(net: Net) -> None:
