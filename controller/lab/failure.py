@@ -25,7 +25,8 @@ def recover_host(state: State, host: str) -> None:
     with inside(namespace):
         ip(f"link set {link} up" for link in links_of(planned))
     moved = [port for port in state.plan.ports.values() if port.host != host and host in port.carriers]
-    switch.configure(("--if-exists", "del-port", planned.integration_bridge, port.interface) for port in moved)
+    if moved:
+        switch.configure(("--if-exists", "del-port", planned.integration_bridge, port.interface) for port in moved)
     carry_underlay(state, planned)
     introduce(state)
 
