@@ -103,6 +103,11 @@ class Memo:
             self._reads[cell] = True
         return cell.value
 
+    def peek(self, wanted: Query[..., Value], *key: Hashable) -> Value | None:
+        """Return the value that a query had when it was last computed, None if it never was or has been dropped."""
+        cell = self._tables.get(wanted.rank, {}).get(key)
+        return None if cell is None else cell.value
+
     def previous(self) -> Any:
         """Return the value that the cell under computation had before, None the first time."""
         return None if self._computing is None else self._computing.value

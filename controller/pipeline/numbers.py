@@ -41,17 +41,15 @@ def note(tag: int | None, zone: int, network_name: str, space: str) -> str:
 
 
 def read_notes(notes: Iterable[str]) -> Numbers:
-    """Return the numbers that notes tell of; what is no such note, or claims a number twice, tells nothing."""
+    """Return the numbers that notes tell of; what is no such note tells nothing. One number may be told for several names."""
     tags: dict[str, int] = {}
     zones: dict[str, int] = {}
     for text in notes:
         found = _NOTE.fullmatch(text)
-        if found is None:
-            continue
-        tag, zone, network_name, space = found.groups()
-        if tag is not None and int(tag) not in tags.values():
-            tags.setdefault(network_name, int(tag))
-        if int(zone) and int(zone) not in zones.values():
+        if found is not None:
+            tag, zone, network_name, space = found.groups()
+            if tag is not None:
+                tags.setdefault(network_name, int(tag))
             zones.setdefault(space, int(zone))
     return Numbers(tags, zones)
 
@@ -80,9 +78,10 @@ def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
         return {}
     vlans = owner.local_vlans
     told = remembered(memo, host_name) or Numbers()
-    before = {**told.tags, **(memo.previous() or {})}
-    kept = _distinct({name: tag - vlans.first for name, tag in before.items() if tag in vlans})
-    found = _allocate(_tunnelled(memo, host_name), len(vlans), "tag", kept)
+    names = _tunnelled(memo, host_name)
+    before = {name: tag - vlans.first for name, tag in told.tags.items() if tag in vlans}
+    lived = {name: tag - vlans.first for name, tag in (memo.previous() or {}).items() if tag in vlans}
+    found = allocate(names, len(vlans), kind="tag", kept=_kept(names, before, lived))
     return {name: number + vlans.first for name, number in found.items()}
 
 
@@ -90,28 +89,21 @@ def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
 def zones(memo: Memo, host_name: str) -> Mapping[str, int]:
     """Return address space -> conntrack zone for a host."""
     told = remembered(memo, host_name) or Numbers()
-    before = {**told.zones, **(memo.previous() or {})}
-    kept = _distinct({name: zone - 1 for name, zone in before.items() if 0 < zone <= _ZONES})
-    found = _allocate(spaces_on(memo, host_name), _ZONES, "zone", kept)
+    names = spaces_on(memo, host_name)
+    before = {name: zone - 1 for name, zone in told.zones.items() if 0 < zone <= _ZONES}
+    lived = {name: zone - 1 for name, zone in (memo.previous() or {}).items()}
+    found = allocate(names, _ZONES, kind="zone", kept=_kept(names, before, lived))
     return {name: number + 1 for name, number in found.items()}
 
 
-def _allocate(names: tuple[str, ...], size: int, kind: str, kept: Mapping[str, int]) -> dict[str, int]:
-    """Return a number for each name.
-
-    One that is given up in this very change is not handed on at once: while only some bridges have the change, it would mean two things.
-    """
-    leaving = {number for name, number in kept.items() if name not in names}
-    try:
-        return allocate(names, size, kind=kind, kept=kept, is_free=lambda number: number not in leaving)
-    except Exhausted:
-        return allocate(names, size, kind=kind, kept=kept)
-
-
-def _distinct(numbers: Mapping[str, int]) -> dict[str, int]:
-    """Return the numbers, each for the last name that has it: the living come after what a switch remembers."""
-    names = {number: name for name, number in numbers.items()}
-    return {name: number for number, name in names.items()}
+def _kept(names: Iterable[str], told: Mapping[str, int], lived: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers that these names keep, each for one: what was in force here goes before what a switch remembers."""
+    owners: dict[int, str] = {}
+    for numbers in (lived, told):
+        for name in names:
+            if name in numbers and (numbers is lived or name not in lived):
+                owners.setdefault(numbers[name], name)
+    return {name: number for number, name in owners.items()}
 
 
 @query

@@ -180,6 +180,8 @@ class Programs:
                 self.memo.release(limits.check_tenant, name)
             for name in topology.tenants:
                 self.memo.keep(limits.check_tenant, name)
+            for name in before.hosts.keys() - topology.hosts.keys() if before else ():
+                self.memo.set(numbers.remembered, (name,), None)
             for name in {*topology.hosts, *(before.hosts if before else ())}:
                 if queries.is_programmed(self.memo, name):
                     self.memo.keep(numbers.check_tags, name)
@@ -229,12 +231,22 @@ class Programs:
         Raises one of `REASONS` if something cannot be compiled. The rest is up to date then, and that something as it was before:
         set the inputs to what can be compiled, what was before for one, and settle again.
         """
+        before = {host: self._peek_numbers(host) for host in self._hosts}
         try:
             self.memo.settle()
+        except Exception:
+            # What comes back when the inputs are what they were shall have the number that it had.
+            for host, had in before.items():
+                told = numbers.remembered(self.memo, host) or Numbers()
+                self.remember(host, Numbers({**told.tags, **had.tags}, {**told.zones, **had.zones}))
+            raise
         finally:
             clash = self._gather()
         if clash is not None:
             raise DuplicateFlow(clash)
+
+    def _peek_numbers(self, host: str) -> Numbers:
+        return Numbers(self.memo.peek(numbers.tags, host) or {}, self.memo.peek(numbers.zones, host) or {})
 
     def take(self) -> dict[int, Delta]:
         """Return what changed in each bridge since this was last called."""

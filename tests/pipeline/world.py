@@ -1,0 +1,350 @@
+"""A running fabric without switches: files that are edited, interfaces that come and go, programs that follow, and their oracle.
+
+After every step the programs are compared with those of a computation that begins with nothing but the files, the interfaces and the
+notes that the switches hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from controller.config import Cache, load
+from controller.model.entities import TUNNEL_TYPES, HostKind, Port, Topology
+from controller.model.names import (
+    PATCH_TO_INTEGRATION,
+    PATCH_TO_TUNNEL,
+    interface_name,
+    patch_from_physical,
+    patch_to_physical,
+    physical_bridge,
+    tunnel_port,
+)
+from controller.pipeline.compile import compile_fabric
+from controller.pipeline.flow import Bindings, Delta, Note, Program
+from controller.pipeline.numbers import Numbers, read_notes
+from controller.pipeline.places import locate
+from controller.pipeline.programs import REASONS, Programs
+from tests.pipeline.changes import content
+from tests.pipeline.documents import EDITS, HOSTS, Document
+
+Held = tuple[dict[object, object], dict[int, object]]
+Step = tuple[int, int, int, int]  # Which edit or event, of whom, what, how.
+
+
+def same(one: Program, other: Program) -> bool:
+    """Whether two programs are for one bridge and hold the same flows, groups, kinds and features."""
+    return (
+        (one.host, one.bridge, one.dpid) == (other.host, other.bridge, other.dpid)
+        and content(one) == content(other)
+        and all(flow.kind == other.flows[key].kind for key, flow in one.flows.items())
+    )
+
+
+class World:
+    """Everything that a controller knows, and what the switches hold because of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.document = Document()
+        self.good = self.document
+        self.written: Document | None = None
+        self.cache = Cache()
+        self.topology: Topology | None = None
+        self.programs = Programs()
+        self.told: dict[str, None] = {}  # Hosts that have told their interfaces.
+        self.plugs: dict[tuple[str, str, str], int] = {}
+        self.found_on: dict[str, str] = {}
+        self.next_number = 100
+        self.given: dict[int, Program] = {}
+        self.held: dict[int, Held] = {}
+        self.refused = 0
+        self.save()
+        for place, _ in enumerate(self.document.hosts):
+            self.tell(place, 1)
+        self.advance()
+
+    # What happens.
+
+    def do(self, step: Step) -> None:
+        """Take one step: an edit of the files, or an event."""
+        which, who, what, how = step
+        events = (self.undo, self.tell, self.forget, self.plug, self.unplug, self.renumber, self.find, self.restart)
+        if self.document is not self.good and how % 4:
+            # Who is refused goes back mostly, and tries something else.
+            self.document = self.good.copy()
+        place = which % (len(EDITS) + len(events))
+        if place < len(EDITS):
+            self.document = self.document.copy()
+            EDITS[place](self.document, who, what, how)
+            self.save()
+        else:
+            events[place - len(EDITS)](what, how)
+        self.advance()
+
+    def save(self) -> None:
+        """Write the files and have them read, as the engine does."""
+        changed = self.document.write(self.folder, self.written)
+        self.written = self.document.copy()
+        before = self.topology
+        loaded = load(self.folder, before, self.cache, changed)
+        if loaded.topology is None:
+            return
+        was = {dpid: content(program) for dpid, program in self.programs.programs.items()}
+        self.enter(loaded.topology, loaded.tenants)
+        try:
+            self.programs.settle()
+        except REASONS:
+            self.refused += 1
+            assert before is not None, "the first files are good"
+            self.enter(before, loaded.tenants)
+            self.programs.settle()
+            assert {dpid: content(program) for dpid, program in self.programs.programs.items()} == was
+            assert self.is_uncompilable(loaded.topology)
+            return
+        keeps_numbers(before, loaded.topology, self.good, self.document)
+        self.topology = loaded.topology
+        self.good = self.document
+
+    def enter(self, topology: Topology, tenants: frozenset[str] | None) -> None:
+        for name in self.programs.topology.ports if self.programs.topology else ():
+            if name not in topology.ports:
+                self.programs.place(name, None)
+        self.programs.enter(topology, tenants)
+        for port in topology.ports.values():
+            self.programs.place(port.name, self.where(port))
+
+    def undo(self, _what: int, _how: int) -> None:
+        self.document = self.good.copy()
+        self.save()
+
+    def tell(self, what: int, how: int) -> None:
+        """A host tells its interfaces: the bridges' own, and those of its ports."""
+        assert self.topology is not None
+        name = HOSTS[what % len(HOSTS)]
+        host = self.topology.hosts.get(name)
+        if host is None or host.kind is not HostKind.OVS:
+            return
+        self.told[name] = None
+        patches = {patch_to_physical(wire): number for number, wire in enumerate(("phys1", "phys2"), 2)}
+        for interface, number in ({PATCH_TO_TUNNEL: 1} | patches).items():
+            self.bind(name, host.integration_bridge, interface, number)
+        for number, interface in enumerate([PATCH_TO_INTEGRATION, *map(tunnel_port, TUNNEL_TYPES)], 1):
+            self.bind(name, host.tunnel_bridge, interface, number)
+        for wire in ("phys1", "phys2"):
+            self.bind(name, physical_bridge(wire), patch_from_physical(wire), 1)
+        for port in self.topology.ports.values():
+            if self.where(port) == name and how % 4:
+                self.bind(name, host.integration_bridge, interface_name(port.name), self.number())
+
+    def forget(self, what: int, how: int) -> None:
+        """A host is not programmed any more, or all its interfaces have gone."""
+        name = HOSTS[what % len(HOSTS)]
+        if how % 4 == 0:
+            self.told.pop(name, None)
+        if how % 4 == 1:
+            for key in [key for key in self.plugs if key[0] == name]:
+                self.bind(*key, None)
+
+    def plug(self, what: int, how: int) -> None:
+        port = self.port(what)
+        host = None if port is None else self.where(port) if how % 8 else HOSTS[how // 8 % 3]
+        if port is not None and self.topology is not None and host is not None and host in self.topology.hosts:
+            self.bind(host, self.topology.hosts[host].integration_bridge, interface_name(port.name), self.number())
+
+    def unplug(self, what: int, _how: int) -> None:
+        if self.plugs:
+            self.bind(*list(self.plugs)[what % len(self.plugs)], None)
+
+    def renumber(self, what: int, _how: int) -> None:
+        if self.plugs:
+            self.bind(*list(self.plugs)[what % len(self.plugs)], self.number())
+
+    def find(self, what: int, how: int) -> None:
+        """A port without a host shows up somewhere, or is nowhere."""
+        port = self.port(what)
+        if port is None:
+            return
+        before = self.found_on.copy()
+        if how % 5:
+            self.found_on[port.name] = HOSTS[how % len(HOSTS)]
+        else:
+            self.found_on.pop(port.name, None)
+        try:
+            self.programs.place(port.name, self.where(port))
+            self.programs.settle()
+        except REASONS:
+            # One port too many for that host: it goes back.
+            self.refused += 1
+            self.found_on = before
+            self.programs.place(port.name, self.where(port))
+
+    def restart(self, _what: int, _how: int) -> None:
+        """Another controller takes over, with the same files and what the switches remember."""
+        assert self.topology is not None
+        notes = {host: self.notes(host) for host in self.told}
+        numbers = {host: self.programs.numbers(host) for host in self.told}
+        self.programs = Programs()
+        self.enter(self.topology, None)
+        for host, told in notes.items():
+            self.programs.remember(host, read_notes(told))
+        for key, number in self.plugs.items():
+            self.programs.bind(*key, number)
+        self.given = {}
+        self.ask()
+        self.programs.settle()
+        assert {host: self.programs.numbers(host) for host in self.told} == numbers
+
+    # What follows.
+
+    def advance(self) -> None:
+        """Have the switches hold what they should, by deltas alone where they did before, and compare."""
+        numbers = {host: self.programs.numbers(host) for host in self.told}
+        self.ask()
+        self.programs.settle()
+        deltas = self.programs.take()
+        programs = self.programs.programs
+        for dpid, program in programs.items():
+            if self.given.get(dpid) is program:
+                self.apply(dpid, deltas.get(dpid, Delta()))
+            else:
+                self.held[dpid] = content(program)  # type: ignore[assignment]
+        self.given = programs
+        assert {dpid: self.held[dpid] for dpid in programs} == {dpid: content(each) for dpid, each in programs.items()}
+        for host in self.told:
+            kept(numbers[host], self.programs.numbers(host))
+        self.compare()
+
+    def ask(self) -> None:
+        assert self.topology is not None
+        ours = {name for name, host in self.topology.hosts.items() if host.kind is HostKind.OVS}
+        self.told = {name: None for name in self.told if name in ours}
+        self.programs.ask_for(self.told)
+
+    def apply(self, dpid: int, delta: Delta) -> None:
+        """Do to what the switch holds what a delta says, which must say nothing that is so already."""
+        flows, groups = self.held[dpid]
+        for key, flow in delta.puts.items():
+            former = delta.replaced.get(key)
+            assert flows.get(key) != flow.effect, "a flow is put that is there"
+            assert flows.get(key) == (None if former is None else former.effect)
+            flows[key] = flow.effect
+        for key, flow in delta.deletes.items():
+            assert flows.pop(key) == flow.effect
+        for number, group in delta.group_puts.items():
+            before = delta.group_replaced.get(number)
+            assert groups.get(number) != group.buckets, "a group is put that is there"
+            assert groups.get(number) == (None if before is None else before.buckets)
+            groups[number] = group.buckets
+        for number, group in delta.group_deletes.items():
+            assert groups.pop(number) == group.buckets
+        assert delta.replaced.keys() <= delta.puts.keys()
+        assert delta.group_replaced.keys() <= delta.group_puts.keys()
+
+    def compare(self) -> None:
+        """Compare with a computation that begins with nothing."""
+        assert self.topology is not None
+        fresh = self.compiled(self.topology, {host: read_notes(self.notes(host)) for host in self.told})
+        programs = self.programs.programs
+        assert [program.dpid for program in fresh] == list(programs)
+        for program in fresh:
+            mine = programs[program.dpid]
+            assert same(mine, program), (program.host, program.bridge)
+            for key, flow in program.flows.items():
+                assert locate(self.topology, mine.flows[key].origin) == flow.origin
+            for number, group in program.groups.items():
+                assert locate(self.topology, mine.groups[number].origin) == group.origin
+
+    def compiled(self, topology: Topology, numbers: Mapping[str, Numbers]) -> list[Program]:
+        bindings = {host: self.bindings(host) for host in self.told}
+        location = {
+            port.name: where for port in topology.ports.values() if not port.host and (where := self.where(port))
+        }
+        return compile_fabric(topology, location, bindings, numbers, list(self.told))
+
+    def is_uncompilable(self, topology: Topology) -> bool:
+        self.told = {name: None for name in self.told if name in topology.hosts}
+        try:
+            self.compiled(topology, {host: self.programs.numbers(host) for host in self.told})
+        except REASONS:
+            return True
+        return False
+
+    def remove_everything(self) -> int:
+        """Have nothing any more; return how many cells are left."""
+        for key in list(self.plugs):
+            self.bind(*key, None)
+        self.found_on = {}
+        self.document = Document(hosts={}, wires={}, tenants={})
+        self.save()
+        self.told = {}
+        self.advance()
+        return len(self.programs.memo)
+
+    # What is known.
+
+    def where(self, port: Port) -> str | None:
+        return None if port.host else self.found_on.get(port.name)
+
+    def port(self, what: int) -> Port | None:
+        ports = list(self.topology.ports.values()) if self.topology else []
+        return ports[what % len(ports)] if ports else None
+
+    def number(self) -> int:
+        self.next_number += 1
+        return self.next_number
+
+    def bind(self, host: str, bridge: str, interface: str, number: int | None) -> None:
+        if number is None:
+            self.plugs.pop((host, bridge, interface), None)
+        else:
+            self.plugs[host, bridge, interface] = number
+        self.programs.bind(host, bridge, interface, number)
+
+    def bindings(self, host: str) -> Bindings:
+        found: dict[str, dict[str, int]] = {}
+        for (owner, bridge, interface), number in self.plugs.items():
+            if owner == host:
+                found.setdefault(bridge, {})[interface] = number
+        return Bindings(found)
+
+    def notes(self, host: str) -> list[str]:
+        """Return the texts that the host's switch holds."""
+        return [
+            action.data.decode()
+            for program in self.programs.of_host(host)[:1]
+            for flow in program.flows.values()
+            for action in flow.actions
+            if isinstance(action, Note)
+        ]
+
+
+def kept(before: Numbers, after: Numbers) -> None:
+    """Say that no name which had a number has another one now."""
+    assert all(after.zones.get(name, zone) == zone for name, zone in before.zones.items())
+    tags = {name: (tag, after.tags[name]) for name, tag in before.tags.items() if name in after.tags}
+    assert all(old == new for old, new in tags.values()), tags
+
+
+def keeps_numbers(before: Topology | None, after: Topology, old: Document, new: Document) -> None:
+    """Say that segments and addresses which Weft chose stay, where nobody says anything else of their owners."""
+    if before is None:
+        return
+    for name, network in before.networks.items():
+        tenant = name.partition("/")[0]
+        is_same = name in after.networks and tenant in old.tenants and tenant in new.tenants
+        if is_same and old.tenants[tenant].networks == new.tenants[tenant].networks and old.hosts == new.hosts:
+            assert after.networks[name].segment == network.segment
+
+
+def run(folder: Path, steps: Sequence[Step]) -> None:
+    """Live through a history, and then leave nothing behind."""
+    world = World(folder)
+    for step in steps:
+        world.do(step)
+    left = world.remove_everything()
+    nothing = Programs()
+    assert world.topology is not None
+    nothing.enter(world.topology)
+    nothing.settle()
+    assert left == len(nothing.memo)
