@@ -37,7 +37,9 @@ def measure_crowd(size: Size, directory: Path, edits: int, idle_s: float = 20.0)
             yield Figure("crowd", "switches", len(simulation), Unit.COUNT)
             yield Figure("crowd", "started until all in sync", controller.wait_in_sync() - start, Unit.SECONDS)
             time.sleep(_SETTLE_S)
-            yield Figure("crowd", "idle, of a core", _idle_percent(controller, idle_s), Unit.PERCENT)
+            first, rest = _percent(controller, idle_s), _percent(controller, 2 * idle_s)
+            yield Figure("crowd", "idle, of a core", first, Unit.PERCENT)
+            yield Figure("crowd", "idle three times as long, of a core", (first + 2 * rest) / 3, Unit.PERCENT)
             state = texts(document, place)
             path = folder / "tenants" / f"{place.tenant}.yaml"
             seconds = []
@@ -55,7 +57,7 @@ def measure_crowd(size: Size, directory: Path, edits: int, idle_s: float = 20.0)
             controller.close()
 
 
-def _idle_percent(controller: Controller, seconds: float) -> float:
+def _percent(controller: Controller, seconds: float) -> float:
     before, start = controller.usage().cpu_s, time.perf_counter()
     time.sleep(seconds)
     return 100 * (controller.usage().cpu_s - before) / (time.perf_counter() - start)

@@ -20,7 +20,7 @@ from controller.pipeline.flow import Program
 
 Held = Mapping[tuple[str, str], int]  # (host, bridge) -> flows
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 _POLL_S = 0.01  # Asking takes the controller's time as well.
 _PAUSE_S = 0.03  # A user's edits do not follow each other without a pause.
 

@@ -38,7 +38,7 @@ SIZES = {
 }
 
 # One host of this one has more than 100,000 flows, and it has few others.
-DENSE = Size(hosts=2, tenants=750, networks_per_tenant=1, ports_per_network=4, rules_per_group=20)
+DENSE = Size(hosts=2, tenants=650, networks_per_tenant=1, ports_per_network=4, rules_per_group=20)
 
 # Many switches with little on each: two bridges a host, and every change is every host's business.
 CROWD = Size(hosts=250, tenants=1, networks_per_tenant=1, ports_per_network=250, rules_per_group=6)
