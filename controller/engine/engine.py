@@ -248,6 +248,8 @@ class Engine:
         if self.delivery is None or not self.delivery.behind():
             self._former = before
         self.intent.accept(loaded)
+        if loaded.tenants is None:
+            self._meet(loaded.topology)
         return True
 
     def _enter(self, topology: Topology, tenants: Collection[str] | None) -> None:
@@ -255,8 +257,6 @@ class Engine:
         before = self.programs.topology
         self.programs.enter(topology, tenants)
         if tenants is None:
-            self._meet(seats(topology))
-            self.names.watch(topology)
             tenants = {*topology.tenants, *(before.tenants if before else ())}
         for tenant in tenants:
             here = part(topology, "ports", tenant)
@@ -267,15 +267,20 @@ class Engine:
                 self._ports[interface_name(name)] = name
                 self._place(port, topology)
 
-    def _meet(self, known: dict[int, Seat]) -> None:
-        """Take the datapath ids of a topology. Bridges that it no longer names are emptied: what no file names is closed."""
+    def _meet(self, topology: Topology) -> None:
+        """Take the hosts of a topology in force. Bridges that it no longer names are emptied: what no file names is closed."""
+        known = seats(topology)
+        self.names.watch(topology)
         gone = {dpid: seat for dpid, seat in self.seats.items() if dpid not in known}
         self.seats = known
         for dpid, seat in gone.items():
             if self._given.pop(dpid, None) is not None and self.switches is not None:
                 self.switches.target(dpid, Program(seat.host, seat.bridge, dpid))
-            if seat.kind is Bridge.INTEGRATION:
-                self.observed.forget(seat.host)
+            is_integration = seat.kind is Bridge.INTEGRATION
+            lost = self.observed.update(seat.host, seat.bridge, {}, is_integration=is_integration)
+            self._rebind(seat.host, seat.bridge, lost)
+        for host in {seat.host for seat in gone.values() if seat.kind is Bridge.INTEGRATION}:
+            self.observed.forget(host)
 
     def _place(self, port: Port, topology: Topology) -> None:
         self.programs.place(port.name, None if port.host else self.observed.host_of(interface_name(port.name)))
@@ -385,6 +390,7 @@ class Engine:
         troubles = delivery.troubles(delivery.behind())
         self._enter(former, None)
         self.intent.return_to(former, ("rolled back, because not every switch took the files as they are:", *troubles))
+        self._meet(former)
         return self._advance("rollback", since)
 
 

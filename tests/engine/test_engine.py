@@ -221,6 +221,37 @@ def test_a_host_that_no_file_names_any_more_is_emptied(engine: Engine, switches:
     assert engine.host_of(HV2) is None
 
 
+def test_a_refused_file_that_leaves_a_host_out_does_not_empty_it(
+    engine: Engine, switches: Recorder, folder: Path
+) -> None:
+    engine.connected(HV2, INT2)
+    wait_for(lambda: HV2 in switches.programs)
+    before, asked = switches.programs[HV2], switches.asked
+    one_tag = FABRIC.replace("172.31.0.1", "172.31.0.1, local_vlans: 1-1")
+    (folder / "fabric.yaml").write_text(one_tag.replace("  hv2: {tunnel_ip: 172.31.0.2}\n", ""))
+    edit(folder, "networks:\n", "networks:\n  db: {}\n")
+    edit(folder, "web, ip: 10.0.1.12, host: hv2", "db, host: hv1")
+    assert "no free tag number" in engine.reload().report.problems[0]
+    assert (switches.programs[HV2], switches.asked) == (before, asked)
+    assert switches.outputs(HV2) == {"port red/web2"}
+
+
+def test_a_host_that_comes_back_into_the_files_has_no_interfaces_until_it_tells(
+    engine: Engine, switches: Recorder, folder: Path
+) -> None:
+    engine.connected(HV2, INT2)
+    wait_for(lambda: HV2 in switches.programs)
+    (folder / "fabric.yaml").write_text(FABRIC.replace("  hv2: {tunnel_ip: 172.31.0.2}\n", ""))
+    edit(folder, "host: hv2", "host: hv1")
+    assert engine.reload().report.accepted
+    (folder / "fabric.yaml").write_text(FABRIC)
+    edit(folder, "10.0.1.12, host: hv1", "10.0.1.12, host: hv2")
+    assert engine.reload().report.accepted
+    engine.connected(HV2, {"patch-tun": 1, "red.other": 7})
+    wait_for(lambda: bool(switches.programs[HV2].flows))
+    assert switches.outputs(HV2) == set()
+
+
 def test_a_port_without_a_host_follows_its_interface(engine: Engine, switches: Recorder, folder: Path) -> None:
     edit(folder, ", host: hv2", "")
     assert engine.reload().report.accepted
