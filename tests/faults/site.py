@@ -37,6 +37,7 @@ ports:
   w1: {network: web, host: hv1, ip: 10.0.1.11, security_groups: [web]}
   w2: {network: web, host: hv2, ip: 10.0.1.12, security_groups: [web]}
   w3: {network: web, host: hv3, ip: 10.0.1.13, security_groups: [web]}
+  w4: {network: web, host: hv2, ip: 10.0.1.14, security_groups: [web]}
 """
 RED, BLUE = WEB.replace("SEGMENT", "5001"), WEB.replace("SEGMENT", "5101")
 DAEMON = ("--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
