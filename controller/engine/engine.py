@@ -15,7 +15,6 @@ import queue
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from controller.engine.delivery import ChangeSet, Delivery, Switches
 from controller.engine.intent import Intent, Report
 from controller.engine.moves import Moves
 from controller.engine.names import Databases, Names
+from controller.engine.request import Request
 from controller.engine.seats import Seat, seats
 from controller.engine.status import status
 from controller.graph.queries import part
@@ -42,19 +42,6 @@ LOG = logging.getLogger(__name__)
 # A port without a host is wherever its interface shows up. A controller that starts has not seen that yet, and a program
 # without the port would cut it off; so programs wait for the hosts to tell, but not for long for one that is down.
 GATHER_S = 10.0
-
-
-@dataclass(slots=True)
-class Request:
-    """Somebody's wish, and what became of it once `done` is set: to have files read, or to go back to the last topology that held.
-
-    `paths` are the files that may have changed, None for all.
-    """
-
-    paths: Collection[Path] | None = None
-    done: threading.Event = field(default_factory=threading.Event)
-    report: Report = field(default_factory=lambda: Report(False, ()))
-    change: ChangeSet | None = None
 
 
 class Engine:
@@ -198,7 +185,7 @@ class Engine:
 
     def _next_batch(self) -> list[tuple[str, Any]]:
         """Wait for events and return all that wait together; none once the time to gather is over."""
-        ends = self.names.deadlines() + ([self._gather_until] if self._is_gathering else [])
+        ends = self.names.deadlines() + self.moves.deadlines() + ([self._gather_until] if self._is_gathering else [])
         patience = max(0.0, min(ends) - time.monotonic()) if ends else None
         try:
             batch = [self._events.get(timeout=patience)]

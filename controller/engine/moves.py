@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from controller.model.entities import Port, Topology
@@ -10,9 +11,13 @@ from controller.model.names import interface_name
 from controller.observed import Observed
 from controller.wire.announce import announce
 
+# An announcement may get lost like any packet; RFC 4861 (section 10) allows three, a second apart, RFC 5227 asks for two.
+TIMES = 3
+INTERVAL_S = 1.0
+
 
 class Moves:
-    """Where each port was last, and which have come to another host since they were last announced.
+    """Where each port was last, and which have come to another host and are being announced.
 
     A port that appears for the first time is not announced: nobody can have known it elsewhere.
     """
@@ -20,7 +25,9 @@ class Moves:
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._last: dict[str, str] = {}
-        self._moved: dict[str, str] = {}
+        self._due: dict[
+            str, tuple[float, int]
+        ] = {}  # Port -> when it is announced next (`time.monotonic`), and how often still.
 
     def note(self, port: Port, topology: Topology) -> None:
         """Look where a port is now, if it is anywhere."""
@@ -29,16 +36,27 @@ class Moves:
         if host is None or self._number(topology, host, interface) is None:
             return
         if self._last.setdefault(port.name, host) != host:
-            self._last[port.name] = self._moved[port.name] = host
+            self._last[port.name] = host
+            self._due[port.name] = (0.0, TIMES)
 
     def announce(self, topology: Topology, send: Callable[[int, bytes], bool]) -> None:
-        """Announce what has moved, from where it is now."""
-        moved, self._moved = self._moved, {}
-        for name, host in moved.items():
-            port = topology.ports.get(name)
+        """Announce what has moved and is due, from where it is now."""
+        now = time.monotonic()
+        for name, (when, left) in list(self._due.items()):
+            if when > now:
+                continue
+            if left > 1:
+                self._due[name] = (now + INTERVAL_S, left - 1)
+            else:
+                del self._due[name]
+            port, host = topology.ports.get(name), self._last[name]
             number = self._number(topology, host, interface_name(name))
             if port is not None and number is not None:
                 send(integration_dpid(topology.hosts[host].id), announce(port, number))
+
+    def deadlines(self) -> list[float]:
+        """Return when something is due again, in the time of `time.monotonic`; the first time is that of the move itself."""
+        return [when for when, left in self._due.values() if left < TIMES]
 
     def _number(self, topology: Topology, host: str, interface: str) -> int | None:
         known = topology.hosts.get(host)
