@@ -6,7 +6,7 @@ part to what a network, an address space or a host must know, so that a tenant's
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ network: Input[Network | None] = Input("network")
 group: Input[SecurityGroup | None] = Input("group")
 port: Input[Port | None] = Input("port")
 networks_in: Input[tuple[str, ...] | None] = Input("networks of a tenant")
-ports_in: Input[tuple[str, ...] | None] = Input("ports of a tenant")
+ports_in: Input[tuple[Port, ...] | None] = Input("ports of a tenant")
 found_on: Input[str | None] = Input("the host of a port without host")
 
 
@@ -63,15 +63,10 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
         changed if changed is not None else dict.fromkeys([*(before.tenants if before else ()), *topology.tenants])
     )
     for name in everyone:
-        for kind, section, listed in (
-            (network, "networks", networks_in),
-            (group, "groups", None),
-            (port, "ports", ports_in),
-        ):
-            old, new = part(before, section, name), part(topology, section, name)
-            _exchange(memo, kind, old, new)
-            if listed is not None:
-                memo.set(listed, (name,), tuple(new) if new else None)
+        for kind, section in ((network, "networks"), (group, "groups"), (port, "ports")):
+            _exchange(memo, kind, part(before, section, name), part(topology, section, name))
+        memo.set(networks_in, (name,), tuple(part(topology, "networks", name)) or None)
+        memo.set(ports_in, (name,), tuple(part(topology, "ports", name).values()) or None)
 
 
 def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, Any]:
@@ -114,12 +109,15 @@ def physical_networks_of(memo: Memo, host_name: str) -> tuple[str, ...]:
 def placed(memo: Memo, tenant: str) -> Placed:
     """Return network -> the tenant's ports that are on a host, each with its host. A port that is nowhere takes part in nothing."""
     found: dict[str, list[tuple[Port, str]]] = {}
-    for name in ports_in(memo, tenant) or ():
-        each = port(memo, name)
-        if each is None:
+    ways: dict[tuple[str, str], bool] = {}
+    for each in ports_in(memo, tenant) or ():
+        where = each.host or found_on(memo, each.name)
+        if where is None:
             continue
-        where = each.host or found_on(memo, name)
-        if where is not None and is_carried(memo, where, each.network):
+        way = where, each.network
+        if way not in ways:
+            ways[way] = is_carried(memo, *way)
+        if ways[way]:
             found.setdefault(each.network, []).append((each, where))
     return {name: tuple(ports) for name, ports in found.items()}
 
@@ -140,9 +138,18 @@ def members(memo: Memo, network_name: str) -> tuple[tuple[Port, str], ...]:
 
 
 @query
+def members_by_host(memo: Memo, network_name: str) -> Mapping[str, tuple[Port, ...]]:
+    """Return host -> the ports of a network that are there."""
+    found: dict[str, list[Port]] = {}
+    for each, where in members(memo, network_name):
+        found.setdefault(where, []).append(each)
+    return {where: tuple(ports) for where, ports in found.items()}
+
+
+@query
 def hosts_of(memo: Memo, network_name: str) -> tuple[str, ...]:
     """Return the hosts that must know a network: those with a port of it, in name order."""
-    return tuple(sorted({where for _, where in members(memo, network_name)}))
+    return tuple(sorted(members_by_host(memo, network_name)))
 
 
 @query
@@ -154,7 +161,7 @@ def peers(memo: Memo, host_name: str, network_name: str) -> tuple[str, ...]:
 @query
 def ports_on(memo: Memo, host_name: str, network_name: str) -> tuple[Port, ...]:
     """Return the ports of a network that are on a host."""
-    return tuple(each for each, where in members(memo, network_name) if where == host_name)
+    return members_by_host(memo, network_name).get(host_name, ())
 
 
 @query
@@ -204,26 +211,37 @@ def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
     return tuple(sorted({space_of(memo, name) for name in networks_on(memo, host_name)}))
 
 
+Spot = tuple[int, int, int]  # A prefix as IP version, length and number: quicker to look up than the prefix itself.
+
+
 @query
-def identities(memo: Memo, space: str) -> tuple[Identity, ...]:
-    """Return whose addresses are whose in an address space, longest prefix first.
+def identities(memo: Memo, space: str) -> Mapping[Spot, Identity]:
+    """Return whose addresses are whose in an address space.
 
     An address that several ports may use (a VRRP address, a subnet of a router VM) belongs to the groups of all of
     them, and so does every address inside a wider prefix: the longest match tells all groups.
     """
-    claims: dict[Prefix, set[str]] = {}
+    claims: dict[Spot, frozenset[str]] = {}
+    sets: dict[tuple[str, ...], frozenset[str]] = {}
     for name in networks_of_space(memo, space):
         for each, _ in members(memo, name):
             if each.groups:
-                for prefix in prefixes_of(each):
-                    claims.setdefault(prefix, set()).update(each.groups)
-    return _with_wider(claims)
+                groups = sets.setdefault(each.groups, frozenset(each.groups))
+                for spot in _spots(each):
+                    claims[spot] = claims[spot] | groups if spot in claims else groups
+    before: Mapping[Spot, Identity] = memo.previous() or {}
+    found = {}
+    for spot, groups in _with_wider(claims).items():
+        known = before.get(spot)
+        same = known is not None and known.groups == groups
+        found[spot] = known if known is not None and same else Identity(_prefix(spot), groups)
+    return found
 
 
 @query
 def combinations_in(memo: Memo, space: str) -> frozenset[frozenset[str]]:
     """Return every combination of groups that some address of a space belongs to."""
-    return frozenset(identity.groups for identity in identities(memo, space))
+    return frozenset(identity.groups for identity in identities(memo, space).values())
 
 
 @query
@@ -249,11 +267,12 @@ def combinations_with(memo: Memo, group_name: str) -> frozenset[frozenset[str]]:
 @query
 def classes_in(memo: Memo, tenant: str) -> frozenset[frozenset[str]]:
     """Return every combination of groups that a port of the tenant, or an address of its spaces, has."""
-    own = {
-        frozenset(each.groups) for name in ports_in(memo, tenant) or () if (each := port(memo, name)) and each.groups
-    }
+    own = {frozenset(groups) for groups in {each.groups for each in ports_in(memo, tenant) or ()} if groups}
     spaces = set(spaces_in(memo, tenant).values())
     return frozenset(own.union(*(combinations_in(memo, space) for space in spaces)))
+
+
+_BITS = {4: 32, 6: 128}  # Of an address, by IP version.
 
 
 def is_programmed(memo: Memo, host_name: str) -> bool:
@@ -269,25 +288,30 @@ def host_prefix(address: Address) -> Prefix:
     return IPv6Network((int(address), 128))
 
 
-def prefixes_of(of: Port) -> list[Prefix]:
-    """Return all addresses that a port may use as prefixes: its own, then the further allowed ones."""
-    return [*map(host_prefix, of.ips), *(allowed.ip for allowed in of.allowed)]
+def _spots(of: Port) -> list[Spot]:
+    """Return all addresses that a port may use: its own, then the further allowed ones."""
+    return [
+        *((ip.version, ip.max_prefixlen, int(ip)) for ip in of.ips),
+        *((each.ip.version, each.ip.prefixlen, int(each.ip.network_address)) for each in of.allowed),
+    ]
 
 
-def _with_wider(claims: Mapping[Prefix, Iterable[str]]) -> tuple[Identity, ...]:
-    wide = [prefix for prefix in claims if prefix.prefixlen < prefix.max_prefixlen]
-    found = []
-    for prefix, groups in claims.items():
-        everyone = set(groups)
-        for other in wide:
-            if (
-                other.version == prefix.version
-                and other.prefixlen < prefix.prefixlen
-                and int(prefix.network_address) & int(other.netmask) == int(other.network_address)
-            ):
-                everyone.update(claims[other])
-        found.append(Identity(prefix, frozenset(everyone)))
-    found.sort(
-        key=lambda identity: (-identity.prefix.prefixlen, identity.prefix.version, int(identity.prefix.network_address))
-    )
-    return tuple(found)
+def _prefix(spot: Spot) -> Prefix:
+    version, length, number = spot
+    return IPv4Network((number, length)) if version == 4 else IPv6Network((number, length))
+
+
+def _with_wider(claims: dict[Spot, frozenset[str]]) -> dict[Spot, frozenset[str]]:
+    """Return the groups of each prefix with those of the prefixes around it."""
+    wide = [spot for spot in claims if spot[1] < _BITS[spot[0]]]
+    if not wide:
+        return claims
+    found = {}
+    for (version, length, number), groups in claims.items():
+        around = [
+            claims[other]
+            for other in wide
+            if other[0] == version and other[1] < length and (number ^ other[2]) >> (_BITS[version] - other[1]) == 0
+        ]
+        found[version, length, number] = groups.union(*around)
+    return found

@@ -12,9 +12,11 @@ from collections.abc import Iterable
 
 from controller.graph import queries
 from controller.memo import Memo, query
+from controller.model.entities import Port
 from controller.model.ids import key
 from controller.pipeline.flow import Origin, Uncompilable
-from controller.pipeline.view import class_key, class_name, policy_class
+from controller.pipeline.registers import NO_CLASS
+from controller.pipeline.view import class_key, class_name
 
 _LONGEST = 0xFFFF  # bytes of an OpenFlow message
 _HEADS = 256  # A bundle's header, a flow-mod's, its longest match here and an instruction's take less.
@@ -37,9 +39,7 @@ def _check_network(memo: Memo, name: str) -> None:
     network = queries.network(memo, name)
     if network is None:
         return
-    classes: dict[str, Counter[int]] = {}
-    for port, host in queries.members(memo, name):
-        classes.setdefault(host, Counter())[policy_class(port)] += 1
+    classes = {host: _classes(ports) for host, ports in queries.members_by_host(memo, name).items()}
     far = (len(classes) - 1) * _TO_VTEP if network.type.is_tunnel else 0
     for host, counts in classes.items():
         size = max(_OUTPUT * max(counts.values()), _BUCKET * (len(counts) + 1), far)
@@ -48,6 +48,14 @@ def _check_network(memo: Memo, name: str) -> None:
                 f"{Origin(f'network {name}', network.place)}: a packet to everybody needs {size:,} bytes of actions on {host}, "
                 f"and OpenFlow takes {_LONGEST:,}; spread its ports over more networks"
             )
+
+
+def _classes(ports: Iterable[Port]) -> Counter[int]:
+    """Return how many of these ports each class has."""
+    found: Counter[int] = Counter()
+    for (is_secure, groups), count in Counter((port.port_security, port.groups) for port in ports).items():
+        found[class_key(groups) if is_secure else NO_CLASS] += count
+    return found
 
 
 @query

@@ -8,10 +8,15 @@ of its parts (`controller.pipeline.programs`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from controller.graph import queries
+from controller.graph.queries import Identity, Spot
 from controller.memo import Memo, emitting, query
-from controller.model.entities import Port
+from controller.model.entities import Direction, Port
 from controller.pipeline.plan import pipeline
+from controller.pipeline.policy import named_on
 from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Builder, Part, join
 from controller.pipeline.tables import Bridge, Scope
 from controller.pipeline.view import (
@@ -29,6 +34,14 @@ from controller.pipeline.view import (
 # The features declare queries of their own, and a part may read only what was declared before it: so they are imported here.
 _PIPELINE = pipeline()
 
+
+class _Made(NamedTuple):
+    """An identity and its flows."""
+
+    identity: Identity
+    part: Part
+
+
 # What a host consists of. Nothing here reads a part: parts change without their owners being looked at again.
 
 
@@ -43,7 +56,8 @@ def host_parts(memo: Memo, host: str) -> None:
     for groups in sorted(classes_on(memo, host)):
         memo.require(class_part, host, groups)
     for space in queries.spaces_on(memo, host):
-        memo.require(space_part, host, space)
+        for direction in Direction:
+            memo.require(identities_part, host, space, direction)
 
 
 @query
@@ -73,6 +87,25 @@ def _address_flows(memo: Memo, network: str, known: Known) -> Part:
 @query
 def _network_addresses(memo: Memo, network: str) -> Part:
     return join(_address_flows(memo, network, known) for known in known_addresses(memo, network))
+
+
+@query
+def _identity_flows(memo: Memo, space: str, direction: Direction, named: frozenset[str]) -> Mapping[Spot, _Made]:
+    """Return what an address space's identities in these groups need; those that were here before keep what they have."""
+    before: Mapping[Spot, _Made] = memo.previous() or {}
+    found = {}
+    for spot, identity in queries.identities(memo, space).items():
+        if not named.isdisjoint(identity.groups):
+            known = before.get(spot)
+            if known is None or known.identity != identity:
+                known = _Made(identity, _built(memo, Scope.IDENTITY, space, identity, direction).part(None))
+            found[spot] = known
+    return found
+
+
+@query
+def _identities(memo: Memo, space: str, direction: Direction, named: frozenset[str]) -> Part:
+    return join(made.part for made in _identity_flows(memo, space, direction, named).values())
 
 
 # The parts, each with its host first.
@@ -113,9 +146,10 @@ def mac_part(memo: Memo, host: str, network: str, mac: int) -> Part:
 
 
 @emitting
-def space_part(memo: Memo, host: str, space: str) -> Part:
-    """Return what an address space needs on a host."""
-    return _part(memo, Scope.SPACE, HostView(memo, host), space)
+def identities_part(memo: Memo, host: str, space: str, direction: Direction) -> Part:
+    """Return what tells the owners of an address space's addresses, as far as rules of the host's ports ask for it."""
+    named = named_on(memo, host, space, direction)
+    return _identities(memo, space, direction, named) if named else NOTHING
 
 
 @emitting
@@ -131,9 +165,13 @@ def addresses_part(memo: Memo, _host: str, network: str) -> Part:
 
 
 def _part(memo: Memo, scope: Scope, *subject: object) -> Part:
+    return _built(memo, scope, *subject).part(memo.previous())
+
+
+def _built(memo: Memo, scope: Scope, *subject: object) -> Builder:
     builder = Builder(_PIPELINE, memo)
     _write(builder, scope, *subject)
-    return builder.part(memo.previous())
+    return builder
 
 
 def _write(builder: Builder, scope: Scope, *subject: object) -> None:

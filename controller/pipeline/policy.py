@@ -24,12 +24,12 @@ from controller.pipeline.fields import (
     ETH_IPV6,
     PROTO_SCTP,
 )
-from controller.pipeline.flow import Match, Origin, SetField, Wanted, match
+from controller.pipeline.flow import Origin, Wanted, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import PEER, SPACE, Register
 from controller.pipeline.rules import is_unrestricted, named_groups, rule_matches, rules_of
 from controller.pipeline.tables import Stage, Table
-from controller.pipeline.view import Groups, HostView, class_key, class_name, classes_of_space
+from controller.pipeline.view import Groups, class_key, class_name, classes_of_space
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
 _DIRECT, _JOINT = 200, 100
@@ -196,33 +196,20 @@ def _named(memo: Memo, names: Groups, direction: Direction) -> frozenset[str]:
 
 
 @query
-def _wanted(memo: Memo, host: str, space: str, direction: Direction) -> frozenset[Identity]:
-    """Return the identities of an address space that some rule of a host's ports there asks for."""
+def named_on(memo: Memo, host: str, space: str, direction: Direction) -> frozenset[str]:
+    """Return the groups that some rule of a host's ports in an address space names as its far side."""
     classes = classes_of_space(memo, host, space)
-    named = frozenset().union(*(_named(memo, names, direction) for names in classes))
-    if not named:
-        return frozenset()
-    return frozenset(each for each in queries.identities(memo, space) if not named.isdisjoint(each.groups))
+    return frozenset().union(*(_named(memo, names, direction) for names in classes))
 
 
-@query
-def _peer(_memo: Memo, side: Side, space: str, identity: Identity) -> tuple[Match, SetField, Origin]:
-    """Return how the owner of an address is known: the match, what is written, and why."""
+def write_identity(builder: Builder, side: Side, space: str, identity: Identity, direction: Direction) -> None:
+    """Write whose an address is in an address space, for the rules of one direction."""
+    if direction is not side.direction:
+        return
     version = identity.prefix.version
     field = f"ip_{side.far}" if version == 4 else f"ipv6_{side.far}"
     here: dict[str, Wanted] = {SPACE.field: SPACE.is_(key("space", space)), field: identity.prefix}
     where = match(**here, eth_type=ETH_IPV4 if version == 4 else ETH_IPV6)
-    return where, PEER.load(class_key(identity.groups)), Origin(f"members of {class_name(identity.groups)}", None)
-
-
-def write_peers(builder: Builder, side: Side, view: HostView, space: str) -> None:
-    """Write whose address is whose in an address space, for the addresses of groups that a rule of a port there names."""
-    for identity in sorted(_wanted(view.memo, view.name, space, side.direction), key=_by_address):
-        where, load, origin = _peer(view.memo, side, space, identity)
-        priority = 100 + identity.prefix.prefixlen
-        builder.flow(side.peer, priority, where, [load], side.rules, kind="far side", origin=origin)
-
-
-def _by_address(identity: Identity) -> tuple[int, int, int]:
-    prefix = identity.prefix
-    return prefix.version, -prefix.prefixlen, int(prefix.network_address)
+    load, origin = PEER.load(class_key(identity.groups)), Origin(f"members of {class_name(identity.groups)}", None)
+    priority = 100 + identity.prefix.prefixlen
+    builder.flow(side.peer, priority, where, [load], side.rules, kind="far side", origin=origin)

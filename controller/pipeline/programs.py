@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from controller.graph import queries
-from controller.memo import Memo
-from controller.model.entities import Host, Topology
+from controller.memo import Memo, query
+from controller.model.entities import Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
 from controller.pipeline import limits, numbers, view
@@ -27,6 +27,20 @@ from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Part, Slot
 Kind = TypeVar("Kind", Flow, Group)
 
 REASONS = (Uncompilable, Exhausted)  # Why a topology is refused though each of its files is right.
+
+
+@query
+def _bridges_of(memo: Memo, name: str) -> tuple[tuple[Slot, str, int], ...]:
+    """Return the slot, the name and the datapath id of each bridge of a host."""
+    host = queries.host(memo, name)
+    if host is None or not queries.is_programmed(memo, name):
+        return ()
+    physical = queries.physical_networks_of(memo, name)
+    return (
+        (INTEGRATION, host.integration_bridge, integration_dpid(host.id)),
+        (TUNNEL, host.tunnel_bridge, tunnel_dpid(host.id)),
+        *((each, physical_bridge(each), physical_dpid(host.id, each)) for each in physical),
+    )
 
 
 @dataclass(slots=True)
@@ -202,7 +216,9 @@ class Programs:
 
     def ask_for(self, hosts: Iterable[str]) -> None:
         """Compile these hosts, and no others."""
-        wanted = {host: self._bridges_of(host) for host in hosts}
+        wanted = {host: _bridges_of(self.memo, host) for host in hosts}
+        if wanted == self._hosts:
+            return
         for host in self._hosts.keys() - wanted.keys():
             self.memo.release(host_parts, host)
         for host, bridges in wanted.items():
@@ -211,17 +227,6 @@ class Programs:
             for slot, name, dpid in bridges:
                 mine.setdefault(slot, _Bridge()).call(host, name, dpid)
         self._hosts = wanted
-
-    def _bridges_of(self, name: str) -> tuple[tuple[Slot, str, int], ...]:
-        host = queries.host(self.memo, name)
-        if not isinstance(host, Host) or not queries.is_programmed(self.memo, name):
-            return ()
-        physical = queries.physical_networks_of(self.memo, name)
-        return (
-            (INTEGRATION, host.integration_bridge, integration_dpid(host.id)),
-            (TUNNEL, host.tunnel_bridge, tunnel_dpid(host.id)),
-            *((each, physical_bridge(each), physical_dpid(host.id, each)) for each in physical),
-        )
 
     # Results.
 

@@ -77,8 +77,8 @@ class Table:
 class Scope(Enum):
     """What a feature writes flows for; a function of a scope gets the builder and what stands here.
 
-    The flows of a scope are made anew when something changes that its function looked at. Those of a class and of an address
-    know no host: they are made once, for every host that needs them.
+    The flows of a scope are made anew when something changes that its function looked at. Those of a class, an address and an
+    identity know no host: they are made once, for every host that needs them.
     """
 
     HOST = "view.HostView: what every host has"
@@ -87,7 +87,7 @@ class Scope(Enum):
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
     CLASS = "(groups): what ports of one combination of groups need"
     ADDRESS = "(network, view.Known): what an address of a network needs"
-    SPACE = "(view.HostView, address space): what an address space needs on a host"
+    IDENTITY = "(address space, queries.Identity, Direction): how the owner of an address is known to the rules of one direction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controller.graph.queries import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import (
     BY_NAME,
@@ -23,7 +24,7 @@ from controller.pipeline.policy import (
     members_of,
     rule_tables,
     write_fragments,
-    write_peers,
+    write_identity,
     write_rules,
 )
 from controller.pipeline.program import Builder
@@ -69,8 +70,8 @@ def _class(builder: Builder, groups: Groups) -> None:
     write_rules(builder, _SIDE, groups)
 
 
-def _space(builder: Builder, view: HostView, space: str) -> None:
-    write_peers(builder, _SIDE, view, space)
+def _identity(builder: Builder, space: str, identity: Identity, direction: Direction) -> None:
+    write_identity(builder, _SIDE, space, identity, direction)
 
 
 FEATURE = Feature(
@@ -99,6 +100,6 @@ FEATURE = Feature(
         "new": "a new connection, and one that this class has not let in, meets the rules in a pass of its own",
         "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
     },
-    flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.SPACE: _space},
+    flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.IDENTITY: _identity},
     allows=frozenset({"rule", "part of a rule", "everything allowed", "free of policy", "established"}),
 )
