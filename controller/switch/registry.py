@@ -259,7 +259,10 @@ class Switches:
         self._herald.disconnected(session.id)
 
     def _switch(self, dpid: int) -> _Switch:
-        return self._switches.setdefault(dpid, _Switch(dpid))
+        found = self._switches.get(dpid)
+        if found is None:
+            found = self._switches[dpid] = _Switch(dpid)
+        return found
 
     def _refusal(self, session: Session) -> str | None:
         """Return why a session may not stay; the lock is held."""
