@@ -25,10 +25,11 @@ from controller.pipeline.view import (
     Known,
     NetworkView,
     PortView,
-    claims,
     classes_on,
     known_addresses,
     plug,
+    share,
+    shares,
 )
 
 # The features declare queries of their own, and a part may read only what was declared before it: so they are imported here.
@@ -36,9 +37,9 @@ _PIPELINE = pipeline()
 
 
 class _Made(NamedTuple):
-    """An identity and its flows."""
+    """The flows of one subject of many, which are made again when it is another, and for no other reason."""
 
-    identity: Identity
+    subject: Identity | Known
     part: Part
 
 
@@ -67,7 +68,14 @@ def network_parts(memo: Memo, host: str, network: str) -> None:
     memo.require(addresses_part, host, network)
     for port in queries.ports_on(memo, host, network):
         memo.require(port_part, host, network, port.name)
-    for mac in claims(memo, network):
+    for number in range(shares(memo, network)):
+        memo.require(mac_parts, host, network, number)
+
+
+@query
+def mac_parts(memo: Memo, host: str, network: str, number: int) -> None:
+    """Require the parts of a share of a network's MACs on a host."""
+    for mac in share(memo, network, number):
         memo.require(mac_part, host, network, mac)
 
 
@@ -80,13 +88,21 @@ def _class_flows(memo: Memo, groups: Groups) -> Part:
 
 
 @query
-def _address_flows(memo: Memo, network: str, known: Known) -> Part:
-    return _part(memo, Scope.ADDRESS, network, known)
+def _address_flows(memo: Memo, network: str) -> Mapping[tuple[str, int], _Made]:
+    """Return what the addresses of a network need; those that were here before keep what they have."""
+    before: Mapping[tuple[str, int], _Made] = memo.previous() or {}
+    found = {}
+    for spot, known in known_addresses(memo, network).items():
+        made = before.get(spot)
+        if made is None or made.subject != known:
+            made = _Made(known, _built(memo, Scope.ADDRESS, network, known).part(None))
+        found[spot] = made
+    return found
 
 
 @query
-def _network_addresses(memo: Memo, network: str) -> Part:
-    return join(_address_flows(memo, network, known) for known in known_addresses(memo, network))
+def _addresses(memo: Memo, network: str) -> Part:
+    return join(made.part for made in _address_flows(memo, network).values())
 
 
 @query
@@ -97,7 +113,7 @@ def _identity_flows(memo: Memo, space: str, direction: Direction, named: frozens
     for spot, identity in queries.identities(memo, space).items():
         if not named.isdisjoint(identity.groups):
             known = before.get(spot)
-            if known is None or known.identity != identity:
+            if known is None or known.subject != identity:
                 known = _Made(identity, _built(memo, Scope.IDENTITY, space, identity, direction).part(None))
             found[spot] = known
     return found
@@ -161,7 +177,7 @@ def class_part(memo: Memo, _host: str, groups: Groups) -> Part:
 @emitting
 def addresses_part(memo: Memo, _host: str, network: str) -> Part:
     """Return what the addresses of a network need; the host has the network."""
-    return _network_addresses(memo, network)
+    return _addresses(memo, network)
 
 
 def _part(memo: Memo, scope: Scope, *subject: object) -> Part:

@@ -24,6 +24,8 @@ number_of: Input[int | None] = Input("OpenFlow number")
 
 Groups = tuple[str, ...]  # In name order.
 
+_SHARE = 64  # MACs in a share of a network's claims, about.
+
 
 def class_name(groups: Iterable[str]) -> str:
     """Return the name of a combination of groups."""
@@ -66,35 +68,57 @@ class Known(NamedTuple):
 
 
 @query
-def claims(memo: Memo, network: str) -> Mapping[int, tuple[Claim, ...]]:
-    """Return MAC -> the placed ports of a network that may use it."""
+def claims(memo: Memo, network: str) -> tuple[Mapping[int, tuple[Claim, ...]], ...]:
+    """Return MAC -> the placed ports of a network that may use it, in one share or, if they are many, several.
+
+    Who looks at a share does not look again when another one changes. A MAC is in the share of its remainder.
+    """
     found: dict[int, list[Claim]] = {}
     for port, host in queries.members(memo, network):
-        for mac in macs_of(port):
+        for mac in macs_of(port) if port.allowed else (port.mac,):
             found.setdefault(mac, []).append(Claim(port.name, host))
-    return {mac: tuple(claimants) for mac, claimants in found.items()}
+    shares: list[dict[int, tuple[Claim, ...]]] = [{} for _ in range(max(1, len(found) // _SHARE))]
+    for mac, claimants in found.items():
+        shares[mac % len(shares)][mac] = tuple(claimants)
+    return tuple(shares)
+
+
+@query
+def shares(memo: Memo, network: str) -> int:
+    """Return how many shares the claims to a network's MACs have."""
+    return len(claims(memo, network))
+
+
+@query
+def share(memo: Memo, network: str, number: int) -> Mapping[int, tuple[Claim, ...]]:
+    """Return one share of the claims to a network's MACs."""
+    all_shares = claims(memo, network)
+    return all_shares[number] if number < len(all_shares) else {}
 
 
 @query
 def claimants(memo: Memo, network: str, mac: int) -> tuple[Claim, ...]:
     """Return the placed ports of a network that may use a MAC."""
-    return claims(memo, network).get(mac, ())
+    return share(memo, network, mac % shares(memo, network)).get(mac, ())
 
 
 @query
-def known_addresses(memo: Memo, network: str) -> tuple[Known, ...]:
-    """Return the addresses of a network that are answered for."""
+def known_addresses(memo: Memo, network: str) -> Mapping[tuple[str, int], Known]:
+    """Return the addresses of a network that are answered for, by port and number."""
     ports = [port for port, _ in queries.members(memo, network)]
     # An address that several ports may use moves between them, and a port without port security may hold
     # any: both answer for themselves, so their addresses are left to be asked for on the network.
     movable = {allowed.ip for port in ports for allowed in port.allowed}
-    return tuple(
-        Known(address, port.mac, port.name)
-        for port in ports
-        if port.port_security
-        for address in port.ips
-        if not any(address.version == prefix.version and address in prefix for prefix in movable)
-    )
+    before: Mapping[tuple[str, int], Known] = memo.previous() or {}
+    found = {}
+    for port in ports:
+        for address in port.ips if port.port_security else ():
+            if not any(address.version == prefix.version and address in prefix for prefix in movable):
+                spot = port.name, int(address)
+                known = before.get(spot)
+                is_same = known is not None and known.mac == port.mac and known.address == address
+                found[spot] = known if known is not None and is_same else Known(address, port.mac, port.name)
+    return found
 
 
 @query
