@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import select
 import socket
 import threading
 import time
@@ -49,6 +50,15 @@ _LAST_XID = 0xFFFFFFF0
 def handshake_deadline() -> float:
     """Return until when a connection that begins now must be through its handshake, by `time.monotonic`."""
     return time.monotonic() + HANDSHAKE_S
+
+
+_SMALL = 64 * 1024  # What is not more than this is sent without waking the writer.
+
+
+def _is_writable(sock: socket.socket) -> bool:
+    eye = select.poll()
+    eye.register(sock, select.POLLOUT)
+    return bool(eye.poll(0))
 
 
 class SessionOver(Exception):
@@ -136,8 +146,19 @@ class Session(controller.Datapath):
 
     def write(self, data: bytes) -> None:
         """Send bulk data, waiting while much is still unsent; raise SessionOver if the connection ended."""
+        if len(data) <= _SMALL and self.outbox.put_through(data, self._send_now):
+            return
         if not self.outbox.put_when_room(data):
             raise SessionOver
+
+    def _send_now(self, data: bytes) -> int:
+        """Send what the socket takes at once; an error is left to the writer, who meets it as well."""
+        if not isinstance(self.socket, socket.socket):
+            return 0  # A TLS record may have to wait for the other side.
+        try:
+            return self.socket.send(data, socket.MSG_DONTWAIT) if _is_writable(self.socket) else 0
+        except OSError:
+            return 0
 
     def is_alive_within(self, seconds: float) -> bool:
         """Ask the switch for a sign of life and wait for it; return whether it came in time."""

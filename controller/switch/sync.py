@@ -166,7 +166,9 @@ class Worker:
             deleted=len(changes.deletes),
             sync_seconds=time.monotonic() - started,
         )
-        self._report(State.IN_SYNC)
+        # Of a change who made it tells, once for all its switches.
+        is_news = order.work is not Work.CHANGE or self._status.state is not State.IN_SYNC
+        self._report(State.IN_SYNC, is_news=is_news)
         self._target.confirm(self._session, version)
 
     def _audit(self, order: Order) -> None:
