@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-_SAMPLES_PER_S = 500
+_SAMPLES_PER_S = 200
 _PATIENCE_S = 30.0
 _SHOWN = 30
 
@@ -26,9 +26,10 @@ def profiled(pid: int, path: Path | None) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = ("--rate", str(_SAMPLES_PER_S), "--format", "raw", "--nonblocking", "--output", str(path))
+    # Only threads that hold the interpreter are at work; those that wait would hide them.
+    options = ("--gil", "--function", "--nonblocking", "--rate", str(_SAMPLES_PER_S), "--format", "raw")
     sampler = subprocess.Popen(
-        [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), *options],
+        [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), *options, "--output", str(path)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
