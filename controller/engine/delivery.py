@@ -131,7 +131,7 @@ class Delivery:
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
         troubles = self.troubles(behind)
-        state = "refused" if self.refused(behind) else "late" if behind else "done"
+        state = "done" if not behind else "refused" if self.refused(behind) else "late"
         seconds = time.monotonic() - since
         change = replace(change, state=state, phase=len(steps), seconds=seconds, troubles=troubles)
         self.record.put(change)
