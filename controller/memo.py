@@ -21,7 +21,7 @@ turn if it has one. Cells of a query that emits are told by `emissions` when the
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
 Value = TypeVar("Value")
@@ -250,7 +250,8 @@ class Query(Generic[Given, Value]):
 
     def __call__(self, memo: Memo, *key: Given.args, **_: Given.kwargs) -> Value:
         """Return the value for this key, which whoever is computed now depends on from here on."""
-        return cast(Value, memo.read(self, key))
+        value: Value = memo.read(self, key)
+        return value
 
 
 class Input(Generic[Value]):
@@ -265,7 +266,8 @@ class Input(Generic[Value]):
 
     def __call__(self, memo: Memo, *key: Hashable) -> Value:
         """Return the value for this key, which whoever is computed now depends on from here on."""
-        return cast(Value, memo.read(self, key))
+        value: Value = memo.read(self, key)
+        return value
 
 
 def query(function: Callable[[Memo], Value] | Callable[..., Value]) -> Query[..., Value]:

@@ -47,20 +47,21 @@ def _bridges_of(memo: Memo, name: str) -> tuple[tuple[Slot, str, int], ...]:
 class _Bridge:
     """One program with its delta since it was last asked for, and what claims a flow or a group besides the one in force.
 
-    Its flows may come before it is known what the bridge is called.
+    Its flows may come before it is known what the bridge is called. As long as a bridge is new, all of it is, and there is no delta.
     """
 
     program: Program = field(default_factory=lambda: Program("", "", 0))
     delta: Delta = field(default_factory=Delta)
     spare_flows: dict[FlowKey, list[Flow]] = field(default_factory=dict)
     spare_groups: dict[int, list[Group]] = field(default_factory=dict)
+    is_new: bool = True
 
     def call(self, host: str, name: str, dpid: int) -> None:
         """Say which bridge this is. One with another name or id is another bridge, whose program begins with all flows."""
         now = self.program
         if (now.host, now.bridge, now.dpid) != (host, name, dpid):
             self.program = Program(host, name, dpid, dict(now.flows), dict(now.groups))
-            self.delta = Delta()
+            self.delta, self.is_new = Delta(), True
 
     def remove(self, flow: Flow) -> None:
         """Take one claim of a flow away."""
@@ -75,6 +76,8 @@ class _Bridge:
                 del self.spare_flows[key]
             return
         del self.program.flows[key]
+        if self.is_new:
+            return
         delta = self.delta
         was_put = delta.puts.pop(key, None)
         former = delta.replaced.pop(key, None)
@@ -86,11 +89,15 @@ class _Bridge:
     def add(self, flow: Flow) -> None:
         """Claim a flow."""
         key = flow.key
-        if key in self.program.flows:
+        flows = self.program.flows
+        count = len(flows)
+        flows.setdefault(key, flow)
+        if len(flows) == count:
             self.spare_flows.setdefault(key, []).append(flow)
             return
+        if self.is_new:
+            return
         former = self.delta.deletes.pop(key, None)
-        self.program.flows[key] = flow
         if former is None or former.effect != flow.effect:
             self.delta.puts[key] = flow
             if former is not None:
@@ -99,7 +106,7 @@ class _Bridge:
     def _put(self, key: FlowKey, flow: Flow) -> None:
         former = self.program.flows[key]
         self.program.flows[key] = flow
-        if former.effect != flow.effect:
+        if former.effect != flow.effect and not self.is_new:
             self.delta.puts[key] = flow
             self.delta.replaced.setdefault(key, former)
 
@@ -116,6 +123,8 @@ class _Bridge:
                 del self.spare_groups[number]
             return
         del self.program.groups[number]
+        if self.is_new:
+            return
         delta = self.delta
         was_put = delta.group_puts.pop(number, None)
         former = delta.group_replaced.pop(number, None)
@@ -130,8 +139,10 @@ class _Bridge:
         if number in self.program.groups:
             self.spare_groups.setdefault(number, []).append(group)
             return
-        former = self.delta.group_deletes.pop(number, None)
         self.program.groups[number] = group
+        if self.is_new:
+            return
+        former = self.delta.group_deletes.pop(number, None)
         if former is None or former.buckets != group.buckets:
             self.delta.group_puts[number] = group
             if former is not None:
@@ -140,7 +151,7 @@ class _Bridge:
     def _put_group(self, group: Group) -> None:
         former = self.program.groups[group.id]
         self.program.groups[group.id] = group
-        if former.buckets != group.buckets:
+        if former.buckets != group.buckets and not self.is_new:
             self.delta.group_puts[group.id] = group
             self.delta.group_replaced.setdefault(group.id, former)
 
@@ -254,11 +265,12 @@ class Programs:
         return Numbers(self.memo.peek(numbers.tags, host) or {}, self.memo.peek(numbers.zones, host) or {})
 
     def take(self) -> dict[int, Delta]:
-        """Return what changed in each bridge since this was last called."""
+        """Return what changed in each bridge since this was last called; a bridge that has come since then is not among them."""
         changed: dict[int, Delta] = {}
         for host, bridges in self._hosts.items():
             for slot, _, dpid in bridges:
                 bridge = self._bridges[host][slot]
+                bridge.is_new = False
                 if bridge.delta:
                     changed[dpid] = bridge.delta
                     bridge.delta = Delta()
@@ -306,6 +318,12 @@ class _Share(NamedTuple):
 
 def _differences(before: Part, now: Part) -> Iterator[tuple[Slot, _Share, _Share]]:
     """Yield each bridge of a part with what goes and what comes; what stays is the same object."""
+    if before is NOTHING:
+        for slot, flows in now.flows:
+            yield slot, _Share((), ()), _Share(flows, ())
+        if now.groups:
+            yield INTEGRATION, _Share((), ()), _Share((), now.groups)
+        return
     old, new = dict(before.flows), dict(now.flows)
     for slot in old.keys() | new.keys():
         gone, came = _without(old.get(slot, ()), new.get(slot, ())), _without(new.get(slot, ()), old.get(slot, ()))

@@ -207,17 +207,20 @@ class HostView:
 class NetworkView:
     """A network on a host."""
 
-    __slots__ = ("memo", "name", "on")
+    __slots__ = ("_network", "memo", "name", "on")
 
     def __init__(self, on: HostView, name: str) -> None:
         self.on = on
         self.memo = on.memo
         self.name = name
+        self._network: Network | None = None
 
     @property
     def network(self) -> Network:
         """The network as the files describe it."""
-        return cast(Network, queries.network(self.memo, self.name))
+        if self._network is None:
+            self._network = queries.network(self.memo, self.name)
+        return cast(Network, self._network)
 
     @property
     def key(self) -> int:
