@@ -34,6 +34,7 @@ from controller.pipeline.view import (
 
 # The features declare queries of their own, and a part may read only what was declared before it: so they are imported here.
 _PIPELINE = pipeline()
+_MAKERS = {scope: [(each, each.flows[scope]) for each in _PIPELINE.features if scope in each.flows] for scope in Scope}
 
 
 class _Made(NamedTuple):
@@ -191,8 +192,6 @@ def _built(memo: Memo, scope: Scope, *subject: object) -> Builder:
 
 
 def _write(builder: Builder, scope: Scope, *subject: object) -> None:
-    for feature in builder.pipeline.features:
-        make = feature.flows.get(scope)
-        if make is not None:
-            builder.feature = feature
-            make(builder, *subject)
+    for feature, make in _MAKERS[scope]:
+        builder.feature = feature
+        make(builder, *subject)
