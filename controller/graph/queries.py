@@ -165,10 +165,19 @@ def ports_on(memo: Memo, host_name: str, network_name: str) -> tuple[Port, ...]:
 
 
 @query
+def networks_by_host(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
+    """Return host -> the networks that it must know because of one tenant's ports."""
+    found: dict[str, list[str]] = {}
+    for name, ports in placed(memo, tenant).items():
+        for where in {where for _, where in ports}:
+            found.setdefault(where, []).append(name)
+    return {where: tuple(names) for where, names in found.items()}
+
+
+@query
 def networks_here(memo: Memo, host_name: str, tenant: str) -> tuple[str, ...]:
     """Return the networks that a host must know because of one tenant's ports."""
-    found = placed(memo, tenant)
-    return tuple(name for name, ports in found.items() if any(where == host_name for _, where in ports))
+    return networks_by_host(memo, tenant).get(host_name, ())
 
 
 @query
