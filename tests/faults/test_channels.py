@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.channels import Flapping, Means, cut, impostor, mend
-from tests.faults.site import SwitchLog, log_of, pushed, ruled, save, status_of
+from tests.faults.site import SwitchLog, crash_controller, log_of, pushed, ruled, save, status_of
 from tests.faults.traffic import Traffic
 from tests.lab.net import Net
-from tests.scenarios.labs import differences, installed, touched, wait_until
+from tests.scenarios.labs import differences, installed, states, touched, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -30,6 +30,20 @@ def test_a_half_open_channel_is_noticed_by_both_ends_and_mended(net: Net) -> Non
         wait_until(lambda: status_of(net, "hv2")["state"] == "down", "the controller gives hv2 up", NOTICED_S)
         mend(net, "hv2")
         wait_until(lambda: not differences(net), "hv2 is back, and has the change")
+    assert traffic.lost == []
+
+
+def test_a_controller_that_starts_while_a_host_is_cut_off_touches_nothing(net: Net) -> None:
+    """A host is out of the controller's reach and the controller is another one: nobody's flows change, and the host is back unchanged."""
+    before = installed(net)
+    with Traffic(net) as traffic:
+        cut(net, "hv2")
+        crash_controller(net)
+        net.lab.start_controller()
+        wait_until(lambda: states(net, "hv1", "hv3") == {"in sync"}, "the others are in sync")
+        mend(net, "hv2")
+        net.lab.wait_in_sync()
+    assert touched(before, installed(net)) == []
     assert traffic.lost == []
 
 

@@ -30,7 +30,7 @@ from tests.lab.net import ANY_PROTOCOL, Net
 PATIENCE_S = 20.0
 _PACKET, _AUXDATA = 263, 8  # SOL_PACKET and PACKET_AUXDATA, linux/if_packet.h
 _RECEIVE_BUFFER_FORCE = 33  # SO_RCVBUFFORCE, asm-generic/socket.h
-_BUFFER = 1 << 22  # Nobody reads while a story goes on.
+_BUFFER = 1 << 26  # Nobody reads while a story goes on: a datagram takes 832 bytes, so this is enough for minutes.
 _TAG_IS_THERE = 0x10  # TP_STATUS_VLAN_VALID
 
 _numbers = itertools.count()
