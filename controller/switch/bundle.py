@@ -1,7 +1,9 @@
 """One difference as one bundle over one session: everything or nothing.
 
 A bundle is all or nothing only for what the switch finds out at commit. A message refused while it is added is merely left
-out, so errors are awaited with a barrier before the commit, and any one discards the bundle.
+out, so errors are awaited with a barrier before the commit, and any one discards the bundle. What the switch is known to take
+(`controller.switch.shapes`) is committed in the same breath: that halves the time of a small change. Should the switch refuse some of it
+nevertheless, the rest is in force for as long as it takes to ask what it holds and to put it right.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from controller.pipeline.flow import Flow, Group
 from controller.switch.changes import Changes, Subject
 from controller.switch.session import Claim, Session
+from controller.switch.shapes import Shapes
 from controller.wire import dump, message
 from controller.wire.errors import SwitchError
 from controller.wire.message import BundleControl, MessageType
@@ -27,28 +30,33 @@ class Refused(Exception):
     """The switch did not take a bundle; nothing of it is in force."""
 
 
-def commit(session: Session, changes: Changes, tell: Callable[[Subject], str]) -> None:
+def commit(session: Session, changes: Changes, tell: Callable[[Subject], str], shapes: Shapes) -> None:
     """Make a switch do all of the changes at once; raise Refused or Unpackable if it does none of them."""
     count = len(changes)
+    is_known = count < _CHUNK and shapes.cover(changes)
     patience = ANSWER_S + count / _SLOWEST_FLOWS_PER_S
     with session.claim(count + 4) as claim:
         # The steps' xids follow the opening one's; the last three are the barrier's and the two ways to end.
         bundle, barrier = claim.first, claim.first + count + 1
         discard = message.bundle_control(BundleControl.DISCARD, bundle, barrier + 2)
+        do_it = message.bundle_control(BundleControl.COMMIT, bundle, barrier + 1)
         try:
             for chunk in _chunks(changes, bundle, barrier):
-                session.write(chunk)
+                session.write(chunk + do_it if is_known else chunk)
         except Unpackable:
             session.write(discard)
             raise
-        errors = errors_until(claim, MessageType.BARRIER_REPLY, barrier, patience)
+        errors = [] if is_known else errors_until(claim, MessageType.BARRIER_REPLY, barrier, patience)
         if not errors:
-            session.write(message.bundle_control(BundleControl.COMMIT, bundle, barrier + 1))
+            if not is_known:
+                session.write(do_it)
             errors = errors_until(claim, MessageType.BUNDLE_CONTROL, barrier + 1, patience)
         else:
             session.write(discard)
     if errors:
         raise Refused(_explain(errors, changes, bundle + 1, tell))
+    if not is_known:
+        shapes.learn(changes)
 
 
 def errors_until(claim: Claim, kind: MessageType, xid: int, patience_s: float) -> list[SwitchError]:

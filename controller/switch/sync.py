@@ -21,6 +21,7 @@ from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
 from controller.switch.changes import Changes, Subject, from_delta, from_dump
 from controller.switch.mirror import Mirror
 from controller.switch.session import NoAnswer, Session, SessionOver
+from controller.switch.shapes import Shapes
 from controller.switch.status import AuditReport, State, SwitchStatus
 from controller.switch.target import Order, Retry, Target, Work
 from controller.switch.words import Words
@@ -70,6 +71,7 @@ class Worker:
         self._words = words
         self._manner = manner
         self._mirror = Mirror([], [])
+        self._shapes = Shapes()
         self._dump: Dump | None = None  # What the next sync may use.
 
     def run(self) -> None:
@@ -218,7 +220,7 @@ class Worker:
 
     def _send(self, program: Program, changes: Changes) -> None:
         if changes:
-            commit(self._session, changes, self._words.tell)
+            commit(self._session, changes, self._words.tell, self._shapes)
             if LOG.isEnabledFor(logging.DEBUG):
                 self._tell(program, changes)
 
