@@ -7,7 +7,7 @@ remembers them (`features/ledger.py`), so that a controller that starts anew fin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.graph.queries import host, network, networks_on, space_of, spaces_on
@@ -81,7 +81,7 @@ def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
     names = _tunnelled(memo, host_name)
     before = {name: tag - vlans.first for name, tag in told.tags.items() if tag in vlans}
     lived = {name: tag - vlans.first for name, tag in (memo.previous() or {}).items() if tag in vlans}
-    found = allocate(names, len(vlans), kind="tag", kept=_kept(names, before, lived))
+    found = _allocate(names, len(vlans), "tag", before, lived)
     return {name: number + vlans.first for name, number in found.items()}
 
 
@@ -92,8 +92,23 @@ def zones(memo: Memo, host_name: str) -> Mapping[str, int]:
     names = spaces_on(memo, host_name)
     before = {name: zone - 1 for name, zone in told.zones.items() if 0 < zone <= _ZONES}
     lived = {name: zone - 1 for name, zone in (memo.previous() or {}).items()}
-    found = allocate(names, _ZONES, kind="zone", kept=_kept(names, before, lived))
+    found = _allocate(names, _ZONES, "zone", before, lived)
     return {name: number + 1 for name, number in found.items()}
+
+
+def _allocate(
+    names: Sequence[str], size: int, kind: str, told: Mapping[str, int], lived: Mapping[str, int]
+) -> dict[str, int]:
+    """Return a number for each name, the one that it has where it has one.
+
+    One that is given up in this very change is not handed on at once: while only some bridges have the change, it would mean two things.
+    """
+    kept = _kept(names, told, lived)
+    leaving = {number for numbers in (told, lived) for name, number in numbers.items() if name not in names}
+    try:
+        return allocate(names, size, kind=kind, kept=kept, is_free=lambda number: number not in leaving)
+    except Exhausted:
+        return allocate(names, size, kind=kind, kept=kept)
 
 
 def _kept(names: Iterable[str], told: Mapping[str, int], lived: Mapping[str, int]) -> dict[str, int]:

@@ -230,10 +230,13 @@ class Programs:
         wanted = {host: _bridges_of(self.memo, host) for host in hosts}
         if wanted == self._hosts:
             return
+        # Numbers are kept by themselves: they know what they were even where all that has one is exchanged.
         for host in self._hosts.keys() - wanted.keys():
-            self.memo.release(host_parts, host)
+            for kept in (host_parts, numbers.tags, numbers.zones):
+                self.memo.release(kept, host)
         for host, bridges in wanted.items():
-            self.memo.keep(host_parts, host)
+            for kept in (host_parts, numbers.tags, numbers.zones):
+                self.memo.keep(kept, host)
             mine = self._bridges.setdefault(host, {})
             for slot, name, dpid in bridges:
                 mine.setdefault(slot, _Bridge()).call(host, name, dpid)

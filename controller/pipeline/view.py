@@ -116,7 +116,7 @@ def known_addresses(memo: Memo, network: str) -> Mapping[tuple[str, int], Known]
             if not any(address.version == prefix.version and address in prefix for prefix in movable):
                 spot = port.name, int(address)
                 known = before.get(spot)
-                is_same = known is not None and known.mac == port.mac and known.address == address
+                is_same = known is not None and known.mac == port.mac and known.address is address
                 found[spot] = known if known is not None and is_same else Known(address, port.mac, port.name)
     return found
 

@@ -49,6 +49,21 @@ def test_a_network_keeps_its_tag_when_the_one_that_had_its_own_choice_goes() -> 
     assert programs.numbers("hv1").tags == {second: before}
 
 
+def test_a_number_that_is_given_up_is_not_handed_on_in_the_same_change() -> None:
+    first, second = crowded_out()
+    programs = programmed(networks(first))
+    given_up = programs.numbers("hv1").tags[first]
+    programs.enter(networks(second))
+    programs.settle()
+    assert programs.numbers("hv1").tags[second] != given_up
+
+
+def test_a_number_that_was_given_up_while_no_controller_ran_is_not_handed_on_either() -> None:
+    first, second = crowded_out()
+    told = programmed(networks(first)).numbers("hv1")
+    assert programmed(networks(second), told).numbers("hv1").tags[second] != told.tags[first]
+
+
 def test_a_refused_file_that_leaves_a_network_out_does_not_cost_it_its_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = crowded_out()
     good = networks(second)
