@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from controller import control
 from tests.faults.site import BLUE, FILES, RED, is_controlled, read
 from tests.lab.net import Net
 from tests.scenarios.labs import differences, running, write
@@ -43,3 +44,5 @@ def net(lab: Net) -> Iterator[Net]:
     lab.lab.wait_in_sync()
     read(lab, RED)
     assert differences(lab) == []
+    audited = control.request(lab.lab.control, {"do": "audit"})
+    assert audited["clean"], audited
