@@ -226,11 +226,13 @@ class Engine:
         try:
             self._enter(loaded.topology, loaded.tenants)
             self.programs.settle()
-        except REASONS as reason:
-            self.intent.refuse((*loaded.warnings, str(reason)))
+        except Exception as reason:
             if before is not None:
                 self._enter(before, loaded.tenants)
                 self.programs.settle()
+            if not isinstance(reason, REASONS):
+                raise
+            self.intent.refuse((*loaded.warnings, str(reason)))
             return False
         if self.delivery is None or not self.delivery.behind():
             self._former = before
