@@ -190,8 +190,9 @@ def _name(port: dict[str, Any]) -> str:
 
 
 def _say(what: str, timing: Timing) -> None:
-    best, median, worst = (1000 * value for value in (timing.best_s, timing.median_s, timing.p99_s))
-    print(f"{what}: best {best:.0f} ms, median {median:.0f} ms, p99 {worst:.0f} ms of {len(timing.runs_s)}", flush=True)
+    known = {"best": timing.best_s, "median": timing.median_s, "p99": timing.p99_s, "worst": max(timing.runs_s)}
+    told = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in known.items())
+    print(f"{what}: {told} of {len(timing.runs_s)}", flush=True)
 
 
 if __name__ == "__main__":
