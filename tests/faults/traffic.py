@@ -18,14 +18,15 @@ _AFTER_A_GAP, _LENGTH = 224, 228
 
 
 class Connection:
-    """Numbered records over one TCP connection, 200 a second, while the block runs; `lost` says afterwards what went wrong.
+    """Numbered records over one TCP connection, `rate` a second, while the block runs; `lost` says afterwards what went wrong.
 
     Where a segment is lost, later ones reach the receiver before it; sending twice alone may be the sender's impatience.
     """
 
     NUMBER = 4243
 
-    def __init__(self, net: Net, source: str, target: str) -> None:
+    def __init__(self, net: Net, source: str, target: str, rate: int) -> None:
+        self._rate = rate
         with inside(net.lab.port_namespace(target)):
             self._listener = socket.create_server(("", self.NUMBER))
         with inside(net.lab.port_namespace(source)):
@@ -58,7 +59,7 @@ class Connection:
 
     def _send(self) -> None:
         try:
-            while not self._over.wait(1 / Stream.RATE):
+            while not self._over.wait(1 / self._rate):
                 self._sender.sendall(struct.pack("!I", self._sent))
                 self._sent += 1
             self._sender.shutdown(socket.SHUT_WR)
@@ -82,12 +83,15 @@ class Connection:
 
 
 class Traffic:
-    """A stream of datagrams and a TCP connection from one port to another; `lost` is empty if neither lost anything."""
+    """A stream of datagrams and a TCP connection from one port to another; `lost` is empty if neither lost anything.
 
-    def __init__(self, net: Net, source: str = "red/w1", target: str = "red/w2") -> None:
+    `rate` is how many datagrams and how many records are sent in a second.
+    """
+
+    def __init__(self, net: Net, source: str = "red/w1", target: str = "red/w2", rate: int = Stream.RATE) -> None:
         self._stack = ExitStack()
-        self.stream = Stream(net, source, target)
-        self.connection = Connection(net, source, target)
+        self.stream = Stream(net, source, target, rate)
+        self.connection = Connection(net, source, target, rate)
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.stream)

@@ -91,11 +91,12 @@ def pings(net: Net, pairs: Iterable[tuple[str, str]], version: int = 4) -> dict[
 
 
 class Stream:
-    """Datagrams from one port to another, 200 a second, while the block runs; `lost` says afterwards which did not arrive."""
+    """Datagrams from one port to another, 200 a second unless told, while the block runs; `lost` says afterwards which did not arrive."""
 
     RATE, NUMBER = 200, 4242
 
-    def __init__(self, net: Net, source: str, target: str) -> None:
+    def __init__(self, net: Net, source: str, target: str, rate: int = RATE) -> None:
+        self._rate = rate
         with inside(net.lab.port_namespace(target)):
             self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._receiver.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
@@ -129,7 +130,7 @@ class Stream:
             self._sender.close()
 
     def _send(self) -> None:
-        while not self._over.wait(1 / self.RATE):
+        while not self._over.wait(1 / self._rate):
             self._sender.send(struct.pack("!I", self.sent))
             self.sent += 1
 
