@@ -73,6 +73,13 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputField:
+    """Send the packet out of the port whose number a field holds (NXAST_OUTPUT_REG)."""
+
+    field: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """Write `value` into a field; `mask` None writes all of it."""
 
@@ -147,7 +154,9 @@ class Note:
     data: bytes
 
 
-Action = Output | SetField | Move | PushVlan | PopVlan | ToGroup | Resubmit | Conntrack | Conjunction | Note
+Action = (
+    Output | OutputField | SetField | Move | PushVlan | PopVlan | ToGroup | Resubmit | Conntrack | Conjunction | Note
+)
 
 
 def set_field(name: str, value: int, mask: int | None = None) -> SetField:

@@ -45,7 +45,13 @@ class Register:
 
 NETWORK = Register("network", "reg0", 0, 32, "key of the network that the packet is in")
 SOURCE = Register("source", "reg1", 0, 32, "key of the local port that sent the packet; 0 if it came from elsewhere")
-TARGET = Register("target", "reg2", 0, 32, "key of the local port, or of the set of ports, that gets the packet")
+TARGET = Register(
+    "target",
+    "reg2",
+    0,
+    32,
+    "OpenFlow number of the local port that gets the packet; with bit 31, key of a set of ports",
+)
 SPACE = Register("space", "reg3", 0, 32, "key of the address space, the scope of addresses and of connections")
 SOURCE_CLASS = Register(
     "source_class", "reg4", 0, 32, "class (combination of groups) of the sender; 0 is free of policy"
@@ -59,6 +65,7 @@ REGISTERS = (NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, F
 
 FROM_PORT, FROM_TUNNEL, FROM_PHYSICAL = 0, 1, 2
 NO_CLASS = 0
+SET_OF_PORTS = 1 << 31  # The bit of `TARGET` that all keys of sets have, and no port number has: those have 16 bits.
 
 
 class RegisterClash(ValueError):

@@ -23,6 +23,7 @@ Conditions = dict[str, Wanted]
 
 _PORT_FIELD = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
+_ICMP: dict[tuple[int, int | None], str] = {(PROTO_ICMP, 4): "icmp", (PROTO_ICMPV6, 6): "icmpv6"}
 _PORT_BITS = 16
 
 
@@ -76,7 +77,7 @@ def rule_matches(memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direc
     for group, rule in rules_of(groups, direction):
         origin = Origin(f"{group.name} {direction} rule", rule.place, rule)
         for version in _versions(rule):
-            start = base | {"eth_type": _ETHERTYPES[version]}
+            start = base if version is None else base | {"eth_type": _ETHERTYPES[version]}
             protocols = list(_protocols(rule, version))
             peers = list(_peers(memo, rule, version, direction))
             if len(protocols) * len(peers) <= len(protocols) + len(peers) + 1:
@@ -99,13 +100,14 @@ def rule_matches(memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direc
     ]
 
 
-def _versions(rule: Rule) -> list[int]:
+def _versions(rule: Rule) -> list[int] | list[None]:
+    """Return the IP versions that take a flow each; None stands for both at once, as only IP meets the rules."""
     if rule.ethertype is not None:
         return [rule.ethertype]
-    return [4, 6]
+    return [4, 6] if rule.protocol is not None or rule.cidrs else [None]
 
 
-def _protocols(rule: Rule, version: int) -> Iterator[Conditions]:
+def _protocols(rule: Rule, version: int | None) -> Iterator[Conditions]:
     """Yield what the rule says of the protocol, one per mask of its port ranges."""
     if rule.protocol is None:
         yield {}
@@ -116,7 +118,7 @@ def _protocols(rule: Rule, version: int) -> Iterator[Conditions]:
         for value, mask in sorted({pair for ports in rule.ports for pair in masks(ports)}):
             yield start | {field: (value, mask)}
         return
-    prefix = {(PROTO_ICMP, 4): "icmp", (PROTO_ICMPV6, 6): "icmpv6"}.get((rule.protocol, version))
+    prefix = _ICMP.get((rule.protocol, version))
     if prefix is not None and rule.icmp_type is not None:
         start |= {f"{prefix}_type": rule.icmp_type}
         if rule.icmp_code is not None:
@@ -124,7 +126,7 @@ def _protocols(rule: Rule, version: int) -> Iterator[Conditions]:
     yield start
 
 
-def _peers(memo: Memo, rule: Rule, version: int, direction: Direction) -> Iterator[Conditions]:
+def _peers(memo: Memo, rule: Rule, version: int | None, direction: Direction) -> Iterator[Conditions]:
     """Yield the far sides of a rule: prefixes, and the classes of addresses whose owners are in its groups."""
     if rule.is_from_anyone:
         yield {}

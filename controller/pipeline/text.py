@@ -38,6 +38,7 @@ from controller.pipeline.flow import (
     Move,
     Note,
     Output,
+    OutputField,
     PopVlan,
     PortNumber,
     Program,
@@ -247,6 +248,8 @@ def _action(action: Action, names: _Names) -> str:
     match action:
         case Output(port):
             return _output(port, names)
+        case OutputField(index):
+            return f"output:{_subfield(index, 0, FIELDS[index].bits)}"
         case SetField():
             return _set_field(action, names)
         case Move():

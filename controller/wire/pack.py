@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Any
 
 from controller.model import ids
+from controller.pipeline.fields import FIELDS
 from controller.pipeline.flow import (
     Action,
     Conjunction,
@@ -27,6 +28,7 @@ from controller.pipeline.flow import (
     Move,
     Note,
     Output,
+    OutputField,
     PopVlan,
     PortNumber,
     PushVlan,
@@ -81,6 +83,7 @@ _PUSH = struct.Struct(">HHH2x").pack
 _PLAIN = struct.Struct(">HH4x").pack
 _TLV_ACTION = struct.Struct(">HH").pack
 _EXTENSION = struct.Struct(">HHIH").pack
+_OUTPUT_FIELD = struct.Struct(">H4sH6x").pack
 _MOVE = struct.Struct(">HHH").pack
 _RESUBMIT = struct.Struct(">HB3x").pack
 _TRACK = struct.Struct(">H4sHB3xH").pack
@@ -189,6 +192,11 @@ def _output(action: Output) -> bytes:
     return _OUTPUT(0, 16, action.port, _WHOLE_PACKET if action.port == PortNumber.CONTROLLER else 0)
 
 
+def _output_field(action: OutputField) -> bytes:
+    # From bit 0, all bits: offset << 6 | bits - 1.
+    return _extension(15, _OUTPUT_FIELD(FIELDS[action.field].bits - 1, INNER[action.field], _WHOLE_PACKET))
+
+
 def _to_group(action: ToGroup) -> bytes:
     return _GROUP_ACTION(22, 8, action.group)
 
@@ -247,6 +255,7 @@ def _note(action: Note) -> bytes:
 
 _PACKERS: dict[type, Callable[[Any], bytes]] = {
     Output: _output,
+    OutputField: _output_field,
     SetField: _set_field,
     Move: _move,
     PushVlan: _push_vlan,

@@ -71,7 +71,7 @@ class Recorder:
 
     def outputs(self, dpid: int) -> set[str]:
         flows, _ = self.programs[dpid].snapshot()
-        return {flow.origin.what for flow in flows if flow.kind == "one port"}
+        return {flow.origin.what for flow in flows if (flow.feature, flow.kind) == ("forward", "local port")}
 
     def puts(self) -> set[str]:
         """Return what the flows that were added or changed since the start are for."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from controller.pipeline.fields import BY_NAME, FIELDS
-from controller.pipeline.flow import Action, Conntrack, Flow, Output, PopVlan, Program, SetField
+from controller.pipeline.flow import Action, Conntrack, Flow, Output, OutputField, PopVlan, Program, SetField
 from controller.pipeline.text import match_text
 
 # Other conditions need these (ovs-fields(7), prerequisites), as popping a tag needs the tag: no switch takes the flow without.
@@ -59,7 +59,7 @@ def _lies(action: Action) -> Iterator[tuple[str, tuple[Action, ...]]]:
         case SetField(field, value, mask) if field in _KEYS:
             lowest = 1 if mask is None else mask & -mask
             yield f"sets another {FIELDS[field].name}", (SetField(field, value ^ lowest, mask),)
-        case Output():
+        case Output() | OutputField():
             yield "no output", ()
         case _:
             pass

@@ -107,6 +107,12 @@ def test_s01_unicast_reaches_its_owner_and_nobody_else(net: FabricTwin) -> None:
         assert net.send(source, sent) == {target: [sent]}, (source, target)
 
 
+def test_s01_a_frame_for_its_senders_own_mac_comes_to_nobody(net: FabricTwin) -> None:
+    """Every one of nine ports, to itself: all is allowed here, and no frame goes back out of the port it came from."""
+    for source in RED:
+        assert net.send(source, udp(net.topology, source, source)) == {}, source
+
+
 @pytest.mark.parametrize("mac", [0xFFFFFFFFFFFF, MDNS, ALL_NODES], ids=["broadcast", "multicast", "multicast-v6"])
 def test_s01_broadcast_and_multicast_reach_all_others_once(net: FabricTwin, mac: int) -> None:
     """From each of nine ports: one copy for each of the other eight, one tunnel packet for each other host, none for blue."""

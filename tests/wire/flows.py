@@ -16,6 +16,7 @@ from controller.pipeline.flow import (
     Note,
     Origin,
     Output,
+    OutputField,
     PopVlan,
     PortNumber,
     PushVlan,
@@ -68,6 +69,7 @@ def actions(fields: list[Field], nested: list[Field]) -> st.SearchStrategy[Actio
     moves = st.sampled_from([(first, second) for first in fields for second in fields if first.bits == second.bits])
     return st.one_of(
         ports.map(Output),
+        registers.map(OutputField),
         set_fields(fields),
         moves.map(lambda pair: Move(pair[0].index, pair[1].index, pair[0].bits)),
         st.just(PushVlan()),

@@ -25,6 +25,7 @@ from controller.pipeline.flow import (
     Move,
     Note,
     Output,
+    OutputField,
     PopVlan,
     PushVlan,
     Resubmit,
@@ -100,6 +101,8 @@ def osken_action(action: Action) -> Any:
     match action:
         case Output(port):
             return parser.OFPActionOutput(int(port), 0xFFFF if port == 0xFFFFFFFD else 0)
+        case OutputField(index):
+            return parser.NXActionOutputReg(FIELDS[index].bits - 1, FIELDS[index].name, 0xFFFF)
         case SetField(index, value, mask) if mask is None or mask == FIELDS[index].ones:
             return parser.OFPActionSetField(**{osken_name(FIELDS[index]): as_user(FIELDS[index], value)})
         case SetField(index, value, mask):

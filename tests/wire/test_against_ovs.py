@@ -21,6 +21,7 @@ from controller.pipeline.flow import (
     Match,
     Note,
     Output,
+    OutputField,
     PopVlan,
     PortNumber,
     PushVlan,
@@ -115,6 +116,7 @@ def settable(draw: st.DrawFn, names: list[str]) -> SetField:
 FREE = ["tun_id", "tun_src", "tun_dst", "metadata", "reg0", "reg15", "eth_src", "eth_dst", "tun_ipv6_dst"]
 ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.one_of(
     st.tuples(st.integers(1, 0xFEFF).map(Output)),
+    st.sampled_from(["reg2", "reg15"]).map(lambda name: (OutputField(BY_NAME[name].index),)),
     st.sampled_from(
         [(Output(PortNumber.IN_PORT),), (Output(PortNumber.CONTROLLER),), (PushVlan(), PopVlan()), (ToGroup(1),)],
     ),

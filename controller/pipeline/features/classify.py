@@ -5,7 +5,7 @@ from __future__ import annotations
 from controller.model.entities import NetworkType
 from controller.model.names import PATCH_TO_TUNNEL, patch_to_physical
 from controller.pipeline.fields import VLAN_MASK, VLAN_PRESENT
-from controller.pipeline.flow import Action, Origin, PopVlan, match
+from controller.pipeline.flow import Action, Origin, PopVlan, Wanted, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import (
     FROM,
@@ -18,7 +18,7 @@ from controller.pipeline.registers import (
     ZONE,
 )
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import HostView, NetworkView, PortView
+from controller.pipeline.view import HostView, NetworkView, PortView, macs_of
 
 _MULTICAST = (1 << 40, 1 << 40)
 _UNTAGGED = (0, VLAN_MASK)
@@ -35,9 +35,14 @@ def _port(builder: Builder, port: PortView) -> None:
         SOURCE.load(port.plug.key),
         *([SOURCE_CLASS.load(port.plug.class_key)] if port.plug.class_key else []),
     ]
-    guarded = Stage.RESPOND if port.plug.is_open else Stage.SOURCE_GUARD
-    where = match(in_port=port.plug.number, vlan_tci=_UNTAGGED)
-    builder.flow("classify", 100, where, load, guarded, kind="local port", origin=port.origin)
+    here: dict[str, Wanted] = {"in_port": port.plug.number, "vlan_tci": _UNTAGGED}
+    if port.plug.is_open:
+        # Above the flows of its MACs: a port that loses its guard has lost it when this comes, not when they go.
+        builder.flow("classify", 110, match(**here), load, Stage.RESPOND, kind="open port", origin=port.origin)
+        return
+    for mac in macs_of(port.port):
+        where = match(**here, eth_src=mac)
+        builder.flow("classify", 100, where, load, Stage.SOURCE_GUARD, kind="local port", origin=port.origin)
 
 
 def _from_elsewhere(builder: Builder, view: NetworkView) -> None:
@@ -75,13 +80,14 @@ FEATURE = Feature(
             matches=("in_port", "vlan_tci", "eth_src"),
             writes=("reg0", "reg1", "reg3", "reg4", "reg6"),
             next=(Stage.SOURCE_GUARD, Stage.RESPOND, Stage.EGRESS_POLICY),
-            purpose="in_port and tag -> network, address space, zone, source port and class",
-            miss="dropped: no file names the port, or the frame carries a tag that it should not",
+            purpose="in_port, tag and source MAC -> network, address space, zone, source port and class",
+            miss="dropped: forged, with a MAC that is not the port's or a tag, or from a port that no file names",
         ),
     ),
     kinds={
         "group source": "a frame whose source is a group address is nobody's",
-        "local port": "an untagged frame of a port that a file names; without port security the guard is passed over",
+        "local port": "an untagged frame of a port that a file names, from a MAC of the port",
+        "open port": "an untagged frame of a port without port security, from any MAC; the guard is passed over",
         "from a tunnel": "a frame that br-tun took from a known VTEP",
         "from a physical network": "a frame of a flat or VLAN network that came in from the wire",
     },

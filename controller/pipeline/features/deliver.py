@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from controller.pipeline.features.forward import EVERYONE, OPEN, of_mac, set_key
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Conntrack, Origin, Output, match, move
+from controller.pipeline.flow import Conntrack, Origin, Output, OutputField, match, move
 from controller.pipeline.policy import LEFT_ONLY, NEW_CONNECTIONS
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NO_CLASS, TARGET, TARGET_CLASS, ZONE
+from controller.pipeline.registers import NO_CLASS, SET_OF_PORTS, TARGET, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import HostView, NetworkView, Plug, PortView
+from controller.pipeline.view import HostView, NetworkView, Plug
 
 
 def _always(builder: Builder, _host: HostView) -> None:
-    """Write the commit."""
+    """Write the commit, and the output to a single port."""
     ours = Origin("Weft: connections", None)
     mark = move(TARGET_CLASS.field, "ct_mark")
     commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index, actions=(mark,))]
@@ -26,11 +26,9 @@ def _always(builder: Builder, _host: HostView) -> None:
     for unmarked in LEFT_ONLY:
         builder.flow("commit", 90, unmarked, commit, "output", kind="let in later", origin=ours)
     builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=ours)
-
-
-def _port(builder: Builder, port: PortView) -> None:
-    where = match(**{TARGET.field: TARGET.is_(port.plug.key)})
-    builder.flow("output", 100, where, [Output(port.plug.number)], kind="one port", origin=port.origin)
+    where = match(**{TARGET.field: (0, SET_OF_PORTS)})
+    number = [OutputField(BY_NAME[TARGET.field].index)]
+    builder.flow("output", 100, where, number, kind="one port", origin=Origin("Weft: local ports", None))
 
 
 def _floods(builder: Builder, view: NetworkView) -> None:
@@ -77,15 +75,15 @@ FEATURE = Feature(
             writes=(),
             next=(),
             purpose="the target becomes an output; Open vSwitch never sends a packet back out of its own port",
-            miss="dropped: the port has gone",
+            miss="dropped: the ports have gone",
         ),
     ),
     kinds={
         "keep the connection": "from now on its packets are established",
         "let in later": "a connection that had left the host before its receiver came to it bears the mark from now on",
         "nothing to keep": "everything else goes straight out",
-        "one port": "the port that the destination MAC belongs to",
+        "one port": "the port that the destination MAC belongs to; the target is its number",
         "several ports": "the ports of one class that get copies",
     },
-    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.NETWORK: _floods, Scope.MAC: _shared_mac},
+    flows={Scope.HOST: _always, Scope.NETWORK: _floods, Scope.MAC: _shared_mac},
 )

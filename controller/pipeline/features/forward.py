@@ -27,12 +27,13 @@ from controller.pipeline.flow import (
 )
 from controller.pipeline.policy import NEW_CONNECTIONS
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, TARGET, TARGET_CLASS, ZONE
+from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SET_OF_PORTS, TARGET, TARGET_CLASS, ZONE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Claim, HostView, NetworkView, Plug
 
 _MULTICAST = (1 << 40, 1 << 40)
 _GROUP_BITS = 31  # Group numbers from 0xffffff00 on are reserved (OpenFlow 1.4, section 7.3.4.3).
+_SET_BITS = 31
 
 
 EVERYONE, OPEN = "all", "open"  # Sets of a network's ports: every one, and those without port security.
@@ -45,32 +46,40 @@ def of_mac(mac: int) -> str:
 
 def set_key(view: NetworkView, name: str, class_key: int) -> int:
     """Return the key of the ports of one class among a named set of a network's ports, as `TARGET` holds it."""
-    return key("set", f"{view.name} {name} {class_key:x}")
+    return SET_OF_PORTS | key("set", f"{view.name} {name} {class_key:x}", _SET_BITS)
 
 
 def _always(builder: Builder, _host: HostView) -> None:
     ours = Origin("Weft: connections", None)
     commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index)]
     for new in NEW_CONNECTIONS:
-        builder.flow("leave", 100, new, commit, "send_out", kind="keep the connection", origin=ours)
-    builder.flow("leave", 0, (), goto="send_out", kind="nothing to keep", origin=ours)
+        builder.flow("keep", 100, new, commit, kind="keep the connection", origin=ours)
+    # Above the flows of an unknown MAC from outside, below those of one that a local port sends to.
+    where = match(**{FROM.field: FROM.is_(FROM_PORT)})
+    builder.flow("forward", 105, where, goto="leave", kind="not local", origin=Origin("Weft: remote ports", None))
 
 
 def _network(builder: Builder, view: NetworkView) -> None:
     """Write broadcast and multicast, what happens to MACs that nobody knows, and the way out of the host."""
-    _copies(builder, view, EVERYONE, 150, _MULTICAST, view.plugs, leaves=True, kind="group address")
+    _group_address(builder, view)
     way = view.way_out()
     if view.listens:
         members = [each for each in view.plugs if each.is_open]
         _copies(builder, view, OPEN, 100, None, members, leaves=True, kind="unknown MAC")
-    elif way is not None:
-        where = _to(view, None, FROM_PORT)
-        builder.flow("forward", 110, where, goto="leave", kind="not local", origin=view.origin)
     if way is not None:
         number, tag = way
         mark: list[Action] = [PushVlan(), set_field("vlan_tci", tag)] if tag else []
-        where = match(**{NETWORK.field: NETWORK.is_(view.key)})
-        builder.flow("send_out", 100, where, [*mark, Output(number)], kind="way out", origin=view.origin)
+        out = [Resubmit(builder.table("keep")), *mark, Output(number)]
+        builder.flow("leave", 100, _to(view, None, FROM_PORT), out, kind="way out", origin=view.origin)
+
+
+def _group_address(builder: Builder, view: NetworkView) -> None:
+    """Write broadcast and multicast: one group for all, because what came from outside does not leave again."""
+    local = _buckets(builder, view, EVERYONE, view.plugs)
+    if local:
+        number = key("flood", f"{view.name} {EVERYONE}", _GROUP_BITS)
+        builder.group(number, [*local, *_out(builder, view)], origin=view.origin)
+        builder.flow("forward", 150, _to(view, _MULTICAST), [ToGroup(number)], kind="group address", origin=view.origin)
 
 
 def _mac(builder: Builder, view: NetworkView, mac: int) -> None:
@@ -79,7 +88,7 @@ def _mac(builder: Builder, view: NetworkView, mac: int) -> None:
     here = view.plugged(claimants)
     is_elsewhere = any(claim.host != view.on.name for claim in claimants)
     if len(claimants) == 1 and here:
-        load = [TARGET.load(here[0].key), TARGET_CLASS.load(here[0].class_key)]
+        load = [TARGET.load(here[0].number), TARGET_CLASS.load(here[0].class_key)]
         origin = _origin(builder, claimants[0])
         builder.flow("forward", 200, _to(view, mac), load, Stage.INGRESS_POLICY, kind="local port", origin=origin)
     elif here:
@@ -101,27 +110,37 @@ def _copies(
     view: NetworkView,
     name: str,
     priority: int,
-    mac: int | tuple[int, int] | None,
+    mac: int | None,
     members: Iterable[Plug],
     *,
     leaves: bool,
     kind: str,
 ) -> None:
     """Write the flows and groups that copy a packet to a set of local ports, and out if a local port sent it."""
-    classes = sorted({each.class_key for each in members})
-    enter = Resubmit(builder.table("ingress_state"))
-    local: list[tuple[Action, ...]] = [
-        (TARGET.load(set_key(view, name, found)), TARGET_CLASS.load(found), enter) for found in classes
-    ]
+    local = _buckets(builder, view, name, members)
     if local:
         number = key("flood", f"{view.name} {name}", _GROUP_BITS)
         builder.group(number, local, origin=view.origin)
         builder.flow("forward", priority, _to(view, mac), [ToGroup(number)], kind=kind, origin=view.origin)
-    if leaves and view.leaves:
+    if leaves:
         number = key("flood out", f"{view.name} {name}", _GROUP_BITS)
-        builder.group(number, [*local, (Resubmit(builder.table("leave")),)], origin=view.origin)
+        builder.group(number, [*local, *_out(builder, view)], origin=view.origin)
         where = _to(view, mac, FROM_PORT)
         builder.flow("forward", priority + 10, where, [ToGroup(number)], kind=f"{kind}, out", origin=view.origin)
+
+
+def _buckets(builder: Builder, view: NetworkView, name: str, members: Iterable[Plug]) -> list[tuple[Action, ...]]:
+    """Return the buckets that copy a packet to a set of local ports, one for each class."""
+    enter = Resubmit(builder.table("ingress_state"))
+    return [
+        (TARGET.load(set_key(view, name, found)), TARGET_CLASS.load(found), enter)
+        for found in sorted({each.class_key for each in members})
+    ]
+
+
+def _out(builder: Builder, view: NetworkView) -> list[tuple[Action, ...]]:
+    """Return the bucket of the copy that leaves the host, none where there is no way out."""
+    return [(Resubmit(builder.table("leave")),)] if view.leaves else []
 
 
 def _to(view: NetworkView, mac: int | tuple[int, int] | None, source: int | None = None) -> Match:
@@ -145,27 +164,27 @@ FEATURE = Feature(
             writes=("reg2", "reg5"),
             next=(Stage.INGRESS_POLICY, "leave"),
             purpose="network and destination MAC -> a port here, copies, or the way out",
-            miss="dropped: a MAC that is nobody's, or a packet from outside for somebody who is not here",
+            miss="dropped: a packet from outside for a MAC that is not here",
         ),
         Table(
             name="leave",
             stage=Stage.FORWARD,
             slot=1,
-            matches=("ct_state", "eth_type"),
-            writes=(),
-            next=("send_out",),
-            purpose="a connection that leaves the host is kept on the sender's side too",
-            miss="cannot be reached",
+            matches=("reg0", "reg6"),
+            writes=("vlan_tci",),
+            next=("keep",),
+            purpose="the network becomes a tag, and what a local port sent goes to br-tun or br-PHYSNET",
+            miss="dropped: it came from outside, or the network has no way out of this host",
         ),
         Table(
-            name="send_out",
+            name="keep",
             stage=Stage.FORWARD,
             slot=2,
-            matches=("reg0",),
-            writes=("vlan_tci",),
+            matches=("ct_state", "eth_type"),
+            writes=(),
             next=(),
-            purpose="the network becomes a tag, and the packet goes to br-tun or br-PHYSNET",
-            miss="dropped: the network has no way out of this host",
+            purpose="a connection that leaves the host is kept on the sender's side too",
+            miss="nothing: what belongs to no new connection leaves as it is",
         ),
     ),
     kinds={
@@ -173,17 +192,13 @@ FEATURE = Feature(
         "shared MAC": "a MAC that several ports may use (VRRP): each of them gets a copy",
         "shared MAC, out": "each of them gets a copy, and one leaves for those on other hosts",
         "remote port": "a MAC that is known to be on another host",
-        "group address": "broadcast and multicast go to every port of the network that is here",
-        "group address, out": "and out, if a local port sent them",
+        "group address": "broadcast and multicast go to every port of the network that is here, and out if a local port sent them",
         "unknown MAC": "a MAC that no file names goes to the ports without port security",
         "unknown MAC, out": "and out, if a local port sent the packet",
         "not local": "what is not here is looked for in br-tun or on the physical network",
         "keep the connection": "a new connection that was allowed is committed before it leaves",
-        "nothing to keep": "everything else goes straight out",
-        "way out": "the network's tag and the patch port that leads out",
+        "way out": "the patch port that leads out, with the network's tag; what came from outside does not leave again",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.MAC: _mac},
-    leaves=frozenset(
-        {"remote port", "not local", "way out", "shared MAC, out", "group address, out", "unknown MAC, out"}
-    ),
+    leaves=frozenset({"remote port", "not local", "way out", "shared MAC, out", "unknown MAC, out"}),
 )

@@ -13,7 +13,7 @@ from controller.pipeline.flow import Origin, Wanted, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import HostView, PortView
+from controller.pipeline.view import HostView, PortView, macs_of
 
 _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT, _SOLICITATION, _ADVERTISEMENT, _REDIRECT = 133, 134, 135, 136, 137
 _LISTENER_REPORT, _LISTENER_DONE, _LISTENER_REPORT_2 = 131, 132, 143
@@ -35,8 +35,11 @@ def _guard(builder: Builder, port: PortView) -> None:
 
 
 def _write_always(builder: Builder, _host: HostView) -> None:
-    """Write what holds for every guarded port: no DHCP server, no router, no neighbour that hides its address."""
+    """Write what holds for every guarded port: it may ask for an address, and is no DHCP server, no router, no neighbour that hides."""
     ours = Origin("Weft: source guard", None)
+    # The frame's MAC is one of the port's: that has been looked at first.
+    request = match(**_DHCP_REQUEST, ip_src=0, ip_dst=_ONES)
+    builder.flow("source_guard", 100, request, goto=Stage.EGRESS_POLICY, kind="DHCP client", origin=ours)
     servers = ((ETH_IPV4, _DHCP_SERVER, _DHCP_CLIENT), (ETH_IPV6, _DHCP6_SERVER, _DHCP6_CLIENT))
     for ethertype, source, target in servers:
         where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
@@ -58,11 +61,8 @@ def _write_always(builder: Builder, _host: HostView) -> None:
 
 def _write_ipv4(builder: Builder, port: PortView) -> None:
     who: dict[str, Wanted] = {SOURCE.field: SOURCE.is_(port.plug.key)}
-    for mac in sorted({mac for mac, _ in _pairs(port, 4)} | {port.port.mac}):
-        here = who | {"eth_src": mac}
-        dhcp = match(**here, **_DHCP_REQUEST, ip_src=0, ip_dst=_ONES)
-        builder.flow("source_guard", 100, dhcp, goto=Stage.EGRESS_POLICY, kind="DHCP client", origin=port.origin)
-        probe = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_sha=mac, arp_spa=0)
+    for mac in macs_of(port.port):
+        probe = match(**who, eth_src=mac, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_sha=mac, arp_spa=0)
         builder.flow("source_guard", 100, probe, goto=Stage.RESPOND, kind="ARP probe", origin=port.origin)
     for mac, prefix in _pairs(port, 4):
         here = who | {"eth_src": mac}
@@ -124,8 +124,8 @@ FEATURE = Feature(
             ),
             writes=(),
             next=("nd_guard", Stage.RESPOND, Stage.EGRESS_POLICY),
-            purpose="source port, MAC and address belong together",
-            miss="dropped: forged, or of an ethertype other than IP and ARP",
+            purpose="source port, MAC and address belong together; the MAC is one of the port's",
+            miss="dropped: a forged address, or an ethertype other than IP and ARP",
         ),
         Table(
             name="nd_guard",
