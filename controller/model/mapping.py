@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from itertools import chain
-from types import MappingProxyType
 from typing import TypeVar
 
 Entity = TypeVar("Entity")
-
-_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class ByTenant(Mapping[str, Entity]):
@@ -31,7 +28,8 @@ class ByTenant(Mapping[str, Entity]):
 
     def part(self, tenant: str) -> Mapping[str, Entity]:
         """Return the tenant's entities by qualified name: the very mapping that was given, an empty one for a stranger."""
-        return self.parts.get(tenant, _NOTHING)  # type: ignore[arg-type]
+        found = self.parts.get(tenant)
+        return {} if found is None else found
 
     def differing(self, other: ByTenant[Entity]) -> set[str]:
         """Return the tenants whose parts are not one object in both; what else they hold is equal, places included."""
@@ -61,6 +59,7 @@ class ByTenant(Mapping[str, Entity]):
         # Dictionaries compare their values by identity first, so parts that are shared cost nothing.
         return self.parts == other.parts or self._filled() == other._filled()
 
+    # What is compared by content has no hash. Python says it so, for which mypy and typeshed know no annotation (mypy#4266).
     __hash__ = None  # type: ignore[assignment]
 
     def items(self) -> ItemsView[str, Entity]:

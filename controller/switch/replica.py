@@ -19,16 +19,17 @@ from controller.switch.tls import Files, names_of
 
 # The package's poller imports eventlet if it can, and os-ken brings eventlet along: a quarter of a second, 25 MB and a
 # warning on the terminal, for a poll that is replaced below.
-_eventlet = sys.modules.get("eventlet")
-sys.modules["eventlet"] = None  # type: ignore[assignment]  # An import of it fails now.
+_modules: dict[str, Any] = sys.modules
+_eventlet = _modules.get("eventlet")
+_modules["eventlet"] = None  # An import of it fails now (The Python Language Reference, 5.3.1).
 try:
     import ovs.db.idl
     import ovs.poller
     import ovs.stream
 finally:
-    del sys.modules["eventlet"]
+    del _modules["eventlet"]
     if _eventlet is not None:
-        sys.modules["eventlet"] = _eventlet
+        _modules["eventlet"] = _eventlet
 
 # All that is asked of the server, so that no schema has to be fetched or found on this machine (RFC 7047, section 3.2).
 _TEXTS = {"key": "string", "value": "string", "min": 0, "max": "unlimited"}
@@ -54,7 +55,7 @@ class WrongName(Exception):
     """Whoever answers is not the host whose database is wanted; the message says who it is."""
 
 
-class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types.
+class Replica(ovs.db.idl.Idl):
     """A connection to a database that comes back by itself, and what was last read through it.
 
     Args:
@@ -140,7 +141,7 @@ class Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # The package has no types
         poller.block()
 
 
-class _Poller(ovs.poller.Poller):  # type: ignore[misc]
+class _Poller(ovs.poller.Poller):
     """The package's poller, for one wait, without the limit of `select` to descriptors below 1024."""
 
     def __init__(self) -> None:

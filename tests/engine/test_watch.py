@@ -56,7 +56,9 @@ def test_a_new_tenant_is_told(folder: Path, told: Told) -> None:
 @pytest.mark.parametrize("make_link", [os.link, os.symlink])
 def test_a_link_is_complete_at_once(folder: Path, told: Told, make_link: Any) -> None:
     make_link(red(folder, "blue"), red(folder, "green"))
-    assert "tenants/green.yaml" in told.until("tenants/green.yaml")[-1]  # type: ignore[operator]
+    last = told.until("tenants/green.yaml")[-1]
+    assert last is not None
+    assert "tenants/green.yaml" in last
 
 
 def test_a_file_that_goes_is_told(folder: Path, told: Told) -> None:

@@ -74,7 +74,7 @@ def changed(program: Program, delta: Delta) -> Program:
     return replace(program, flows=flows, groups=groups)
 
 
-def content(program: Program) -> tuple[object, object]:
+def content(program: Program) -> tuple[dict[object, object], dict[int, object]]:
     """What a switch would hold."""
     return (
         {key: flow.effect for key, flow in program.flows.items()},

@@ -208,7 +208,7 @@ class World:
             if self.given.get(dpid) is program:
                 self.apply(dpid, deltas.get(dpid, Delta()))
             else:
-                self.held[dpid] = content(program)  # type: ignore[assignment]
+                self.held[dpid] = content(program)
         self.given = programs
         assert {dpid: self.held[dpid] for dpid in programs} == {dpid: content(each) for dpid, each in programs.items()}
         for host in self.told:

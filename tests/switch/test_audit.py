@@ -11,6 +11,7 @@ import pytest
 from controller.pipeline.flow import Group, Note, Output, Program, ToGroup, match, set_field
 from controller.switch.fake import FakeSwitch
 from controller.switch.status import AuditReport, State
+from controller.wire.pack import flow_add
 from tests.ovs.twin import Twin
 from tests.switch.edits import put
 from tests.switch.harness import PATIENCE_S, WEB1, Control, flow, program, some_flows, wait_for
@@ -105,7 +106,7 @@ def test_an_altered_flow_is_put_right_whatever_its_cookie(
     wanted = ours()
     control.bring(wanted)
     before = state(twin)
-    cookie = int.from_bytes(next(iter(wanted.flows.values())).packed[:8], "big")  # type: ignore[index]
+    cookie = int.from_bytes(flow_add(next(iter(wanted.flows.values())))[:8], "big")
     *command, text = alteration
     twin.ofctl(command[-1], "br-int", *command[:-1], text.format(cookie=f"{cookie:#x}"))
     report = audit(control)
@@ -117,7 +118,7 @@ def test_a_flow_moved_elsewhere_with_its_cookie_is_missed_here_and_foreign_there
     wanted = ours()
     control.bring(wanted)
     before = state(twin)
-    cookie = int.from_bytes(next(iter(wanted.flows.values())).packed[:8], "big")  # type: ignore[index]
+    cookie = int.from_bytes(flow_add(next(iter(wanted.flows.values())))[:8], "big")
     twin.ofctl("add-flow", "br-int", f"cookie={cookie:#x},table=1,priority=10,in_port=1,actions=output:2")
     twin.ofctl("add-flow", "br-int", f"cookie={cookie:#x},table=0,priority=11,in_port=1,actions=output:2")
     report = audit(control)

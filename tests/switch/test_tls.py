@@ -289,6 +289,7 @@ def revocation(pki: Path, host: str) -> bytes:
 
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     now = dt.datetime.now(dt.UTC)
     authority = x509.load_pem_x509_certificate((pki / "ca/hosts.pem").read_bytes())
@@ -297,7 +298,8 @@ def revocation(pki: Path, host: str) -> bytes:
     entry = x509.RevokedCertificateBuilder().serial_number(lost.serial_number).revocation_date(now).build()
     made = x509.CertificateRevocationListBuilder().issuer_name(authority.subject).add_revoked_certificate(entry)
     made = made.last_update(now - dt.timedelta(hours=1)).next_update(now + dt.timedelta(days=1))
-    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)  # type: ignore[arg-type]
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def test_flapping_leaves_nothing_behind(control: Control, pki: Path) -> None:
