@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import threading
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from queue import SimpleQueue
 
 import pytest
@@ -17,23 +16,11 @@ from controller.switch.fake import FakeSwitch
 from controller.switch.status import State
 from controller.wire import pack
 from controller.wire.message import MessageType, frame
+from tests.switch.conftest import ONE, TWO
 from tests.switch.edits import drop, put
 from tests.switch.harness import PATIENCE_S, WEB1, Control, flow, program, some_flows, wait_for
 
-ONE, TWO = 0x0001_0000_0000_0001, 0x0001_0000_0000_0002
 BUNDLES = MessageType.BUNDLE_CONTROL
-
-
-@pytest.fixture
-def control(tmp_path: Path) -> Iterator[Control]:
-    with Control(tmp_path, ONE, TWO) as running:
-        yield running
-
-
-@pytest.fixture
-def switch(control: Control) -> Iterator[FakeSwitch]:
-    with FakeSwitch(control.address, ONE, {"p1": 1}) as fake:
-        yield fake
 
 
 def late(control: Control, versions: Mapping[int, int]) -> set[int]:

@@ -6,8 +6,6 @@ import errno
 import socket
 import struct
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,21 +16,8 @@ from controller.switch import registry, session
 from controller.switch.fake import FakeSwitch, hello_of
 from controller.switch.status import State
 from controller.wire.message import MessageType, frame
+from tests.switch.conftest import ONE, TWO
 from tests.switch.harness import Control, flow, program, some_flows, threads_named, wait_for
-
-ONE, TWO = 0x0001_0000_0000_0001, 0x0001_0000_0000_0002
-
-
-@pytest.fixture
-def control(tmp_path: Path) -> Iterator[Control]:
-    with Control(tmp_path, ONE, TWO) as running:
-        yield running
-
-
-@pytest.fixture
-def switch(control: Control) -> Iterator[FakeSwitch]:
-    with FakeSwitch(control.address, ONE, {"p1": 1}) as fake:
-        yield fake
 
 
 def test_a_fake_switch_is_kept_in_sync_as_a_real_one(control: Control, switch: FakeSwitch) -> None:
