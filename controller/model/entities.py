@@ -6,6 +6,7 @@ everything else, so that readers never check again.
 
     Topology ── Host, PhysicalNetwork, Tenant           from fabric.yaml
              └─ Network, SecurityGroup ─ Rule, Port      from tenants/TENANT.yaml
+             └─ AddressGroup                             prefixes that rules name
              └─ PolicyTest                               what the tenant wants to stay true
 
 Two entities are equal when they mean the same, wherever they stand: a line more in a file changes no entity but its own.
@@ -140,6 +141,7 @@ class Tenant:
     ports: int | None
     rules: int | None
     place: Place = field(compare=False)
+    connections: int | None = None  # tracked connections in one address space on one host
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,9 @@ class Rule:
     """One line of a security group: what it allows in its direction.
 
     `ethertype` is 4, 6 or None for both; `protocol` an IP protocol number or None for any. `ports` is empty
-    for all. `cidrs` and `groups` are the far side; both empty means anyone.
+    for all. `cidrs`, `groups` and `addresses` (names of address groups) are the far side; all empty means anyone.
+
+    A rule that is not enforced allows nothing: what it alone would have allowed still passes, and is counted as "would drop".
     """
 
     direction: Direction
@@ -175,21 +179,42 @@ class Rule:
     cidrs: tuple[Prefix, ...]
     groups: tuple[str, ...]
     place: Place = field(compare=False)
+    addresses: tuple[str, ...] = ()
+    enforce: bool = True
+    log: bool = False
 
     @property
     def is_from_anyone(self) -> bool:
         """Whether the far side is not restricted."""
-        return not self.cidrs and not self.groups
+        return not self.cidrs and not self.groups and not self.addresses
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:
-    """Rules that ports share; what no rule allows is refused. `egress: any` is one rule without limits."""
+    """Rules that ports share; what no rule allows is refused. `egress: any` is one rule without limits.
+
+    A port all of whose groups are not enforced drops nothing by rules. A stateless group judges every packet by itself, answers too.
+    """
 
     name: str
     tenant: str
     ingress: tuple[Rule, ...]
     egress: tuple[Rule, ...]
+    place: Place = field(compare=False)
+    enforce: bool = True
+    stateless: bool = False
+    log: bool = False
+    share: tuple[str, ...] = ()  # tenants that may name the group in rules, and whose ports may join it
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGroup:
+    """A named set of prefixes that rules have as their far side."""
+
+    name: str
+    tenant: str
+    prefixes: tuple[Prefix, ...]
+    share: tuple[str, ...]  # tenants that may name it in rules
     place: Place = field(compare=False)
 
 
@@ -215,6 +240,8 @@ class Port:
     port_security: bool
     allowed: tuple[AllowedAddress, ...]
     place: Place = field(compare=False)
+    new_connections: int | None = None  # how many may open in a second
+    ethertypes: tuple[int, ...] = ()  # let through besides IPv4, IPv6 and ARP
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,3 +279,4 @@ class Topology:
     groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
     ports: Mapping[str, Port] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
+    address_groups: Mapping[str, AddressGroup] = field(default_factory=dict)
