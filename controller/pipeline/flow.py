@@ -128,7 +128,8 @@ class Conntrack:
     """Send the packet through the connection tracker (NXAST_CT).
 
     `zone` is a number, or `zone_field` the index of the field whose low 16 bits hold it. With `table` a tracked copy goes on there,
-    and the packet itself goes on untracked. `actions` run on the entry when `commit` is set.
+    and the packet itself goes on untracked. `actions` run on the entry when `commit` is set; with `force` an entry that the packet is an
+    answer to gives way to one that it opens.
     """
 
     commit: bool = False
@@ -136,6 +137,7 @@ class Conntrack:
     zone_field: int | None = None
     table: int | None = None
     actions: tuple[SetField | Move, ...] = ()
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +169,12 @@ def set_field(name: str, value: int, mask: int | None = None) -> SetField:
     return SetField(declared.index, value, None if mask == declared.ones else mask)
 
 
-def move(source: str, target: str) -> Move:
-    """Return the action that copies one field whole to another; raise ValueError if the widths differ."""
+def move(source: str, target: str, offset: int = 0) -> Move:
+    """Return the action that copies one field whole to another, from bit `offset` of it on; raise ValueError if it does not fit."""
     first, second = BY_NAME[source], BY_NAME[target]
-    if first.bits != second.bits:
-        raise ValueError(f"{source} and {target} differ in width")
-    return Move(first.index, second.index, first.bits)
+    if first.bits + offset > second.bits:
+        raise ValueError(f"{source} does not fit {target} from bit {offset} on")
+    return Move(first.index, second.index, first.bits, 0, offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,13 @@ _NUMBERS: dict[str, tuple[_Number, _Number | None]] = {
     "ct_zone": ((_NXM_1, 106), None),
     "ct_mark": ((_NXM_1, 107), None),
     "ct_label": ((_NXM_1, 108), None),
+    "ct_nw_proto": ((_NXM_1, 119), None),
+    "ct_nw_src": ((_NXM_1, 120), None),
+    "ct_nw_dst": ((_NXM_1, 121), None),
+    "ct_ipv6_src": ((_NXM_1, 122), None),
+    "ct_ipv6_dst": ((_NXM_1, 123), None),
+    "ct_tp_src": ((_NXM_1, 124), None),
+    "ct_tp_dst": ((_NXM_1, 125), None),
     "conj_id": ((_NXM_1, 37), None),
     "eth_dst": ((_BASIC, 3), (_NXM_0, 1)),
     "eth_src": ((_BASIC, 4), (_NXM_0, 2)),
@@ -72,7 +79,8 @@ _ORDER = (
     *("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"),
     *("tun_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst"),
     *(f"reg{number}" for number in range(16)),
-    *("ct_state", "ct_zone", "ct_mark", "ct_label", "metadata"),
+    *("ct_state", "ct_zone", "ct_mark", "ct_label"),
+    *("ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src", "ct_tp_dst", "metadata"),
 )
 
 # Bits that exist on the wire, where they are fewer than the field has in the flow language.

@@ -28,8 +28,9 @@ from controller.pipeline.flow import (
 
 ORIGIN = Origin("a test", None)
 
-# os-ken has no class for these two; Open vSwitch itself is asked about them.
-ONLY_IN_OVS = ("nd_reserved", "nd_options_type")
+# os-ken has no class for these; Open vSwitch itself is asked about them.
+_OPENER = ("ct_nw_proto", "ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_tp_src", "ct_tp_dst")
+ONLY_IN_OVS = ("nd_reserved", "nd_options_type", *_OPENER)
 
 
 def values(field: Field) -> st.SearchStrategy[int]:
@@ -83,6 +84,7 @@ def actions(fields: list[Field], nested: list[Field]) -> st.SearchStrategy[Actio
             zone_field=st.none() | registers,
             table=st.none() | tables,
             actions=st.lists(set_fields(nested), max_size=2).map(tuple),
+            force=st.booleans(),
         ),
         st.builds(Conjunction, id=st.integers(0, 0xFFFFFFFF), clause=st.integers(1, 64), clauses=st.integers(2, 64)),
         st.binary(min_size=1, max_size=40).map(Note),

@@ -119,9 +119,9 @@ def osken_action(action: Action) -> Any:
             return parser.OFPActionGroup(group)
         case Resubmit(table):
             return parser.NXActionResubmitTable(0xFFF8, table)
-        case Conntrack(commit, zone, zone_field, table, nested):
+        case Conntrack(commit, zone, zone_field, table, nested, force):
             return parser.NXActionCT(
-                flags=int(commit),
+                flags=int(commit) | int(force) << 1,
                 zone_src="" if zone_field is None else FIELDS[zone_field].name,
                 zone_ofs_nbits=zone if zone_field is None else 15,
                 recirc_table=255 if table is None else table,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller.pipeline.fields import BY_NAME, CT_INVALID, FIELDS, VLAN_PRESENT
+from controller.pipeline.fields import BY_NAME, CT_INVALID, CT_TRACKED, FIELDS, VLAN_PRESENT
 from controller.pipeline.flow import (
     Action,
     Condition,
@@ -63,6 +63,8 @@ ONLY_WHOLE = {
 }
 IPV4, IPV6 = ["ip_src", "ip_dst", "ip_ttl"], ["ipv6_src", "ipv6_dst", "ip_ttl"]
 
+_TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
+
 # What a packet is, and what may be matched then.
 KINDS: list[tuple[Match, list[str]]] = [
     ((), []),
@@ -82,6 +84,9 @@ KINDS: list[tuple[Match, list[str]]] = [
         ["ipv6_dst", "nd_target", "nd_tll", "nd_reserved", "nd_options_type"],
     ),
     (match(eth_type=0x0806), ["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"]),
+    (match(eth_type=0x0800, ct_state=_TRACKED), ["ct_nw_src", "ct_nw_dst", *IPV4]),
+    (match(eth_type=0x86DD, ct_state=_TRACKED), ["ct_ipv6_src", "ct_ipv6_dst", *IPV6]),
+    (match(ct_state=_TRACKED, ct_nw_proto=6), ["ct_tp_src", "ct_tp_dst"]),
 ]
 
 
@@ -100,7 +105,9 @@ def valid_conditions(draw: st.DrawFn, name: str) -> Condition | None:
 @st.composite
 def valid_matches(draw: st.DrawFn) -> Match:
     kind, more = draw(st.sampled_from(KINDS))
+    given = {part[0] for part in kind}
     names = draw(st.lists(st.sampled_from([*ALWAYS, *more, *more]), unique=True, max_size=9))
+    names = [name for name in names if BY_NAME[name].index not in given]
     parts = [draw(valid_conditions(name)) for name in names]
     return tuple(sorted([*kind, *(part for part in parts if part is not None)]))
 
@@ -122,7 +129,7 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.one_of(
     ),
     st.integers(1, 4095).map(lambda vid: (PushVlan(), set_field("vlan_tci", VLAN_PRESENT | vid))),
     st.tuples(settable(FREE)),
-    st.sampled_from([(move("eth_src", "eth_dst"),), (move("reg1", "reg2"),), (move("tun_id", "metadata"),)]),
+    st.sampled_from([(move("eth_src", "eth_dst"),), (move("reg1", "reg2"),), (move("reg1", "metadata", 32),)]),
     st.integers(1, 253).map(lambda table: (Resubmit(table),)),
     st.tuples(
         st.builds(
@@ -131,7 +138,10 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.one_of(
             zone=st.integers(0, 65535),
             zone_field=st.none() | st.just(BY_NAME["reg6"].index),
             table=st.none() | st.integers(1, 253),
-            actions=st.lists(settable(["ct_mark", "ct_label"]), max_size=2).map(tuple),
+            actions=st.lists(settable(["ct_mark", "ct_label"]) | st.just(move("reg1", "ct_label", 96)), max_size=2).map(
+                tuple
+            ),
+            force=st.booleans(),
         )
     ),
     st.tuples(st.builds(Conntrack, zone=st.integers(0, 65535), table=st.none() | st.integers(1, 253))),
