@@ -11,8 +11,8 @@ from pathlib import Path
 from picture import picture
 
 from controller import config
+from controller.config.editors import json_schema
 from controller.config.reference import format_reference
-from controller.config.schema import json_schema
 from controller.graph.draw import draw
 from controller.graph.fabric import Fabric
 from controller.pipeline.reference import pipeline_reference

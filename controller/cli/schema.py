@@ -16,6 +16,6 @@ def command(file: str | None) -> None:
 
     Save it, and name it in the first line of a file: `# yaml-language-server: $schema=PATH`.
     """
-    from controller.config.schema import json_schema
+    from controller.config.editors import json_schema
 
     print_json(json_schema(_FILES[file] if file else None))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from controller.config.problem import Problems, quote
 from controller.config.scalars import Refused
-from controller.config.schema import Network, Port, PortGroup, Rule, SecurityGroup, Strict
+from controller.config.schema import Network, Port, PortGroup, Strict
 from controller.config.source import Reporter, Source, Spot
 from controller.config.suggest import listed, nearest, strange_character
 from controller.config.tree import EMPTY, Data, Fault, Mapping, Node, Sequence, plain
@@ -25,14 +25,17 @@ Path = tuple[str | int, ...]
 
 _WHOLE = ""  # Stands for all entries of a section that was refused as a whole.
 
+_LONE_OF_PROFILES = ("allowed_addresses", "port_security", "new_connections", "ethertypes")
+
 # Keys that change nothing for the keys beside them: when such a key is refused, the rest of its entry is checked without it.
 _LONE: dict[str, frozenset[str]] = {
     "networks": frozenset(Network.not_yet),
-    "security_groups": frozenset(SecurityGroup.not_yet),
-    "port_groups": frozenset((*PortGroup.not_yet, "allowed_addresses", "port_security")),
-    "ports": frozenset((*Port.not_yet, "allowed_addresses", "port_security", "mac", "ip")),
+    "security_groups": frozenset(("enforce", "log", "share")),
+    "address_groups": frozenset(("share",)),
+    "port_groups": frozenset((*PortGroup.not_yet, *_LONE_OF_PROFILES)),
+    "ports": frozenset((*Port.not_yet, *_LONE_OF_PROFILES, "mac", "ip")),
 }
-_LONE_IN_RULES = frozenset((*Rule.not_yet, "ports", "code"))
+_LONE_IN_RULES = frozenset(("ports", "code", "enforce", "log"))
 
 _EXPECTED = {
     "dict_type": "a mapping",

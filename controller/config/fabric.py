@@ -53,7 +53,15 @@ def build_fabric(declared: Declared[FabricFile], reporter: Reporter) -> Fabric:
         for name, network in content.physical_networks.items()
     }
     tenants = {
-        name: Tenant(name, each.segments, each.vlans, each.ports, each.rules, declared.place("tenants", name))
+        name: Tenant(
+            name=name,
+            segments=each.segments,
+            vlans=each.vlans,
+            ports=each.ports,
+            rules=each.rules,
+            place=declared.place("tenants", name),
+            connections=each.connections,
+        )
         for name, each in content.tenants.items()
     }
     fabric = Fabric(content.fabric, content.overlay, content.mtu, hosts, physical_networks, tenants, declared)

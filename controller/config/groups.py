@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.config.declared import Declared
@@ -11,12 +11,14 @@ from controller.config.problem import quote
 from controller.config.scalars import PROTOCOLS, protocol_name
 from controller.config.schema import EgressRule, Ethertype, IngressRule, TenantFile
 from controller.config.schema import SecurityGroup as DeclaredGroup
+from controller.config.shared import ADDRESS_GROUPS, GROUPS, Loan, Standing, Thing, check_share, in_model
 from controller.config.source import Reporter, Spot
 from controller.model.entities import Direction, Place, Prefix, Range, Rule, SecurityGroup, Tenant
 
 DEFAULT_GROUP = "default"
 
 WITH_PORTS = frozenset(PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
+_KINDS = {GROUPS: "group", ADDRESS_GROUPS: "address group"}
 _ICMP_VERSION = {PROTOCOLS["icmp"]: 4, PROTOCOLS["icmpv6"]: 6}
 
 # Rules are compared pairwise where that is quick: beyond these numbers only equal ones are found.
@@ -27,11 +29,12 @@ _MAX_PARTS = 4
 
 @dataclass(frozen=True, slots=True)
 class GroupContext:
-    """What the groups of a tenant are built from."""
+    """What the groups of a tenant are built from. `loan` tells of other tenants' groups."""
 
     fabric: Fabric
     tenant: Tenant
     declared: Declared[TenantFile]
+    loan: Loan
     reporter: Reporter
 
 
@@ -48,8 +51,19 @@ def build_groups(context: GroupContext) -> dict[str, SecurityGroup]:
         # In a group of which something was refused, a rule may look wider than it is.
         for rules in () if context.declared.hides("security_groups", name) else (ingress, egress):
             _warn_of_covered(context, name, rules, compared)
-        place = context.declared.place("security_groups", name)
-        groups[f"{owner}/{name}"] = SecurityGroup(f"{owner}/{name}", owner, ingress, egress, place)
+        spot = context.declared.spot("security_groups", name)
+        check_share(context.fabric, owner, spot / "share", each.share, context.reporter)
+        groups[f"{owner}/{name}"] = SecurityGroup(
+            name=f"{owner}/{name}",
+            tenant=owner,
+            ingress=ingress,
+            egress=egress,
+            place=context.declared.place("security_groups", name),
+            enforce=each.enforce,
+            stateless=each.stateless,
+            log=each.log,
+            share=in_model(each.share),
+        )
     if not context.declared.hides("security_groups", DEFAULT_GROUP):
         groups.setdefault(f"{owner}/{DEFAULT_GROUP}", _default_group(context.tenant))
     return groups
@@ -89,22 +103,25 @@ def _rule(
             report("N026", (spot / key).key, f'"{key}" goes with the protocols icmp and icmpv6')
     if rule.code is not None and rule.type is None and protocol in _ICMP_VERSION:
         report("N026", (spot / "code").key, '"code" needs a "type"')
-    cidrs, groups = _peers(context, direction, rule, spot)
+    far = _peers(context, direction, rule, spot)
     return Rule(
         direction=direction,
-        ethertype=_ethertype(context.reporter, rule, cidrs, spot, direction),
+        ethertype=_ethertype(context.reporter, rule, far, spot, direction),
         protocol=protocol,
         ports=rule.ports or (),
         icmp_type=rule.type,
         icmp_code=rule.code,
-        cidrs=cidrs,
-        groups=groups,
+        cidrs=far.cidrs,
+        groups=far.groups,
         place=place,
+        addresses=far.addresses,
+        enforce=rule.enforce,
+        log=rule.log,
     )
 
 
 def _ethertype(
-    reporter: Reporter, rule: IngressRule | EgressRule, cidrs: tuple[Prefix, ...], spot: Spot, direction: Direction
+    reporter: Reporter, rule: IngressRule | EgressRule, far: FarSide, spot: Spot, direction: Direction
 ) -> int | None:
     """Return the IP version that the rule is about, None for both."""
     given = None if rule.ethertype is None else 4 if rule.ethertype is Ethertype.IPV4 else 6
@@ -113,23 +130,30 @@ def _ethertype(
         message = f"protocol {protocol_name(rule.protocol)} is IPv{implied}'s"
         reporter.report("N027", spot / "ethertype", message)
     version = given or implied
-    versions = {cidr.version for cidr in cidrs}
+    versions = {cidr.version for cidr in far.cidrs}
     if version and versions - {version}:
-        far = spot / ("from" if direction is Direction.INGRESS else "to")
-        wrong = next(cidr for cidr in cidrs if cidr.version != version)
-        reporter.report("N027", far, f"{wrong} is IPv{wrong.version}, and the rule is about IPv{version}")
-    # A rule that names groups is about both versions: the members may have either.
-    if version is None and len(versions) == 1 and not any(peer.group for peer in rule.peers or ()):
+        where = spot / ("from" if direction is Direction.INGRESS else "to")
+        wrong = next(cidr for cidr in far.cidrs if cidr.version != version)
+        reporter.report("N027", where, f"{wrong} is IPv{wrong.version}, and the rule is about IPv{version}")
+    # A rule that names groups of any kind is about both versions: what is in them may have either.
+    if version is None and len(versions) == 1 and not any(peer.cidr is None for peer in rule.peers or ()):
         version = versions.pop()
     return version
 
 
-def _peers(
-    context: GroupContext, direction: Direction, rule: IngressRule | EgressRule, spot: Spot
-) -> tuple[tuple[Prefix, ...], tuple[str, ...]]:
-    """Return the prefixes and the groups of a rule's far side."""
+@dataclass(frozen=True, slots=True)
+class FarSide:
+    """Whom a rule speaks of; of nothing but anyone where all three are empty."""
+
+    cidrs: tuple[Prefix, ...] = ()
+    groups: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+def _peers(context: GroupContext, direction: Direction, rule: IngressRule | EgressRule, spot: Spot) -> FarSide:
+    """Return the far side of a rule."""
     if rule.peers is None:
-        return (), ()
+        return FarSide()
     key = "from" if direction is Direction.INGRESS else "to"
     report = context.reporter.report
     if not rule.peers:
@@ -138,43 +162,87 @@ def _peers(
             spot / key,
             f'an empty "{key}" allows nobody: leave the key out for anyone, or the rule out for nobody',
         )
-    cidrs: list[Prefix] = []
-    groups: list[str] = []
+    cidrs: dict[Prefix, None] = {}
+    groups: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     for number, peer in enumerate(rule.peers):
         where = spot / key / number
-        if (peer.cidr is None) == (peer.group is None):
-            report("N026", where, "the far side is either {cidr: …} or {group: …}")
+        if [peer.cidr, peer.group, peer.address_group].count(None) != 2:
+            report("N026", where, "the far side is one of {cidr: …}, {group: …} and {address_group: …}")
         elif peer.cidr is not None:
-            cidrs.append(peer.cidr)
+            cidrs[peer.cidr] = None
         elif peer.group is not None:
-            name = find_group(context, where / "group", peer.group)
-            if name:
-                groups.append(name)
-    return tuple(dict.fromkeys(cidrs)), tuple(dict.fromkeys(groups))
+            groups |= dict.fromkeys(find(context, where / "group", GROUPS, peer.group))
+        elif peer.address_group is not None:
+            addresses |= dict.fromkeys(find(context, where / "address_group", ADDRESS_GROUPS, peer.address_group))
+    return FarSide(tuple(cidrs), tuple(groups), tuple(addresses))
 
 
-def find_group(context: GroupContext, spot: Spot, reference: str) -> str | None:
-    """Return the qualified name of one of the tenant's own groups, or report that there is none such."""
+def find(context: GroupContext, spot: Spot, section: str, reference: str) -> tuple[str, ...]:
+    """Return the qualified name of a group or address group that the tenant may use; report if there is none, and return nothing."""
+    tenant = context.tenant.name
     owner, _, name = reference.rpartition("/")
-    if owner and owner != context.tenant.name:
-        message = f"group {quote(reference)} belongs to another tenant and is not shared"
-        context.reporter.report("N042", spot, message, "groups of the own tenant can be named, or addresses")
-        return None
-    known = context.declared.content.security_groups
-    if name in known or name == DEFAULT_GROUP:
-        return f"{context.tenant.name}/{name}"
-    if not context.declared.hides("security_groups", name):
-        home = context.declared.spot("security_groups")
-        context.reporter.unknown("group", spot, name, known, home)
-    return None
+    if owner and owner != tenant:
+        return _find_foreign(context, spot, Thing(section, owner, name))
+    known = getattr(context.declared.content, section)
+    if name in known or (section == GROUPS and name == DEFAULT_GROUP):
+        return (f"{tenant}/{name}",)
+    if not context.declared.hides(section, name):
+        context.reporter.unknown(_KINDS[section], spot, name, known, context.declared.spot(section))
+    return ()
+
+
+def _find_foreign(context: GroupContext, spot: Spot, thing: Thing) -> tuple[str, ...]:
+    standing = context.loan.standing(thing)
+    if standing is Standing.SHARED:
+        return (str(thing),)
+    if standing is Standing.STRANGER:
+        fabric = context.fabric
+        context.reporter.unknown("tenant", spot, thing.owner, fabric.tenants, fabric.declared.spot("tenants"))
+    elif standing is Standing.WITHHELD:
+        tenant = context.tenant.name
+        message = f"{_KINDS[thing.section]} {quote(str(thing))} is not shared with {tenant}"
+        context.reporter.report("N042", spot, message, f"{thing.owner} shares it with `share: {tenant}`")
+    return ()
+
+
+def check_one_kind(context: GroupContext, spots: Sequence[Spot], names: Sequence[str]) -> bool:
+    """Report the first group of a port's that is stateless among others that are not, or the reverse; return whether all are alike."""
+    kinds = [_is_stateless(context, name) for name in names]
+    for spot, name, kind in zip(spots, names, kinds, strict=True):
+        if kind != kinds[0]:
+            message = f"{names[0]} is {_word(kinds[0])} and {name} {_word(kind)}: a port has groups of one kind"
+            places = " and ".join(f"{each} at {_place(context, each)}" for each in (names[0], name))
+            context.reporter.report("N029", spot, message, places)
+            return False
+    return True
+
+
+def _is_stateless(context: GroupContext, qualified: str) -> bool:
+    owner, _, name = qualified.partition("/")
+    if owner != context.tenant.name:
+        return context.loan.is_stateless(Thing(GROUPS, owner, name))
+    own = context.declared.content.security_groups.get(name)
+    return own is not None and own.stateless
+
+
+def _place(context: GroupContext, qualified: str) -> Place:
+    owner, _, name = qualified.partition("/")
+    if owner != context.tenant.name:
+        return context.loan.place(Thing(GROUPS, owner, name))
+    is_declared = name in context.declared.content.security_groups
+    return context.declared.place(GROUPS, name) if is_declared else context.tenant.place
+
+
+def _word(is_stateless: bool) -> str:
+    return "stateless" if is_stateless else "stateful"
 
 
 def _warn_of_covered(context: GroupContext, group: str, rules: tuple[Rule, ...], compared: int) -> None:
     """Warn of rules that allow nothing which an earlier rule does not allow already; the first `compared` are compared."""
     seen: dict[tuple[object, ...], Rule] = {}
     for number, rule in enumerate(rules):
-        same = (rule.ethertype, rule.protocol, rule.ports, rule.icmp_type, rule.icmp_code, rule.cidrs, rule.groups)
-        cover = seen.setdefault(same, rule)
+        cover = seen.setdefault(_content(rule), rule)
         if cover is rule and number < compared:
             cover = next((earlier for earlier in rules[:number] if _covers(earlier, rule)), rule)
         if cover is not rule:
@@ -182,8 +250,16 @@ def _warn_of_covered(context: GroupContext, group: str, rules: tuple[Rule, ...],
             context.reporter.report("W002", spot, f"the rule at {cover.place} allows all of this already")
 
 
+def _content(rule: Rule) -> tuple[object, ...]:
+    """Return what makes a rule, to find equal ones."""
+    packets = (rule.ethertype, rule.protocol, rule.ports, rule.icmp_type, rule.icmp_code)
+    return (*packets, rule.cidrs, rule.groups, rule.addresses, rule.enforce, rule.log)
+
+
 def _covers(wide: Rule, narrow: Rule) -> bool:
-    """Whether all that `narrow` allows is allowed by `wide` as well; False for long lists, which would take too long."""
+    """Whether `narrow` changes nothing beside `wide`, which allows as much; False for long lists, which would take too long."""
+    if (narrow.enforce and not wide.enforce) or (narrow.log and not wide.log):
+        return False
     if wide.protocol is not None and wide.protocol != narrow.protocol:
         return False
     if wide.ethertype is not None and wide.ethertype != narrow.ethertype:
@@ -199,6 +275,8 @@ def _covers(wide: Rule, narrow: Rule) -> bool:
     if wide.is_from_anyone:
         return True
     if narrow.is_from_anyone or not set(narrow.groups) <= set(wide.groups):
+        return False
+    if not set(narrow.addresses) <= set(wide.addresses):
         return False
     return all(any(_contains(big, small) for big in wide.cidrs) for small in narrow.cidrs)
 

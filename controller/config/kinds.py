@@ -141,6 +141,49 @@ class Protocol(Kind):
         return {"anyOf": [{"enum": names}, Whole("a number", 0, 255).schema()]}
 
 
+@dataclass(frozen=True)
+class Rate(Kind):
+    """How often something may happen in a second: `1000/s`, or the number alone."""
+
+    title: str
+    low: int
+    high: int
+
+    def parse(self, value: object) -> object:
+        """Return the number per second."""
+        return scalars.rate(value, self.title, self.low, self.high)
+
+    def schema(self) -> Json:
+        """Return the schema of a number, with or without its unit."""
+        return {
+            "type": ["integer", "string"],
+            "title": f"{self.title} `N/s`, {self.low}-{self.high}",
+            "minimum": self.low,
+            "maximum": self.high,
+            "pattern": "^[0-9]+(/s)?$",
+        }
+
+
+class EtherType(Kind):
+    """An ethertype, by name or number."""
+
+    def parse(self, value: object) -> object:
+        """Return the number."""
+        return scalars.ethertype(value)
+
+    def schema(self) -> Json:
+        """Return the names, or a number."""
+        low, high = scalars.ETHERTYPE_BOUNDS
+        number = {
+            "type": ["integer", "string"],
+            "title": f"a number, {low:#06x}-{high:#06x}",
+            "minimum": low,
+            "maximum": high,
+            "pattern": "^(0x[0-9a-fA-F]+|[0-9]+)$",
+        }
+        return {"anyOf": [{"enum": list(scalars.ETHERTYPES)}, number]}
+
+
 class OneOrMany:
     """A list that may be written as its only item."""
 
@@ -160,6 +203,23 @@ class ListOrAny:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         return {"anyOf": [{"const": "any"}, handler(core)]}
+
+
+@dataclass(frozen=True)
+class ListOrMapping:
+    """A mapping of which one key is a list, or that list (or its only item) alone."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_mapping, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        mapping = handler(core)
+        return {"anyOf": [mapping, *handler.resolve_ref_schema(mapping)["properties"][self.key]["anyOf"]]}
+
+    def _as_mapping(self, value: object) -> object:
+        return {self.key: value} if isinstance(value, str | list) else value
 
 
 def _as_list(value: object) -> object:

@@ -8,6 +8,7 @@ What did not change since the last load is taken from the cache, from the file's
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from controller.config.between import check_between
@@ -18,8 +19,9 @@ from controller.config.files import TENANTS, Reader, Text
 from controller.config.problem import Problems
 from controller.config.result import Cache, Loaded
 from controller.config.schema import FabricFile, TenantFile
+from controller.config.shared import Others
 from controller.config.source import Reporter, Source
-from controller.config.tenant import Part, build_parts, hider, with_sharers
+from controller.config.tenant import Part, build_parts, with_borrowers, with_sharers
 from controller.model.entities import Topology
 from controller.model.mapping import ByTenant
 
@@ -158,9 +160,10 @@ def _parts(
             for name, declared in tenants.items()
             if name not in known or not known[name].is_from(fabric.declared, declared, previous)
         }
-    stale = with_sharers(stale, tenants, known)
+    others = Others(fabric, tenants)
+    stale = with_sharers(with_borrowers(stale, others, known), tenants, known)
     wanted = {name: tenants[name] for name in tenants if name in stale}
-    built = build_parts(fabric, wanted, previous, hider(fabric, tenants, "networks"))
+    built = build_parts(fabric, wanted, previous, others)
     parts = known | built if differing is not None else {name: built.get(name) or known[name] for name in tenants}
     for name in stale if differing is not None else tenants:
         is_quiet = tenants[name].problems.is_empty and parts[name].problems.is_empty
@@ -173,7 +176,7 @@ def _tests(
     fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], differing: set[str], cache: Cache
 ) -> dict[str, Expectations]:
     """Return the tests of every tenant that has some. They may name other tenants' ports."""
-    hides = hider(fabric, tenants, "ports")
+    hides = partial(Others(fabric, tenants).hides, "ports")
 
     def ports(tenant: str) -> Collection[str]:
         # What is declared is known, even if it could not be built.
@@ -209,6 +212,7 @@ def _assemble(fabric: Fabric, parts: Mapping[str, Part], tests: Mapping[str, Exp
         groups=ByTenant({name: part.groups for name, part in parts.items()}),
         ports=ByTenant({name: part.ports for name, part in parts.items()}),
         tests=tuple(test for each in tests.values() for test in each.tests),
+        address_groups=ByTenant({name: part.address_groups for name, part in parts.items()}),
     )
 
 
@@ -223,6 +227,7 @@ def _touched(
     for old, new in (
         (previous.networks, topology.networks),
         (previous.groups, topology.groups),
+        (previous.address_groups, topology.address_groups),
         (previous.ports, topology.ports),
     ):
         if not isinstance(old, ByTenant) or not isinstance(new, ByTenant):

@@ -9,6 +9,7 @@ from controller.config.declared import Declared
 from controller.config.fabric import Fabric
 from controller.config.schema import MAX_VLAN, TenantFile
 from controller.config.schema import Network as DeclaredNetwork
+from controller.config.shared import check_share
 from controller.config.source import Reporter, Spot
 from controller.model import ids
 from controller.model.entities import (
@@ -51,7 +52,8 @@ def build_networks(context: NetworkContext) -> dict[str, Network]:
     networks: dict[str, Network] = {}
     for name, each in content.items():
         gateways = _gateways(context, name, each)
-        _check_sharing(context, name, each)
+        spot, tenant = context.spot(name) / "share", context.tenant.name
+        check_share(context.fabric, tenant, spot, each.share, context.reporter, takes_any=False)
         qualified = f"{context.tenant.name}/{name}"
         mtu = _mtu(context.fabric, types[name])
         if mtu < _IPV6_MIN_MTU and any(cidr.version == 6 for cidr in each.cidr):
@@ -241,13 +243,3 @@ def _gateways(context: NetworkContext, name: str, each: DeclaredNetwork) -> tupl
         else:
             given[home] = gateway
     return tuple(given.get(cidr) or first_host(cidr) for cidr in each.cidr)
-
-
-def _check_sharing(context: NetworkContext, name: str, each: DeclaredNetwork) -> None:
-    fabric = context.fabric
-    for number, other in enumerate(each.share):
-        spot = context.spot(name) / "share" / number
-        if other == context.tenant.name:
-            context.reporter.report("N026", spot, "a tenant need not share with itself")
-        elif not fabric.knows("tenants", other):
-            context.reporter.unknown("tenant", spot, other, fabric.tenants, fabric.declared.spot("tenants"))

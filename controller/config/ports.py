@@ -6,15 +6,16 @@ tenant by tenant, and get their addresses network by network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
-from controller.config.groups import DEFAULT_GROUP, GroupContext, find_group
+from controller.config.groups import DEFAULT_GROUP, GroupContext, check_one_kind, find
 from controller.config.problem import quote
 from controller.config.schema import Port as DeclaredPort
 from controller.config.schema import PortGroup, Profile, TenantFile
+from controller.config.shared import GROUPS, Loan, Others
 from controller.config.source import Reporter, Spot
 from controller.model.address import derived_mac
 from controller.model.entities import (
@@ -42,40 +43,45 @@ class Draft:
     groups: tuple[str, ...]
     port_security: bool
     allowed: tuple[AllowedAddress, ...]
+    new_connections: int | None
+    ethertypes: tuple[int, ...]
     place: Place
     spot: Spot
 
     def port(self, ips: tuple[Address, ...]) -> Port:
         """Return the port with its addresses."""
         return Port(
-            self.name,
-            self.tenant,
-            self.network.name,
-            self.mac,
-            ips,
-            self.host,
-            self.groups,
-            self.port_security,
-            self.allowed,
-            self.place,
+            name=self.name,
+            tenant=self.tenant,
+            network=self.network.name,
+            mac=self.mac,
+            ips=ips,
+            host=self.host,
+            groups=self.groups,
+            port_security=self.port_security,
+            allowed=self.allowed,
+            place=self.place,
+            new_connections=self.new_connections,
+            ethertypes=self.ethertypes,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PortContext:
-    """What the ports of a tenant are read from. `hides_network` says of a foreign network that nothing is known of it."""
+    """What the ports of a tenant are read from. `others` and `loan` tell of other tenants' things."""
 
     fabric: Fabric
     tenant: Tenant
     declared: Declared[TenantFile]
     networks: Mapping[str, Network]  # Those of all tenants.
-    hides_network: Callable[[str, str], bool]
+    others: Others
+    loan: Loan
     reporter: Reporter
 
     @property
     def group_context(self) -> GroupContext:
         """What finds a security group."""
-        return GroupContext(self.fabric, self.tenant, self.declared, self.reporter)
+        return GroupContext(self.fabric, self.tenant, self.declared, self.loan, self.reporter)
 
 
 def draft_ports(context: PortContext) -> list[Draft]:
@@ -98,8 +104,7 @@ def _check_profile(context: PortContext, spot: Spot, profile: Profile) -> None:
         find_network(context, spot / "network", profile.network)
     if profile.host is not None:
         _check_host_name(context, spot / "host", profile.host)
-    for number, group in enumerate(profile.security_groups or ()):
-        find_group(context.group_context, spot / "security_groups" / number, group)
+    _find_groups(context, spot, profile.security_groups or ())
 
 
 def _draft(
@@ -123,8 +128,9 @@ def _draft(
         return None
     if host is not None and host in context.fabric.hosts:
         _check_host(context, spot / "host" if port.host else spot.key, network, host)
-    has_security = port.port_security if "port_security" in port.model_fields_set else profile.port_security
-    allowed = port.allowed_addresses if "allowed_addresses" in port.model_fields_set else profile.allowed_addresses
+    own = port.model_fields_set
+    has_security = (port if "port_security" in own else profile).port_security
+    allowed = (port if "allowed_addresses" in own else profile).allowed_addresses
     qualified = f"{context.tenant.name}/{name}"
     return Draft(
         name=qualified,
@@ -136,6 +142,8 @@ def _draft(
         groups=_groups(context, spot, port, profile, has_security, groups_of),
         port_security=has_security,
         allowed=tuple(AllowedAddress(each.ip, each.mac) for each in allowed),
+        new_connections=(port if "new_connections" in own else profile).new_connections,
+        ethertypes=tuple(sorted(set((port if "ethertypes" in own else profile).ethertypes))),
         place=declared.place("ports", name),
         spot=spot,
     )
@@ -181,7 +189,7 @@ def find_network(context: PortContext, spot: Spot, reference: str) -> Network | 
         fabric = context.fabric
         if not fabric.knows("tenants", owner):
             context.reporter.unknown("tenant", spot, owner, fabric.tenants, fabric.declared.spot("tenants"))
-        elif not context.hides_network(owner, name):
+        elif not context.others.hides("networks", owner, name):
             # Whether it exists is the other tenant's business.
             message = f"network {quote(reference)} is not shared with {tenant}"
             context.reporter.report("N042", spot, message, f"{owner} shares it with `share: {tenant}`")
@@ -229,17 +237,24 @@ def _groups(
     known = groups_of.get(given)
     if known is not None:
         return known
-    names: list[str] = []
-    is_good = True
-    for number, reference in enumerate(given):
-        if port.security_groups is not None:
-            found = find_group(context.group_context, spot / "security_groups" / number, reference)
-        else:
-            found = f"{context.tenant.name}/{reference.rpartition('/')[2]}"
-        is_good = is_good and found is not None
-        if found is not None:
-            names.append(found)
+    if port.security_groups is None:
+        # What a port group names wrongly is reported there, once.
+        tenant = context.tenant.name
+        found = tuple(reference if "/" in reference else f"{tenant}/{reference}" for reference in given)
+        return tuple(dict.fromkeys(found))
+    names, is_good = _find_groups(context, spot, given)
     result = tuple(dict.fromkeys(names))
-    if is_good and port.security_groups is not None:
+    if is_good:
         groups_of[given] = result
     return result
+
+
+def _find_groups(context: PortContext, spot: Spot, references: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the qualified names of a port's groups, and whether there is nothing to report of them at the next port."""
+    groups, spots, names = context.group_context, [], []
+    for number, reference in enumerate(references):
+        for name in find(groups, spot / GROUPS / number, GROUPS, reference):
+            names.append(name)
+            spots.append(spot / GROUPS / number)
+    is_of_one_kind = check_one_kind(groups, spots, names)
+    return names, is_of_one_kind and len(names) == len(references)

@@ -45,6 +45,8 @@ CODES: Mapping[str, str] = {
     "N025": "not a unicast MAC address",
     "N026": "a key that does not go with the others beside it",
     "N027": "IPv4 and IPv6 are mixed where they exclude each other",
+    "N028": "an ethertype of which other keys decide",
+    "N029": "stateless and stateful groups at one port",
     "N030": "the same address twice",
     "N031": "the same MAC address twice in a network",
     "N032": "the same segment or VLAN twice",
@@ -52,7 +54,7 @@ CODES: Mapping[str, str] = {
     "N034": "two flat networks on one physical network",
     "N040": "a segment, VLAN or physical network that the tenant is not granted",
     "N041": "a segment or VLAN that is granted twice",
-    "N042": "a network or group of another tenant that is not shared",
+    "N042": "a network, group or address group of another tenant that is not shared",
     "N043": "nothing is left to allocate",
     "N044": "a quota is exceeded",
     "N045": "a host that does not carry the physical network",
@@ -62,9 +64,11 @@ CODES: Mapping[str, str] = {
     "N052": "an address that no interface may have (multicast, loopback, unspecified, link-local)",
     "N053": "prefixes that overlap",
     "N054": "an MTU too small for IPv6",
-    "W001": "a security group that nothing uses",
+    "W001": "a security group or address group that nothing uses",
     "W002": "a rule that an earlier one covers",
     "W003": "a file that is not read",
+    "W004": "an address that is listed twice",
+    "W005": "a key that changes nothing where it stands",
 }
 
 

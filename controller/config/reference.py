@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from controller.config import scalars, schema
+from controller.config.editors import json_schema
 from controller.config.files import MAX_FILE_BYTES, MAX_TOTAL_BYTES
 from controller.config.problem import CODES, MAX_SHOWN
 from controller.config.tree import MAX_DEPTH, MAX_NODES
@@ -26,6 +27,7 @@ _SECTIONS: tuple[tuple[str, type[schema.Strict]], ...] = (
     ("security_groups.G.ingress[]", schema.IngressRule),
     ("security_groups.G.egress[]", schema.EgressRule),
     ("from, to", schema.Peer),
+    ("address_groups.G", schema.AddressGroup),
     ("port_groups.G", schema.PortGroup),
     ("ports.P", schema.Port),
     ("allowed_addresses[]", schema.AllowedAddress),
@@ -89,7 +91,7 @@ A tenant's file that is a link must lead to a file inside the topology's folder.
 
 def format_reference() -> str:
     """Return the text of docs/format.md."""
-    definitions = schema.json_schema()["$defs"]
+    definitions = json_schema()["$defs"]
     parts = [_HEAD, *(_section(title, model, definitions[model.__name__]) for title, model in _SECTIONS)]
     return "\n".join([*parts, _LIMITS, _problems()])
 
@@ -135,15 +137,15 @@ def _values(each: dict[str, Any]) -> str:
 
 def _alternatives(kinds: list[dict[str, Any]]) -> str:
     """Return alternatives in words; an item or a list of it is one thing."""
-    if len(kinds) == 2 and kinds[1].get("items") == kinds[0]:
-        return f"{_values(kinds[0])}, or a list"
+    if len(kinds) > 1 and kinds[-1].get("items") == kinds[-2]:
+        return f"{_alternatives(kinds[:-1])}, or a list"
     return " or ".join(_values(kind) for kind in kinds)
 
 
 def _entry(each: dict[str, Any]) -> dict[str, Any]:
     """Return what an entry is, without the null that an editor may see in its place."""
     kinds = [kind for kind in each.get("anyOf", ()) if kind != {"type": "null"}]
-    return kinds[0] if len(kinds) == 1 else each
+    return {"anyOf": kinds} if kinds else each
 
 
 def _default(value: Any) -> str:

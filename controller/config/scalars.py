@@ -25,9 +25,34 @@ INTERFACE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
 MAC_PATTERN = "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
+ETHERTYPE_BOUNDS = (0x0600, 0xFFFF)
+ETHERTYPES = {
+    "wake-on-lan": 0x0842,
+    "mpls": 0x8847,
+    "pppoe-discovery": 0x8863,
+    "pppoe-session": 0x8864,
+    "eapol": 0x888E,
+    "profinet": 0x8892,
+    "ethercat": 0x88A4,
+    "lldp": 0x88CC,
+    "ptp": 0x88F7,
+}
+# What no list of ethertypes can open or close, and what decides of it instead.
+_RULES_DECIDE = "security groups decide what of it passes"
+_VLANS_DECIDE = "a port's frames carry no VLAN tag, and its network says which VLAN they travel in"
+_NO_CHOICE = {
+    0x0800: ("IPv4", _RULES_DECIDE),
+    0x0806: ("ARP", "it always passes with the port's own addresses"),
+    0x86DD: ("IPv6", _RULES_DECIDE),
+    0x8100: ("a VLAN tag", _VLANS_DECIDE),
+    0x88A8: ("a VLAN tag", _VLANS_DECIDE),
+}
+_NAMED_NO_CHOICE = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD, "vlan": 0x8100}
+
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,8}")
 _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _MAC = re.compile(MAC_PATTERN)
 _REFERENCE = re.compile(REFERENCE_PATTERN)
@@ -79,6 +104,44 @@ def number_range(value: object, what: str, low: int, high: int) -> Range:
     if last < first:
         raise Refused("N021", f"the range ends ({last}) before it begins ({first})", f"did you mean {last}-{first}?")
     return Range(first, last)
+
+
+def rate(value: object, what: str, low: int, high: int) -> int:
+    """Return how often in a second `1000/s` or `1000` says."""
+    given = text(value, what)
+    number, slash, unit = given.partition("/")
+    if slash and unit != "s":
+        raise Refused(
+            "N022", f"{quote(given)} is not {what}: a whole number from {low} to {high} per second, like 1000/s"
+        )
+    return whole_number(number, what, low, high)
+
+
+def ethertype(value: object) -> int:
+    """Return the number of an ethertype that is neither IP nor ARP nor a VLAN tag."""
+    given = text(value, "an ethertype")
+    number = ETHERTYPES.get(given, _NAMED_NO_CHOICE.get(given))
+    if number is None:
+        number = _ethertype_number(given)
+    if number in _NO_CHOICE:
+        name, reason = _NO_CHOICE[number]
+        raise Refused("N028", f"{given} is {name}: {reason}", "leave it out")
+    return number
+
+
+def _ethertype_number(given: str) -> int:
+    low, high = ETHERTYPE_BOUNDS
+    if _HEXADECIMAL.fullmatch(given):
+        number = int(given, 16)
+    elif _NUMBER.fullmatch(given):
+        number = int(given)
+    else:
+        near = nearest(given, ETHERTYPES)
+        hint = f"did you mean {near}?" if near else f"a number like 0x88cc, or one of {', '.join(ETHERTYPES)}"
+        raise Refused("N020", f"{quote(given)} is not an ethertype", hint)
+    if not low <= number <= high:
+        raise Refused("N022", f"{given} is not an ethertype: it lies outside {low:#06x}-{high:#06x}")
+    return number
 
 
 def switch(value: object) -> bool:

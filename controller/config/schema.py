@@ -8,18 +8,29 @@ checked where the model is built, not here.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.json_schema import models_json_schema
 
 from controller.config import scalars
-from controller.config.kinds import ListOrAny, Numbers, OneOrMany, Protocol, Switch, Whole, Word, members, words
+from controller.config.kinds import (
+    EtherType,
+    ListOrAny,
+    ListOrMapping,
+    Numbers,
+    OneOrMany,
+    Protocol,
+    Rate,
+    Switch,
+    Whole,
+    Word,
+    members,
+    words,
+)
 from controller.model.entities import TUNNEL_TYPES, Address, HostKind, NetworkType, Prefix, Range, Verdict
 
 MAX_VNI = (1 << 24) - 1
 MAX_VLAN = 4094
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Datapath(StrEnum):
@@ -51,6 +62,7 @@ PortRanges = Annotated[tuple[Annotated[Range, Numbers("a port", 0, 65535)], ...]
 TransportPort = Annotated[int, Whole("a port", 1, 65535)]
 IcmpNumber = Annotated[int, Whole("an ICMP number", 0, 255)]
 Quota = Annotated[int, Whole("a quota", 0, 10_000_000)]
+Share = Annotated[tuple[Name, ...], OneOrMany()]
 
 
 # Lists that are compared item by item stay short, so that no file can make the controller slow.
@@ -133,6 +145,11 @@ class Tenant(Strict):
     rules: Quota | None = Field(
         default=None, description="How many rules its security groups may have. By default no limit."
     )
+    connections: Annotated[int, Whole("a number of connections", 1, 10_000_000)] | None = Field(
+        default=None,
+        description="How many connections may be tracked at a time in each of its address spaces on each host; what would open one "
+        "more is dropped. By default no limit of its own.",
+    )
 
 
 class FabricFile(Strict):
@@ -179,22 +196,24 @@ class Network(Strict):
         default=(),
         description="The router's address, at most one per prefix; no port may have it. By default the first host address.",
     )
-    share: Annotated[tuple[Name, ...], OneOrMany()] = Field(
-        default=(), description="Tenants that may attach ports, by `network: TENANT/NAME`."
-    )
+    share: Share = Field(default=(), description="Tenants that may attach ports, by `network: TENANT/NAME`.")
 
 
 class Peer(Strict):
-    """The far side of a rule: one of the two keys."""
+    """The far side of a rule: one of the three keys."""
 
     cidr: FarSide | None = Field(default=None, description="The addresses of the far side.")
-    group: Reference | None = Field(default=None, description="A security group: the addresses of its ports.")
+    group: Reference | None = Field(
+        default=None,
+        description="A security group, the own or one that is shared: the addresses of its ports, whosever they are, in the same network.",
+    )
+    address_group: Reference | None = Field(
+        default=None, description="An address group, the own or one that is shared: all that it lists."
+    )
 
 
 class Rule(Strict):
     """What both directions' rules share."""
-
-    not_yet: ClassVar[tuple[str, ...]] = ("enforce",)
 
     protocol: IpProtocol = Field(default=None, description="By default `any`. `icmp` is IPv4's and `icmpv6` IPv6's.")
     ports: PortRanges | None = Field(
@@ -205,6 +224,11 @@ class Rule(Strict):
     ethertype: Annotated[Ethertype, members(Ethertype)] | None = Field(
         default=None, description="The IP version. By default what the protocol and the addresses say, else both."
     )
+    enforce: Flag = Field(
+        default=True,
+        description="`false`: the rule does not count as allowing. What it alone allows still passes, and is counted as *would drop*.",
+    )
+    log: Flag = Field(default=False, description="Whether what opens a connection by this rule is logged.")
 
 
 class IngressRule(Rule):
@@ -224,15 +248,45 @@ class EgressRule(Rule):
 
 
 class SecurityGroup(Strict):
-    """Rules that ports share. What no rule of a port's groups allows is dropped; replies always pass."""
-
-    not_yet: ClassVar[tuple[str, ...]] = ("enforce",)
+    """Rules that ports share. What no rule of a port's groups allows is dropped; replies pass, unless the groups are stateless."""
 
     ingress: Annotated[tuple[IngressRule, ...], ListOrAny()] = Field(
         default=(), description="What may come in. By default nothing."
     )
     egress: Annotated[tuple[EgressRule, ...], ListOrAny()] = Field(
         default=(EgressRule(),), description="What may go out. By default `any`."
+    )
+    enforce: Flag = Field(
+        default=True,
+        description="`false`: a port that has groups, and none that is enforced, drops nothing by rules. What no enforced rule allows "
+        "passes, and is counted as *would drop*. If any of the port's groups is enforced, everything that no rule allows is dropped, "
+        "and this group's rules allow as usual.",
+    )
+    stateless: Flag = Field(
+        default=False,
+        description="`true`: connections are not tracked. The rules judge every packet by itself, answers and ICMP errors as well; a rule "
+        "with ports lets later fragments of its protocol through, which have none. A port has groups of one kind only.",
+    )
+    log: Flag = Field(
+        default=False,
+        description="Whether what opens a connection by any of its rules, and what is dropped at its ports, is logged.",
+    )
+    share: Share = Field(
+        default=(),
+        description="Tenants that may name the group as `TENANT/GROUP` in their rules, and whose ports may join it so; `any`: all "
+        "tenants, those to come as well.",
+    )
+
+
+class AddressGroup(Strict):
+    """A set of prefixes and addresses that rules have as their far side. Without `share` the list alone may stand for it."""
+
+    cidrs: Annotated[tuple[FarSide, ...], OneOrMany()] = Field(
+        default=(), description="Prefixes and addresses, IPv4 and IPv6. An empty list allows nobody."
+    )
+    share: Share = Field(
+        default=(),
+        description="Tenants that may name it as `TENANT/GROUP` in their rules; `any`: all tenants, those to come as well.",
     )
 
 
@@ -265,6 +319,14 @@ class Profile(Strict):
     )
     allowed_addresses: Annotated[tuple[AllowedAddress, ...], Few, OneOrMany()] = Field(
         default=(), description="Further addresses that the port may use."
+    )
+    new_connections: Annotated[int, Rate("a rate of connections", 1, 10_000_000)] | None = Field(
+        default=None,
+        description="How many connections may open at the port in a second; what would open more is dropped. By default no limit.",
+    )
+    ethertypes: Annotated[tuple[Annotated[int, EtherType()], ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="Further ethertypes that the port may send and get. IPv4, IPv6 and ARP need not be named; everything else is dropped.",
     )
 
 
@@ -310,41 +372,9 @@ class TenantFile(Strict):
         default={},
         description="The tenant's security groups by name. Without a group `default` there is one: in from the same group, everything out.",
     )
+    address_groups: dict[Name, Annotated[AddressGroup, ListOrMapping("cidrs")]] = Field(
+        default={}, description="The tenant's address groups by name."
+    )
     port_groups: dict[Name, PortGroup] = Field(default={}, description="Profiles by name.")
     ports: dict[Name, Port] = Field(default={}, description="The tenant's ports by name.")
     tests: tuple[Test, ...] = Field(default=(), description="What shall stay true.")
-
-
-def json_schema(root: str | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of `FabricFile`, of `TenantFile`, or of either: one document whose `$defs` has both."""
-    files = (FabricFile, TenantFile)
-    _, document = models_json_schema([(file, "validation") for file in files], ref_template="#/$defs/{model}")
-    definitions = document["$defs"]
-    for definition in definitions.values():
-        definition["properties"] = {key: _tidy(key, each) for key, each in definition["properties"].items()}
-    roots = [{"$ref": f"#/$defs/{file.__name__}"} for file in files if root in (None, file.__name__)]
-    return {
-        "$schema": DIALECT,
-        "title": "Weft topology",
-        "description": "fabric.yaml is a FabricFile, each tenants/TENANT.yaml a TenantFile.",
-        **({"anyOf": roots} if root is None else roots[0]),
-        "$defs": definitions,
-    }
-
-
-def _tidy(key: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Say of a key what the loader does: no explicit null, but sections, and entries in them, may be left empty."""
-    schema = {word: value for word, value in schema.items() if value is not None}
-    if schema.get("title") == key.replace("_", " ").title():
-        del schema["title"]  # It was made from the key.
-    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    if len(kinds) == 1:
-        schema = kinds[0] | {word: value for word, value in schema.items() if word != "anyOf"}
-    elif kinds:
-        schema["anyOf"] = kinds
-    entries = schema.pop("patternProperties", {})
-    for pattern, entry in entries.items():
-        nullable = {"anyOf": [entry, {"type": "null"}]} if "$ref" in entry else entry
-        empty = ["object", "null"] if "$ref" in entry else "object"
-        schema |= {"type": empty, "additionalProperties": nullable, "propertyNames": {"pattern": pattern}}
-    return schema | ({"type": ["array", "null"]} if key == "tests" else {})

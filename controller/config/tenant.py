@@ -5,25 +5,25 @@ A part that nothing changed for is taken from the last load as it is: a reload c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.config.address_groups import build_address_groups
 from controller.config.addresses import address_ports
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
-from controller.config.groups import DEFAULT_GROUP, GroupContext, build_groups
+from controller.config.groups import GroupContext, build_groups
+from controller.config.idle import warn_of_idle
 from controller.config.networks import NetworkContext, build_networks
 from controller.config.ports import Draft, PortContext, draft_ports
 from controller.config.problem import Problems
 from controller.config.schema import FabricFile, TenantFile
+from controller.config.shared import Loan, Others, Told, lenders, still_holds
 from controller.config.source import Reporter, Spot
 from controller.model import ids
-from controller.model.entities import Network, Port, SecurityGroup, Tenant, Topology
+from controller.model.entities import AddressGroup, Network, Port, SecurityGroup, Tenant, Topology
 from controller.model.mapping import ByTenant
 from controller.model.names import interface_name
-
-# The sections whose entries use security groups.
-_USERS = frozenset(("security_groups", "port_groups", "ports"))
 
 Keys = dict[tuple[str, int | str], str]  # (kind, number or interface) -> the name that has it
 Entities = tuple[Mapping[str, Network], Mapping[str, Port]]
@@ -35,7 +35,7 @@ _NOTHING: Entities = ({}, {})
 class Part:
     """What one tenant contributes, and what it was built from: files, and its entities in the topology `before`.
 
-    `sharers` are the tenants that it shares networks with, or wants to.
+    `sharers` are the tenants that it shares networks with, or wants to; `told` is what it was told of others' groups.
     """
 
     tenant: str
@@ -43,14 +43,17 @@ class Part:
     declared: Declared[TenantFile]
     networks: Mapping[str, Network]
     groups: Mapping[str, SecurityGroup]
+    address_groups: Mapping[str, AddressGroup]
     ports: Mapping[str, Port]
     before: Entities
     sharers: frozenset[str]
+    told: Told
+    lenders: frozenset[str]
     keys: Keys
     problems: Problems
 
     def is_from(self, fabric: Declared[FabricFile], declared: Declared[TenantFile], previous: Topology | None) -> bool:
-        """Whether the part is what would be built from these files after this topology, if nobody shares with the tenant.
+        """Whether the part is what would be built from these files after this topology, if nobody shares or lends.
 
         It is if it was built after a topology that held the same of the tenant; and if the topology holds the part itself, because
         what is allocated once is kept.
@@ -100,18 +103,25 @@ def with_sharers(stale: set[str], tenants: Mapping[str, Declared[TenantFile]], p
     return found & tenants.keys()
 
 
+def with_borrowers(stale: set[str], others: Others, parts: Mapping[str, Part]) -> set[str]:
+    """Return these tenants, and those who would now be told otherwise of groups of theirs."""
+    changed = {
+        name
+        for name, part in parts.items()
+        if name not in stale and not part.lenders.isdisjoint(stale) and not still_holds(part.told, name, others)
+    }
+    return stale | changed
+
+
 def build_parts(
-    fabric: Fabric,
-    tenants: Mapping[str, Declared[TenantFile]],
-    previous: Topology | None,
-    hides_network: Callable[[str, str], bool],
+    fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], previous: Topology | None, others: Others
 ) -> dict[str, Part]:
     """Return the parts of these tenants, each with the problems found in it.
 
-    The tenants must be closed under sharing: whoever shares a network with one of them is among them. `hides_network` says of a
-    tenant's missing network that nothing is known of it.
+    The tenants must be closed under sharing of networks: whoever shares one with them is among them. `others` knows all tenants.
     """
     problems = {name: Problems() for name in tenants}
+    loans = {name: Loan(name, others) for name in tenants}
     networks: dict[str, Network] = {}
     for name, declared in tenants.items():
         before = previous.networks if previous else {}
@@ -120,9 +130,8 @@ def build_parts(
     drafts: dict[str, list[Draft]] = {network: [] for network in networks}
     for name, declared in tenants.items():
         reporter = Reporter(problems[name])
-        for draft in draft_ports(
-            PortContext(fabric, fabric.tenants[name], declared, networks, hides_network, reporter)
-        ):
+        context = PortContext(fabric, fabric.tenants[name], declared, networks, others, loans[name], reporter)
+        for draft in draft_ports(context):
             drafts[draft.network.name].append(draft)
     ports: dict[str, Port] = {}
     for network_name, members in drafts.items():
@@ -133,47 +142,37 @@ def build_parts(
         ports |= {port.name: port for port in address_ports(network, members, before_ports, home, reporter)}
     return {
         name: _part(
-            fabric,
-            fabric.tenants[name],
-            declared,
+            GroupContext(fabric, fabric.tenants[name], declared, loans[name], Reporter(problems[name])),
             entities_of(previous, name),
             networks,
             ports,
-            problems[name],
         )
         for name, declared in tenants.items()
     }
 
 
-def hider(fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], section: str) -> Callable[[str, str], bool]:
-    """Return the question whether nothing can be said of a tenant's missing entry, because it, or its tenant, was refused."""
-
-    def hides(owner: str, name: str) -> bool:
-        declared = tenants.get(owner)
-        return fabric.declared.hides("tenants", owner) if declared is None else declared.hides(section, name)
-
-    return hides
-
-
-def _part(
-    fabric: Fabric,
-    tenant: Tenant,
-    declared: Declared[TenantFile],
-    before: Entities,
-    networks: Mapping[str, Network],
-    ports: Mapping[str, Port],
-    problems: Problems,
-) -> Part:
-    reporter = Reporter(problems)
-    own_networks = {name: network for name, network in networks.items() if network.tenant == tenant.name}
-    prefix = f"{tenant.name}/"
-    named = (prefix + name for name in declared.content.ports)
+def _part(context: GroupContext, before: Entities, networks: Mapping[str, Network], ports: Mapping[str, Port]) -> Part:
+    tenant, declared, reporter = context.tenant, context.declared, context.reporter
+    named = (f"{tenant.name}/{name}" for name in declared.content.ports)
     own_ports = {name: ports[name] for name in named if name in ports}
-    groups = build_groups(GroupContext(fabric, tenant, declared, reporter))
+    groups, address_groups = build_groups(context), build_address_groups(context)
     _check_quotas(tenant, declared, groups, reporter)
-    _warn_of_unused(declared, prefix, groups, own_ports, reporter)
-    links = sharers(tenant.name, declared)
-    part = Part(tenant.name, fabric.declared, declared, own_networks, groups, own_ports, before, links, {}, problems)
+    warn_of_idle(tenant.name, declared, groups, own_ports, reporter)
+    part = Part(
+        tenant=tenant.name,
+        fabric=context.fabric.declared,
+        declared=declared,
+        networks={name: network for name, network in networks.items() if network.tenant == tenant.name},
+        groups=groups,
+        address_groups=address_groups,
+        ports=own_ports,
+        before=before,
+        sharers=sharers(tenant.name, declared),
+        told=context.loan.told,
+        lenders=lenders(context.loan.told),
+        keys={},
+        problems=reporter.problems,
+    )
     _collect_keys(part, reporter)
     return part
 
@@ -200,28 +199,6 @@ def _check_quotas(
             spot = declared.spot("security_groups", name.partition("/")[2]).key
             reporter.report("N044", spot, message, f"the quota is at {tenant.place}")
             return
-
-
-def _warn_of_unused(
-    declared: Declared[TenantFile],
-    prefix: str,
-    groups: Mapping[str, SecurityGroup],
-    ports: Mapping[str, Port],
-    reporter: Reporter,
-) -> None:
-    if not _USERS.isdisjoint(section for section, _ in declared.broken):
-        return  # What uses a group may be among what was refused.
-    used = {group for port in ports.values() for group in port.groups}
-    for group in groups.values():
-        for rule in (*group.ingress, *group.egress):
-            used.update(rule.groups)
-    for profile in declared.content.port_groups.values():
-        used.update(prefix + name.rpartition("/")[2] for name in profile.security_groups or ())
-    for name in declared.content.security_groups:
-        if prefix + name not in used and name != DEFAULT_GROUP:
-            reporter.report(
-                "W001", declared.spot("security_groups", name).key, f"no port and no rule uses group {name}"
-            )
 
 
 def _collect_keys(part: Part, reporter: Reporter) -> None:

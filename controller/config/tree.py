@@ -122,13 +122,13 @@ def find(root: Node, path: Iterable[str | int], *, on_key: bool = False) -> Node
         if isinstance(node, Mapping) and step in node.values:
             marked = node.keys[str(step)]
             node = node.values[str(step)]
-        elif isinstance(step, int):
-            # Where there is no list, the only item stands for it.
-            if isinstance(node, Sequence) and step < len(node.items):
+        elif isinstance(step, int) or not isinstance(node, Mapping):
+            # Where there is no list, the only item stands for it; where there is no mapping, the value of its only key does.
+            if isinstance(step, int) and isinstance(node, Sequence) and step < len(node.items):
                 node = marked = node.items[step]
         else:
             # The key that is not there stands nowhere: its owner's name does.
-            on_key = on_key or isinstance(node, Mapping)
+            on_key = True
             break
     # An empty value has no text to point at: its key does.
     is_empty = isinstance(node, Scalar) and not node.length

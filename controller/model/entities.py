@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+EVERYBODY = "*"  # The only name in a group's `share` that is shared with all tenants, those to come as well.
+
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
 
@@ -204,17 +206,17 @@ class SecurityGroup:
     enforce: bool = True
     stateless: bool = False
     log: bool = False
-    share: tuple[str, ...] = ()  # tenants that may name the group in rules, and whose ports may join it
+    share: tuple[str, ...] = ()  # tenants that may name the group in rules, and whose ports may join it; or `EVERYBODY`
 
 
 @dataclass(frozen=True, slots=True)
 class AddressGroup:
-    """A named set of prefixes that rules have as their far side."""
+    """A named set of prefixes that rules have as their far side; they are in order, each once."""
 
     name: str
     tenant: str
     prefixes: tuple[Prefix, ...]
-    share: tuple[str, ...]  # tenants that may name it in rules
+    share: tuple[str, ...]  # tenants that may name it in rules, or `EVERYBODY`
     place: Place = field(compare=False)
 
 

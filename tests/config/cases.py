@@ -39,6 +39,7 @@ FABRIC_CASES: list[tuple[str, str]] = [
     ("N022", _fabric("mtu: «70000»")),
     ("N022", _fabric("mtu: «0x5dc»")),
     ("N022", _fabric("tenants: {red: {segments: [1-5, «16777216»]}}")),
+    ("N022", _fabric("tenants: {red: {connections: «0»}}")),
     ("N023", _fabric("hosts: {hv1: {tunnel_ip: «172.31.0»}}")),
     ("N023", _fabric("hosts: {hv1: {tunnel_ip: «172.31.0.1/24»}}")),
     ("N023", _fabric("hosts: {hv1: {tunnel_ip: «'fe80::1%eth0'»}}")),
@@ -70,6 +71,15 @@ _NET = "networks: {net: {cidr: 10.0.1.0/24}}\n"
 _TWO = "networks: {net: {cidr: 10.0.1.0/24}, two: {cidr: [10.0.2.0/24, 'fd00::/64']}}\n"
 
 
+_MIXED = (
+    _NET
+    + "security_groups: {default: {ingress: [{from: {group: fast}}, {from: {group: web}}]}, fast: {stateless: true}, web: {}}\n"
+)
+
+
+_CORP = "address_groups: {{corp: {}}}\nsecurity_groups: {{default: {{ingress: [{{from: {{address_group: corp}}}}]}}}}\n"
+
+
 def _rule(rule: str, direction: str = "ingress") -> str:
     return _NET + (
         f"security_groups:\n  web:\n    {direction}:\n      - {rule}\n  app: {{}}\n"
@@ -98,8 +108,6 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N016", _NET + "ports: {a: {network: net, «trunk»: {5: net}}}\n"),
     ("N016", _NET + "ports: {a: {network: net, «qos»: gold}}\n"),
     ("N016", "port_groups: {web: {«qos»: gold}}\n"),
-    ("N016", _rule("{protocol: tcp, «enforce»: false}")),
-    ("N016", "security_groups: {default: {«enforce»: false}}\n"),
     ("N017", "ports:\n  «a»: {}\n"),
     ("N017", "port_groups: {web: {}}\nports:\n  «a»: {port_group: web}\n"),
     ("N017", "networks:\n  «net»: {type: flat}\n"),
@@ -117,14 +125,31 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N020", "networks: {net: {type: «vlxan»}}\n"),
     ("N020", _rule("{protocol: «tpc»}")),
     ("N020", _NET + "ports: {a: {network: net, port_security: «no»}}\n"),
+    ("N020", _rule("{protocol: tcp, enforce: «off»}")),
+    ("N020", _rule("{protocol: tcp, log: «1»}")),
+    ("N020", "security_groups: {default: {stateless: «maybe»}}\n"),
+    ("N020", _NET + "ports: {a: {network: net, ethertypes: «lpdp»}}\n"),
+    ("N020", _NET + "ports: {a: {network: net, ethertypes: [«88cc»]}}\n"),
     ("N021", _rule("{protocol: tcp, ports: [80, «3306-330»]}")),
     ("N022", _rule("{protocol: tcp, ports: «65536»}")),
     ("N022", _rule("{protocol: «256»}")),
+    ("N022", _NET + "ports: {a: {network: net, new_connections: «1000/min»}}\n"),
+    ("N022", _NET + "ports: {a: {network: net, new_connections: «0/s»}}\n"),
+    ("N022", "port_groups: {web: {new_connections: «many»}}\n"),
+    ("N022", "port_groups: {web: {ethertypes: [lldp, «0x05ff»]}}\n"),
+    ("N022", "port_groups: {web: {ethertypes: «0x10000»}}\n"),
     ("N022", "networks: {net: {type: vlan, physical_network: physnet1, segment: «4095»}}\n"),
     ("N022", "networks: {net: {segment: «" + "9" * 30 + "»}}\n"),
     ("N023", "networks: {net: {cidr: «10.0.1.0»}}\n"),
     ("N023", "networks: {net: {cidr: «10.0.1.0/33»}}\n"),
     ("N023", "networks: {net: {cidr: «10.0.1.0/255.255.255.0»}}\n"),
+    ("N023", "address_groups:\n  corp:\n    - 10.0.0.0/8\n    - «10.0.0.0/x»\n"),
+    ("N023", "address_groups: {corp: {cidrs: [10.0.0.0/8, «nowhere»]}}\n"),
+    ("N023", "address_groups: {corp: «nowhere»}\n"),
+    ("N018", "address_groups: {corp: [10.0.0.0/8, «[»10.0.0.1]]}\n"),
+    ("N018", "address_groups: «[»10.0.0.0/8]\n"),
+    ("N015", "address_groups: {corp: {«cidr»: 10.0.0.0/8}}\n"),
+    ("N024", "address_groups: {corp: [«10.0.0.1/8»]}\n"),
     ("N024", "networks: {net: {cidr: «10.0.1.5/24»}}\n"),
     ("N024", "networks: {net: {cidr: [«'fd00::5/64'»]}}\n"),
     ("N025", _NET + "ports: {a: {network: net, mac: «'01:00:5e:00:00:01'»}}\n"),
@@ -144,6 +169,13 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N014", _NET + "ports: {a: {network: net}}\ntests: [{from: a, to: «green/b», expect: deny}]\n"),
     ("N042", _NET + "ports: {a: {network: «blue/net»}}\n"),
     ("N042", _rule("{from: {group: «blue/default»}}")),
+    ("N042", _rule("{to: [{cidr: 10.0.0.0/8}, {address_group: «blue/corp»}]}", "egress")),
+    ("N042", _NET + "ports: {a: {network: net, security_groups: [default, «blue/default»]}}\n"),
+    ("N042", "port_groups: {web: {security_groups: «blue/web»}}\n"),
+    ("N014", _rule("{from: {group: «green/web»}}")),
+    ("N014", _rule("{from: {address_group: «corp»}}")),
+    ("N014", "security_groups: {default: {share: «bleu»}}\n"),
+    ("N014", "address_groups: {corp: {share: [blue, «green»]}}\n"),
     # Keys that do not go together.
     ("N026", "networks: {net: {type: local, «segment»: 1000}}\n"),
     ("N026", "tests: [{from: 192.0.2.1, to: «192.0.2.2», expect: deny}]\n"),
@@ -151,6 +183,10 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N026", "networks: {net: {«gateway»: 10.0.0.1}}\n"),
     ("N026", "networks: {net: {cidr: 10.0.1.0/24, gateway: [10.0.1.1, «10.0.1.2»]}}\n"),
     ("N026", "networks: {net: {share: «red»}}\n"),
+    ("N014", "networks: {net: {share: «any»}}\n"),
+    ("N026", "security_groups: {default: {share: [any, «red»]}}\n"),
+    ("N026", "address_groups: {corp: {share: «red»}}\n"),
+    ("N026", _rule("{from: «{»cidr: 10.0.0.0/8, address_group: app}}")),
     ("N026", _rule("{protocol: icmp, «ports»: 80}")),
     ("N026", _rule("{«ports»: 80}")),
     ("N026", _rule("{protocol: tcp, «type»: 8}")),
@@ -162,6 +198,18 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N027", _rule("{protocol: icmp, ethertype: «ipv6»}")),
     ("N027", _rule("{ethertype: ipv6, from: «{»cidr: 10.0.0.0/8}}")),
     ("N027", _rule("{protocol: icmpv6, to: «[»{cidr: 10.0.0.0/8}]}", "egress")),
+    # Kinds of frames and of groups.
+    ("N028", _NET + "ports: {a: {network: net, ethertypes: [lldp, «0x0800»]}}\n"),
+    ("N028", _NET + "ports: {a: {network: net, ethertypes: «arp»}}\n"),
+    ("N028", "port_groups: {web: {ethertypes: «0x86DD»}}\n"),
+    ("N028", "port_groups: {web: {ethertypes: [«33024»]}}\n"),
+    ("N028", "port_groups: {web: {ethertypes: [«0x88a8»]}}\n"),
+    ("N029", _MIXED + "ports: {a: {network: net, security_groups: [fast, «web»]}}\n"),
+    (
+        "N029",
+        _MIXED + "port_groups: {all: {network: net, security_groups: [web, «fast»]}}\nports: {a: {port_group: all}}\n",
+    ),
+    ("N029", _MIXED + "ports: {a: {network: net, security_groups: [default, «fast», web]}}\n"),
     # Addresses.
     ("N030", _NET + "ports: {a: {network: net, ip: 10.0.1.5}, b: {network: net, ip: [«10.0.1.5»]}}\n"),
     ("N030", _NET + "ports: {a: {network: net, ip: [10.0.1.5, «10.0.1.5»]}}\n"),
@@ -197,6 +245,19 @@ TENANT_CASES: list[tuple[str, str]] = [
     ("N046", "networks: {net: {type: gre}}\nports: {a: {network: net, host: «rack9»}}\n"),
     # Warnings.
     ("W001", "security_groups: {«web»: {}}\n"),
+    ("W001", "address_groups: {«corp»: 10.0.0.0/8}\n"),
+    ("W001", "security_groups: {«web»: {}}\nport_groups: {all: {security_groups: default}}\n"),
+    ("W002", _rule("{protocol: tcp}\n      - «{»protocol: tcp, ports: 22, enforce: false}")),
+    ("W004", _CORP.format("[10.0.0.0/8, 192.0.2.7, «192.0.2.7/32»]")),
+    ("W004", _CORP.format("{cidrs: ['fd00::/8', «'fd00:0::/8'»]}")),
+    ("W005", _NET + "ports: {a: {network: net, port_security: false, «ethertypes»: lldp}}\n"),
+    ("W005", "port_groups: {all: {port_security: false, «new_connections»: 10/s}}\n"),
+    ("W005", _MIXED + "ports: {a: {network: net, security_groups: fast, «new_connections»: 10}}\n"),
+    (
+        "W005",
+        _NET
+        + "security_groups: {new: {«enforce»: false}}\nports: {a: {network: net, security_groups: [default, new]}}\n",
+    ),
     (
         "W002",
         _rule(

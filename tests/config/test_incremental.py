@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,18 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.config import Cache, Loaded, load
-from controller.model.entities import Topology
+from controller.model.entities import AddressGroup, Network, Port, SecurityGroup, Topology
 from tests.config.folders import FABRIC, write
 
 TENANTS = ("red", "blue", "green", "pink")
 
-# What tenants' files may say. Red's network is wanted by others, so what red says decides whether they can have it; addresses are few.
+# What tenants' files may say. Red's network and groups are wanted by others, so what red says decides whether they can have them;
+# addresses are few.
 RED = (
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}",
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {network: net}, b: {network: net, ip: 10.0.1.9}}",
     "networks: {net: {cidr: 10.0.1.0/29, share: [blue, green]}}\nports: {c: {network: net}, a: {network: net}}",
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue]}, more: {}}\nports: {a: {network: net, ip: 10.0.1.4}}",
     "networks: {net: {cidr: 10.0.1.0/28}}\nports: {a: {network: net}}\ntests: [{from: a, to: blue/a, expect: deny}]",
+    "security_groups: {web: {share: any}, app: {share: [blue], log: true}}\naddress_groups: {corp: {cidrs: 10.0.0.0/8, share: any}}",
+    "security_groups: {web: {share: [blue, green], stateless: true}}\naddress_groups: {corp: {cidrs: [10.0.0.9, 10.0.0.9], share: green}}",
+    "security_groups: {web: {share: any, ingress: [{enforce: false}]}, app: {enforce: false, share: any}}",
+    "security_groups: {web: {share: any, stateless: true}, app: {share: any, stateless: true}}\naddress_groups: {corp: 10.0.0.1}",
 )
 OTHERS = (
     "",
@@ -31,6 +37,11 @@ OTHERS = (
     "port_groups: {web: {network: red/net}}\nports: {b: {port_group: web, mac: '02:00:00:00:00:01'}}",
     "networks: {own: {}}\nports: {b: {network: own}}\ntests: [{from: b, to: red/a, expect: deny}]",
     "networks: {own: {type: flat, physical_network: physnet1}}",
+    "networks: {own: {}}\nports: {a: {network: own, security_groups: [red/web, red/app]}, b: {network: own, security_groups: red/web}}",
+    "networks: {own: {}}\nport_groups: {all: {network: own, security_groups: [red/web, default]}}\nports: {a: {port_group: all}}",
+    "security_groups: {default: {ingress: [{from: [{group: red/web}, {address_group: red/corp}]}]}, web: {share: red, log: true}}",
+    "networks: {own: {}}\nports: {a: {network: own, new_connections: 5/s, ethertypes: lldp}}\naddress_groups: {corp: {share: any}}",
+    "networks: {own: {}}\nports: {a: {network: own, new_connections: 6/s, ethertypes: [lldp, ptp]}}\naddress_groups: {corp: [10.0.0.1]}",
     "networks: {own: {}}\nports: {a: {network: own, host: hv1, security_groups: [web]}}\nsecurity_groups: {web: {ingress: [{}, {}]}}",
 )
 BROKEN = (
@@ -38,6 +49,8 @@ BROKEN = (
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {network: [}}",
     "ports: {a: {}, a: {network: nowhere}}\ntests: [{from: a, to: nobody/a, expect: maybe}]",
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {}}",
+    "security_groups: {web: {share: any, egress: nothing}, app: {share: [any, nobody]}}\naddress_groups: {corp: [x]}",
+    "security_groups: {web: {share: {}}}\naddress_groups: {corp: {share: [[]]}}",
 )
 GRANTS = FABRIC.replace("120-129}", "120-129}, ports: 3").replace("  red:", "  pink: {segments: 1200-1299}\n  red:")
 FABRICS = (
@@ -93,8 +106,7 @@ def told(topology: Topology | None) -> Mapping[str, object] | None:
     """Return all that a topology says, in order and with the places, which equality leaves out."""
     if topology is None:
         return None
-    names = ("name", "overlay", "mtu", "hosts", "physical_networks", "tenants", "networks", "groups", "ports")
-    found = {name: getattr(topology, name) for name in names}
+    found = {each.name: getattr(topology, each.name) for each in fields(topology) if each.name != "tests"}
     return {
         name: repr(list(value.items()) if isinstance(value, Mapping) else value) for name, value in found.items()
     } | {"tests": repr(topology.tests)}
@@ -102,7 +114,12 @@ def told(topology: Topology | None) -> Mapping[str, object] | None:
 
 def untouched(topology: Topology, tenants: frozenset[str]) -> str:
     """Return what a topology says of all but these tenants."""
-    mappings = (topology.networks, topology.groups, topology.ports)
+    mappings: tuple[Mapping[str, Network | SecurityGroup | AddressGroup | Port], ...] = (
+        topology.networks,
+        topology.groups,
+        topology.address_groups,
+        topology.ports,
+    )
     kept = [[each for each in mapping.values() if each.tenant not in tenants] for mapping in mappings]
     return repr((kept, [test for test in topology.tests if test.tenant not in tenants]))
 
@@ -163,3 +180,80 @@ def test_a_change_of_the_fabric_may_touch_anybody(tmp_path: Path) -> None:
     first = load(tmp_path, None, cache).topology
     write(tmp_path, fabric=FABRIC + "mtu: 9000\n", red="networks: {net: {}}\n")
     assert load(tmp_path, first, cache, {tmp_path / "fabric.yaml"}).tenants is None
+
+
+def after(folder: Path, before: Mapping[str, str], file: str, text: str) -> Loaded:
+    """Return the load after one file of a good folder changed, checked against a load of everything."""
+    write(folder, **before)
+    cache = Cache()
+    first = load(folder, None, cache).topology
+    assert first is not None
+    write(folder, **(dict(before) | {file: text}))
+    path = folder / "fabric.yaml" if file == "fabric" else folder / "tenants" / f"{file}.yaml"
+    now = load(folder, first, cache, {path})
+    check(now, load(folder, first), first)
+    return now
+
+
+GROUPS = "security_groups: {{web: {{{}}}}}\naddress_groups: {{corp: {}}}\n"
+WEB = GROUPS.format("share: blue", "{cidrs: 10.0.0.0/8, share: any}")
+USER = """networks: {net: {}}
+ports: {a: {network: net, security_groups: [red/web, own]}}
+security_groups: {own: {ingress: [{from: [{group: red/web}, {address_group: red/corp}]}]}}
+"""
+
+
+def test_a_group_that_is_no_longer_shared_is_noticed_by_its_users(tmp_path: Path) -> None:
+    loaded = after(tmp_path, {"red": WEB, "blue": USER}, "red", WEB.replace("share: blue", ""))
+    assert [(each.code, Path(each.place.file).name, each.place.line) for each in loaded.errors] == [
+        ("N042", "blue.yaml", 2),
+        ("N042", "blue.yaml", 3),
+    ]
+
+
+def test_a_shared_group_that_becomes_stateless_is_noticed_by_its_users(tmp_path: Path) -> None:
+    loaded = after(
+        tmp_path, {"red": WEB, "blue": USER}, "red", "# a line\n" + WEB.replace("web: {", "web: {stateless: true, ")
+    )
+    (error,) = loaded.errors
+    folder = tmp_path / "tenants"
+    assert (error.code, error.message) == (
+        "N029",
+        "red/web is stateless and blue/own stateful: a port has groups of one kind",
+    )
+    assert error.hint == f"red/web at {folder}/red.yaml:2:19 and blue/own at {folder}/blue.yaml:3:19"
+
+
+def test_what_a_shared_group_holds_is_its_owners_business(tmp_path: Path) -> None:
+    changed = GROUPS.format("share: blue, ingress: any, log: true", "{cidrs: 192.0.2.7, share: any}")
+    loaded = after(tmp_path, {"red": WEB, "blue": USER}, "red", changed)
+    assert loaded.tenants == frozenset({"red"}), "nobody else's part is made anew"
+
+
+def test_every_new_key_is_a_change(tmp_path: Path) -> None:
+    before = "networks: {net: {}}\nports: {a: {network: net}}\nsecurity_groups: {default: {ingress: [{}]}}\n"
+    plain = after(tmp_path, {"red": before}, "red", before + "# a line\n").topology
+    for old, new in (
+        ("network: net", "network: net, new_connections: 10/s"),
+        ("network: net", "network: net, ethertypes: lldp"),
+        ("[{}]", "[{enforce: false}]"),
+        ("[{}]", "[{log: true}]"),
+        ("[{}]", "[{from: {address_group: corp}}]}}\naddress_groups: {corp: {"),
+        ("[{}]", "[{}], enforce: false"),
+        ("[{}]", "[{}], stateless: true"),
+        ("[{}]", "[{}], log: true"),
+        ("[{}]", "[{}], share: blue"),
+    ):
+        now = after(tmp_path, {"red": before}, "red", before.replace(old, new))
+        assert now.topology is not None, now.problems
+        assert (now.topology != plain, now.tenants) == (True, frozenset({"red"})), new
+    limited = after(tmp_path, {"red": before}, "fabric", FABRIC.replace("red: {", "red: {connections: 10, "))
+    assert limited.topology is not None
+    assert (limited.topology != plain, limited.tenants) == (True, None)
+
+
+def test_lists_that_mean_the_same_are_equal(tmp_path: Path) -> None:
+    red = "networks: {{net: {{}}}}\nports: {{a: {{network: net, ethertypes: {}}}}}\naddress_groups: {{corp: {}}}\n"
+    one = red.format("[lldp, ptp]", "{cidrs: [10.0.0.0/8, 'fd00::/8', 192.0.2.7]}")
+    other = red.format("[0x88f7, 35020]", "[192.0.2.7/32, 10.0.0.0/8, 'fd00:0::/8']")
+    assert after(tmp_path, {}, "red", one).topology == after(tmp_path, {}, "red", other).topology

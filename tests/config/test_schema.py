@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from controller.config import load
+from controller.config.editors import json_schema
 from controller.config.reference import format_reference
-from controller.config.schema import json_schema
 from tests.config.folders import FABRIC
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,100 @@
+"""Warnings of what stands in a tenant's file and has no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from controller.config.declared import Declared
+from controller.config.groups import DEFAULT_GROUP
+from controller.config.schema import Profile, TenantFile
+from controller.config.shared import ADDRESS_GROUPS, GROUPS
+from controller.config.source import Reporter, Spot
+from controller.model.entities import Port, Rule, SecurityGroup
+
+# The sections whose entries use groups.
+_USERS = frozenset((GROUPS, "port_groups", "ports"))
+
+
+def warn_of_idle(
+    tenant: str,
+    declared: Declared[TenantFile],
+    groups: Mapping[str, SecurityGroup],
+    ports: Mapping[str, Port],
+    reporter: Reporter,
+) -> None:
+    """Report the tenant's groups that nobody uses, and keys without effect."""
+    if not _USERS.isdisjoint(section for section, _ in declared.broken):
+        return  # What uses a group may be among what was refused.
+    _warn_of_unused(tenant, declared, groups, ports, reporter)
+    _warn_of_dry(declared, groups, ports, reporter)
+    for section in ("port_groups", "ports"):
+        entries: Mapping[str, Profile] = getattr(declared.content, section)
+        for name, profile in entries.items():
+            if not _FILTERS.isdisjoint(profile.model_fields_set):
+                _warn_of_unfiltered(declared, declared.spot(section, name), profile, reporter)
+
+
+def _rules(groups: Mapping[str, SecurityGroup]) -> Iterator[Rule]:
+    for group in groups.values():
+        yield from group.ingress
+        yield from group.egress
+
+
+def _warn_of_unused(
+    tenant: str,
+    declared: Declared[TenantFile],
+    groups: Mapping[str, SecurityGroup],
+    ports: Mapping[str, Port],
+    reporter: Reporter,
+) -> None:
+    content = declared.content
+    used = {group for port in ports.values() for group in port.groups}
+    listed: set[str] = set()
+    for rule in _rules(groups):
+        used.update(rule.groups)
+        listed.update(rule.addresses)
+    # What is shared is there for others, whose files nobody looks into for this.
+    joined = {reference for profile in content.port_groups.values() for reference in profile.security_groups or ()}
+    for name, group in content.security_groups.items():
+        qualified = f"{tenant}/{name}"
+        if name != DEFAULT_GROUP and not group.share and joined.isdisjoint((name, qualified)) and qualified not in used:
+            reporter.report("W001", declared.spot(GROUPS, name).key, f"no port and no rule uses group {name}")
+    for name, addresses in content.address_groups.items():
+        if not addresses.share and f"{tenant}/{name}" not in listed:
+            reporter.report("W001", declared.spot(ADDRESS_GROUPS, name).key, f"no rule uses address group {name}")
+
+
+def _warn_of_dry(
+    declared: Declared[TenantFile], groups: Mapping[str, SecurityGroup], ports: Mapping[str, Port], reporter: Reporter
+) -> None:
+    """Warn of groups that are not enforced, where all of their ports drop what no rule allows because of another group."""
+    dry = {name for name, group in groups.items() if not group.enforce and not group.share}
+    if not dry:
+        return
+    joined, effective = set(), set()
+    for port in ports.values():
+        mine = dry.intersection(port.groups)
+        joined |= mine
+        # Of another tenant's group nothing is known here.
+        if all(group not in groups or not groups[group].enforce for group in port.groups):
+            effective |= mine
+    for name in sorted(joined - effective):
+        spot = declared.spot(GROUPS, name.partition("/")[2]) / "enforce"
+        reporter.report("W005", spot.key, "all ports of the group are in an enforced group too: it changes nothing")
+
+
+_FILTERS = frozenset(("new_connections", "ethertypes"))
+
+
+def _warn_of_unfiltered(declared: Declared[TenantFile], spot: Spot, profile: Profile, reporter: Reporter) -> None:
+    """Warn of filters that have nothing to work on."""
+    given = sorted(_FILTERS & profile.model_fields_set)
+    if not profile.port_security:
+        for key in given:
+            message = f"without port_security nothing is filtered, so {key} changes nothing"
+            reporter.report("W005", (spot / key).key, message)
+        return
+    groups = [declared.content.security_groups.get(reference) for reference in profile.security_groups or ()]
+    if "new_connections" in given and groups and all(group is not None and group.stateless for group in groups):
+        message = "stateless groups track no connections, so there are none to count"
+        reporter.report("W005", (spot / "new_connections").key, message)
