@@ -1,8 +1,8 @@
-"""Flows as data: matches, actions, flows, groups and programs, and nothing that sends them.
+"""Flows as data: matches, actions, flows, groups, meters and programs, and nothing that sends them.
 
 A match is a tuple of `(field index, value, mask)` in the order of `fields.FIELDS`; mask None means all bits. Actions are
-frozen records. A flow's identity within its bridge is (table, priority, match); a `Program` holds all flows and groups of one bridge
-by identity, so that two programs are compared as dictionaries.
+frozen records. A flow's identity within its bridge is (table, priority, match); a `Program` holds all flows, groups and meters of one
+bridge by identity, so that two programs are compared as dictionaries.
 
 >>> from controller.pipeline.fields import ETH_IPV4
 >>> flow = Flow(0, 10, match(in_port=1, eth_type=ETH_IPV4), (Output(2),), None, Origin("port red/web1", None), "deliver")
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
 
 from controller.model.entities import Place, Rule
 from controller.pipeline.fields import BY_NAME, FIELDS
@@ -156,8 +157,44 @@ class Note:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """Pass the packet through a meter before anything else is done: the first action of a flow, an instruction on the wire."""
+
+    meter: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToController:
+    """Send the controller the packet's first `max_length` bytes and, with them, `userdata` (NXAST_CONTROLLER2).
+
+    With `meter` no more of them than the meter lets through; the packet itself goes on in any case.
+    """
+
+    userdata: bytes
+    max_length: int
+    meter: int | None = None
+
+    def __post_init__(self) -> None:
+        # Open vSwitch tells an action with neither as another one.
+        if not self.userdata and self.meter is None:
+            raise ValueError("what goes to the controller needs userdata or a meter")
+
+
 Action = (
-    Output | OutputField | SetField | Move | PushVlan | PopVlan | ToGroup | Resubmit | Conntrack | Conjunction | Note
+    Output
+    | OutputField
+    | SetField
+    | Move
+    | PushVlan
+    | PopVlan
+    | ToGroup
+    | Resubmit
+    | Conntrack
+    | Conjunction
+    | Note
+    | Metered
+    | ToController
 )
 
 
@@ -230,6 +267,28 @@ class Group:
     origin: Origin
     feature: str
 
+    @property
+    def effect(self) -> tuple[tuple[Action, ...], ...]:
+        """What the group does, as far as the switch carries it."""
+        return self.buckets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meter:
+    """A meter with one band: what comes faster than `rate` a second, after a burst of `burst`, is dropped."""
+
+    id: int
+    rate: int
+    burst: int
+    origin: Origin
+    feature: str
+    unit: Literal["pktps"] = "pktps"
+
+    @property
+    def effect(self) -> tuple[int, int, str]:
+        """What the meter does, as far as the switch carries it."""
+        return self.rate, self.burst, self.unit
+
 
 class Uncompilable(ValueError):
     """The files ask for what no switch can be told."""
@@ -241,13 +300,14 @@ class DuplicateFlow(Uncompilable):
 
 @dataclass(slots=True)
 class Program:
-    """All flows and groups of one bridge: what the switch shall hold, exactly."""
+    """All flows, groups and meters of one bridge: what the switch shall hold, exactly."""
 
     host: str
     bridge: str
     dpid: int
     flows: dict[FlowKey, Flow] = field(default_factory=dict)
     groups: dict[int, Group] = field(default_factory=dict)
+    meters: dict[int, Meter] = field(default_factory=dict)
 
     def add(self, flow: Flow) -> None:
         """Add a flow; the same identity twice must have the same effect, else DuplicateFlow is raised."""
@@ -263,10 +323,18 @@ class Program:
                 f"{self.bridge}@{self.host}: {present.origin} and {group.origin} share group {group.id}"
             )
 
-    def snapshot(self) -> tuple[list[Flow], list[Group]]:
-        """Return all flows and groups as they are now; safe while the owner of the program changes it in another thread."""
+    def add_meter(self, meter: Meter) -> None:
+        """Add a meter; the same id twice must have the same rate and burst, else DuplicateFlow is raised."""
+        present = self.meters.setdefault(meter.id, meter)
+        if present is not meter and present.effect != meter.effect:
+            raise DuplicateFlow(
+                f"{self.bridge}@{self.host}: {present.origin} and {meter.origin} share meter {meter.id}"
+            )
+
+    def snapshot(self) -> tuple[list[Flow], list[Group], list[Meter]]:
+        """Return all flows, groups and meters as they are now; safe while the owner of the program changes it in another thread."""
         # Copying a dictionary's values is one step of the interpreter.
-        return list(self.flows.values()), list(self.groups.values())
+        return list(self.flows.values()), list(self.groups.values()), list(self.meters.values())
 
 
 @dataclass(slots=True)
@@ -274,7 +342,8 @@ class Delta:
     """What leads from one state of a bridge's program to the next.
 
     `puts` are flows that are added or replace what has their key; `replaced` are the former flows of such keys, and
-    `group_replaced` the former groups. `deletes` and `group_deletes` are what goes. Doing a delta twice is the same as doing it once.
+    `group_replaced` the former groups. `deletes` and `group_deletes` are what goes. Meters are as groups are. Doing a delta twice is the
+    same as doing it once.
     """
 
     puts: dict[FlowKey, Flow] = field(default_factory=dict)
@@ -283,9 +352,13 @@ class Delta:
     group_puts: dict[int, Group] = field(default_factory=dict)
     group_deletes: dict[int, Group] = field(default_factory=dict)
     group_replaced: dict[int, Group] = field(default_factory=dict)
+    meter_puts: dict[int, Meter] = field(default_factory=dict)
+    meter_deletes: dict[int, Meter] = field(default_factory=dict)
+    meter_replaced: dict[int, Meter] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.puts) + len(self.deletes) + len(self.group_puts) + len(self.group_deletes)
+        groups = len(self.group_puts) + len(self.group_deletes)
+        return len(self.puts) + len(self.deletes) + groups + len(self.meter_puts) + len(self.meter_deletes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ contract and files it under the right bridge. A part is what one scope of one th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from controller.memo import Memo
-from controller.pipeline.flow import Action, Flow, Group, Match, Origin
+from controller.pipeline.flow import Action, Flow, Group, Match, Meter, Origin
 from controller.pipeline.tables import Bridge, ContractError, Feature, Pipeline, Stage
 
 MISS = "miss"  # Stands for a feature's name in the last flow of each table.
@@ -20,13 +20,16 @@ INTEGRATION, TUNNEL = Bridge.INTEGRATION.value, Bridge.TUNNEL.value
 
 
 class Part(NamedTuple):
-    """Flows by the bridge that they belong to, and groups of br-int."""
+    """Flows by the bridge that they belong to, and groups and meters of br-int."""
 
     flows: tuple[tuple[Slot, tuple[Flow, ...]], ...]
     groups: tuple[Group, ...]
+    meters: tuple[Meter, ...]
 
 
-NOTHING = Part((), ())
+NOTHING = Part((), (), ())
+
+_Numbered = TypeVar("_Numbered", Group, Meter)
 
 
 class Builder:
@@ -38,6 +41,7 @@ class Builder:
         self.feature: Feature | None = None
         self._flows: dict[Slot, list[Flow]] = {}
         self._groups: list[Group] = []
+        self._meters: list[Meter] = []
 
     def flow(
         self,
@@ -72,6 +76,13 @@ class Builder:
             raise ContractError(f"{origin}: no feature is compiling")
         self._groups.append(Group(number, tuple(buckets), origin, feature.name))
 
+    def meter(self, number: int, rate: int, burst: int, *, origin: Origin) -> None:
+        """Add a meter of br-int that lets `rate` packets a second pass, and `burst` at once."""
+        feature = self.feature
+        if feature is None:
+            raise ContractError(f"{origin}: no feature is compiling")
+        self._meters.append(Meter(number, rate, burst, origin, feature.name))
+
     def write_misses(self, bridge: Bridge, slot: Slot) -> None:
         """Give every table a last flow, so that what nobody wants is counted before it is dropped."""
         flows = self._flows.setdefault(slot, [])
@@ -88,15 +99,15 @@ class Builder:
     def part(self, before: Part | None) -> Part:
         """Return what was collected. What is as it was `before` is the same object: nobody need look at it again."""
         flows = tuple((slot, tuple(made)) for slot, made in self._flows.items() if made)
-        if not flows and not self._groups:
+        if not flows and not self._groups and not self._meters:
             return NOTHING
         if before is None:
-            return Part(flows, tuple(self._groups))
+            return Part(flows, tuple(self._groups), tuple(self._meters))
         known = {(slot, flow.key): flow for slot, made in before.flows for flow in made}
-        groups = {group.id: group for group in before.groups}
         again = Part(
             tuple((slot, tuple(_same(known.get((slot, flow.key)), flow) for flow in made)) for slot, made in flows),
-            tuple(_same_group(groups.get(group.id), group) for group in self._groups),
+            _same_numbered(before.groups, self._groups),
+            _same_numbered(before.meters, self._meters),
         )
         return before if again == before else again
 
@@ -105,11 +116,13 @@ def join(parts: Iterable[Part]) -> Part:
     """Return one part of several."""
     flows: dict[Slot, list[Flow]] = {}
     groups: list[Group] = []
+    meters: list[Meter] = []
     for part in parts:
         for slot, made in part.flows:
             flows.setdefault(slot, []).extend(made)
         groups.extend(part.groups)
-    return Part(tuple((slot, tuple(made)) for slot, made in flows.items()), tuple(groups))
+        meters.extend(part.meters)
+    return Part(tuple((slot, tuple(made)) for slot, made in flows.items()), tuple(groups), tuple(meters))
 
 
 def _same(before: Flow | None, now: Flow) -> Flow:
@@ -124,5 +137,11 @@ def _same(before: Flow | None, now: Flow) -> Flow:
     return before if before is not None and is_same else now
 
 
-def _same_group(before: Group | None, now: Group) -> Group:
-    return before if before is not None and before.buckets == now.buckets and before.origin == now.origin else now
+def _same_numbered(before: Iterable[_Numbered], now: Iterable[_Numbered]) -> tuple[_Numbered, ...]:
+    known = {each.id: each for each in before}
+    found: list[_Numbered] = []
+    for each in now:
+        was = known.get(each.id)
+        is_same = was is not None and was.effect == each.effect and was.origin == each.origin
+        found.append(was if was is not None and is_same else each)
+    return tuple(found)

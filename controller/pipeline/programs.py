@@ -19,12 +19,13 @@ from controller.model.entities import Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
 from controller.pipeline import limits, numbers, view
-from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Program, Uncompilable
+from controller.pipeline.claims import Claims, copied, of_groups, of_meters
+from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Meter, Program, Uncompilable
 from controller.pipeline.numbers import Numbers
 from controller.pipeline.parts import host_parts
 from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Part, Slot
 
-Kind = TypeVar("Kind", Flow, Group)
+Kind = TypeVar("Kind", Flow, Group, Meter)
 
 REASONS = (Uncompilable, Exhausted)  # Why a topology is refused though each of its files is right.
 
@@ -43,9 +44,17 @@ def _bridges_of(memo: Memo, name: str) -> tuple[tuple[Slot, str, int], ...]:
     )
 
 
+class Share(NamedTuple):
+    """Flows, groups and meters of one bridge."""
+
+    flows: Iterable[Flow] = ()
+    groups: Iterable[Group] = ()
+    meters: Iterable[Meter] = ()
+
+
 @dataclass(slots=True)
 class _Bridge:
-    """One program with its delta since it was last asked for, and what claims a flow or a group besides the one in force.
+    """One program with its delta since it was last asked for, and what claims a flow, group or meter besides the one in force.
 
     Its flows may come before it is known what the bridge is called. As long as a bridge is new, all of it is, and there is no delta.
     """
@@ -53,14 +62,15 @@ class _Bridge:
     program: Program = field(default_factory=lambda: Program("", "", 0))
     delta: Delta = field(default_factory=Delta)
     spare_flows: dict[FlowKey, list[Flow]] = field(default_factory=dict)
-    spare_groups: dict[int, list[Group]] = field(default_factory=dict)
+    spare_groups: Claims[Group] = field(default_factory=Claims)
+    spare_meters: Claims[Meter] = field(default_factory=Claims)
     is_new: bool = True
 
     def call(self, host: str, name: str, dpid: int) -> None:
         """Say which bridge this is. One with another name or id is another bridge, whose program begins with all flows."""
         now = self.program
         if (now.host, now.bridge, now.dpid) != (host, name, dpid):
-            self.program = Program(host, name, dpid, dict(now.flows), dict(now.groups))
+            self.program = copied(now, host, name, dpid)
             self.delta, self.is_new = Delta(), True
 
     def remove(self, flow: Flow) -> None:
@@ -110,63 +120,33 @@ class _Bridge:
             self.delta.puts[key] = flow
             self.delta.replaced.setdefault(key, former)
 
-    def remove_group(self, group: Group) -> None:
-        """Take one claim of a group away."""
-        number = group.id
-        spare = self.spare_groups.get(number)
-        if spare is not None:
-            if self.program.groups[number] is group:
-                self._put_group(spare.pop())
-            else:
-                spare.remove(group)
-            if not spare:
-                del self.spare_groups[number]
-            return
-        del self.program.groups[number]
-        if self.is_new:
-            return
-        delta = self.delta
-        was_put = delta.group_puts.pop(number, None)
-        former = delta.group_replaced.pop(number, None)
-        if was_put is None:
-            delta.group_deletes[number] = group
-        elif former is not None:
-            delta.group_deletes[number] = former
+    def take(self, gone: Share) -> None:
+        """Take what a part no longer claims away."""
+        for flow in gone.flows:
+            self.remove(flow)
+        for group in gone.groups:
+            self.spare_groups.remove(group, self.program.groups, None if self.is_new else of_groups(self.delta))
+        for meter in gone.meters:
+            self.spare_meters.remove(meter, self.program.meters, None if self.is_new else of_meters(self.delta))
 
-    def add_group(self, group: Group) -> None:
-        """Claim a group."""
-        number = group.id
-        if number in self.program.groups:
-            self.spare_groups.setdefault(number, []).append(group)
-            return
-        self.program.groups[number] = group
-        if self.is_new:
-            return
-        former = self.delta.group_deletes.pop(number, None)
-        if former is None or former.buckets != group.buckets:
-            self.delta.group_puts[number] = group
-            if former is not None:
-                self.delta.group_replaced[number] = former
-
-    def _put_group(self, group: Group) -> None:
-        former = self.program.groups[group.id]
-        self.program.groups[group.id] = group
-        if former.buckets != group.buckets and not self.is_new:
-            self.delta.group_puts[group.id] = group
-            self.delta.group_replaced.setdefault(group.id, former)
+    def give(self, new: Share) -> None:
+        """Claim what a part has come to claim."""
+        for flow in new.flows:
+            self.add(flow)
+        for group in new.groups:
+            self.spare_groups.add(group, self.program.groups, None if self.is_new else of_groups(self.delta))
+        for meter in new.meters:
+            self.spare_meters.add(meter, self.program.meters, None if self.is_new else of_meters(self.delta))
 
     def clash(self) -> str | None:
-        """Return how two claims of one flow or group differ; None where all agree."""
+        """Return how two claims of one flow, group or meter differ; None where all agree."""
         for key, flows in self.spare_flows.items():
             first = self.program.flows[key]
             for other in flows:
                 if other.effect != first.effect:
                     return f"{first.origin} and {other.origin} clash: {key}"
-        for number, groups in self.spare_groups.items():
-            for group in groups:
-                if group.buckets != self.program.groups[number].buckets:
-                    return f"{self.program.groups[number].origin} and {group.origin} share group {number}"
-        return None
+        groups = self.spare_groups.clashes(self.program.groups, "group")
+        return next(groups, None) or next(self.spare_meters.clashes(self.program.meters, "meter"), None)
 
 
 class Programs:
@@ -281,22 +261,16 @@ class Programs:
 
     def _gather(self) -> str | None:
         """Take the parts that changed into their programs; return what is claimed twice and differently, if anything is."""
-        arrived: list[tuple[_Bridge, Iterable[Flow], Iterable[Group]]] = []
+        arrived: list[tuple[_Bridge, Share]] = []
         for key, before, now in self.memo.emissions():
             bridges = self._bridges.setdefault(str(key[0]), {})
             for slot, gone, new in _differences(before or NOTHING, now or NOTHING):
                 bridge = bridges.setdefault(slot, _Bridge())
-                for flow in gone.flows:
-                    bridge.remove(flow)
-                for group in gone.groups:
-                    bridge.remove_group(group)
-                arrived.append((bridge, new.flows, new.groups))
+                bridge.take(gone)
+                arrived.append((bridge, new))
         # All that goes has gone: what moved from one part to another is claimed once.
-        for bridge, flows, groups in arrived:
-            for flow in flows:
-                bridge.add(flow)
-            for group in groups:
-                bridge.add_group(group)
+        for bridge, new in arrived:
+            bridge.give(new)
         self._forget_empty()
         everything = (bridge for bridges in self._bridges.values() for bridge in bridges.values())
         return next((clash for bridge in everything if (clash := bridge.clash())), None)
@@ -312,28 +286,22 @@ class Programs:
                 del self._bridges[host]
 
 
-class _Share(NamedTuple):
-    """Flows and groups of one bridge."""
-
-    flows: Iterable[Flow]
-    groups: Iterable[Group]
-
-
-def _differences(before: Part, now: Part) -> Iterator[tuple[Slot, _Share, _Share]]:
+def _differences(before: Part, now: Part) -> Iterator[tuple[Slot, Share, Share]]:
     """Yield each bridge of a part with what goes and what comes; what stays is the same object."""
     if before is NOTHING:
         for slot, flows in now.flows:
-            yield slot, _Share((), ()), _Share(flows, ())
-        if now.groups:
-            yield INTEGRATION, _Share((), ()), _Share((), now.groups)
+            yield slot, Share(), Share(flows)
+        if now.groups or now.meters:
+            yield INTEGRATION, Share(), Share((), now.groups, now.meters)
         return
     old, new = dict(before.flows), dict(now.flows)
     for slot in old.keys() | new.keys():
         gone, came = _without(old.get(slot, ()), new.get(slot, ())), _without(new.get(slot, ()), old.get(slot, ()))
-        yield slot, _Share(gone, ()), _Share(came, ())
-    if before.groups or now.groups:
-        gone_groups, came_groups = _without(before.groups, now.groups), _without(now.groups, before.groups)
-        yield INTEGRATION, _Share((), gone_groups), _Share((), came_groups)
+        yield slot, Share(gone), Share(came)
+    if before.groups or now.groups or before.meters or now.meters:
+        goes = Share((), _without(before.groups, now.groups), _without(before.meters, now.meters))
+        comes = Share((), _without(now.groups, before.groups), _without(now.meters, before.meters))
+        yield INTEGRATION, goes, comes
 
 
 def _without(these: tuple[Kind, ...], those: tuple[Kind, ...]) -> Iterable[Kind]:

@@ -85,12 +85,24 @@ def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[di
         if delta:
             share = next((shares[dpid] for shares in found if dpid in shares), None)
             _append(found[0].setdefault(dpid, Delta()) if share is None else share, delta)
+    for dpid, delta in deltas.items():
+        if delta.meter_deletes:
+            # Flows would go with the meter that they use, so it goes with the last of them.
+            share = next((shares[dpid] for shares in reversed(found) if dpid in shares), None)
+            _append(
+                found[-1].setdefault(dpid, Delta()) if share is None else share,
+                Delta(meter_deletes=delta.meter_deletes),
+            )
     return found
 
 
 def _without_idle(delta: Delta) -> tuple[Delta, Delta]:
-    """Return what changes, and the rest: what only has another origin than before, and goes along with anything."""
-    rest, idle = Delta(deletes=delta.deletes, group_deletes=delta.group_deletes), Delta()
+    """Return what changes, and the rest: what only has another origin than before, and goes along with anything.
+
+    Meters that come are among the rest, too: nobody uses them yet, and those who will come later.
+    """
+    rest = Delta(deletes=delta.deletes, group_deletes=delta.group_deletes)
+    idle = Delta(meter_puts=delta.meter_puts, meter_replaced=delta.meter_replaced)
     for key, flow in delta.puts.items():
         former = delta.replaced.get(key)
         part = rest if former is None or former.effect != flow.effect else idle
@@ -258,3 +270,6 @@ def _append(delta: Delta, more: Delta) -> None:
     delta.group_puts |= more.group_puts
     delta.group_deletes |= more.group_deletes
     delta.group_replaced |= more.group_replaced
+    delta.meter_puts |= more.meter_puts
+    delta.meter_deletes |= more.meter_deletes
+    delta.meter_replaced |= more.meter_replaced

@@ -35,6 +35,8 @@ from controller.pipeline.flow import (
     Flow,
     Group,
     Match,
+    Meter,
+    Metered,
     Move,
     Note,
     Output,
@@ -45,6 +47,7 @@ from controller.pipeline.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
     ToGroup,
 )
 
@@ -140,8 +143,21 @@ def group_text(
     return ",".join((f"group_id={group.id}", "type=all", *buckets))
 
 
+def meter_text(meter: Meter) -> str:
+    """Return the meter as `ovs-ofctl -O OpenFlow14 add-meter` accepts it.
+
+    >>> from controller.pipeline.flow import Origin
+    >>> meter_text(Meter(5, 100, 50, Origin("port red/web1", None), "limit"))
+    'meter=5,pktps,burst,band=type=drop,rate=100,burst_size=50'
+    """
+    return f"meter={meter.id},{meter.unit},burst,band=type=drop,rate={meter.rate},burst_size={meter.burst}"
+
+
 def bundle_lines(program: Program) -> Iterator[str]:
-    """Yield the program as `ovs-ofctl -O OpenFlow14 bundle` reads it, groups before the flows that use them."""
+    """Yield the program as `ovs-ofctl -O OpenFlow14 bundle` reads it, groups before the flows that use them.
+
+    Its meters are not among the lines: no bundle takes them.
+    """
     for group in program.groups.values():
         yield f"group add {group_text(group)}"
     for flow in program.flows.values():
@@ -270,6 +286,10 @@ def _action(action: Action, names: _Names) -> str:
             return f"conjunction({number},{clause}/{clauses})"
         case Note(data):
             return f"note:{data.hex('.')}"
+        case Metered(meter):
+            return f"meter:{meter}"
+        case ToController():
+            return _to_controller(action)
         case _:
             assert_never(action)
 
@@ -277,6 +297,13 @@ def _action(action: Action, names: _Names) -> str:
 def _output(port: int, names: _Names) -> str:
     text = names.port_text(port)
     return text if port in _RESERVED and not text.startswith('"') else f"output:{text}"
+
+
+def _to_controller(action: ToController) -> str:
+    parts = [f"max_len={action.max_length}"]
+    parts += [f"userdata={action.userdata.hex('.')}"] if action.userdata else []
+    parts += [] if action.meter is None else [f"meter_id={action.meter}"]
+    return f"controller({','.join(parts)})"
 
 
 def _set_field(action: SetField, names: _Names) -> str:

@@ -307,7 +307,7 @@ class Switches:
         with self._lock:
             switch = self._switches[session.id]
         program = switch.target.program
-        flows, _ = program.snapshot() if program else ((), ())
+        flows = program.snapshot()[0] if program else []
         name = f"{program.bridge}@{program.host}" if program else f"{session.id:016x}"
         told = Words(session, self._table_name, self._locate).complaint(error, flows)
         LOG.error("%s refused something: %s", name, told)

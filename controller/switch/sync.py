@@ -154,7 +154,7 @@ class Worker:
             self._report(State.SYNCING, self._status.last_error)  # The error holds until a sync succeeds.
             held, self._dump = self._dump or self._ask(), None
             program, version = self._target.take_up(self._session)
-            flows, groups = program.snapshot()
+            flows, groups, _ = program.snapshot()
             changes = from_dump(held.frames, held.groups, flows, groups)
             self._send(program, changes)
             self._mirror = Mirror(flows, groups)

@@ -1,4 +1,4 @@
-"""What a switch answers, read without an object per field: flows, groups, notes, errors.
+"""What a switch answers, read without an object per field: flows, groups, meters, notes, errors.
 
 A dump of 100,000 flows is read in a fraction of the time the switch needs to send it. Matches and instructions stay bytes: ours
 are packed in the same order, so equal flows are equal bytes.
@@ -24,6 +24,7 @@ _FLOW = struct.Struct(">HBx8xH8s2x8s").unpack_from
 _FLOW_TABLE = struct.Struct(">HB").unpack_from
 _LENGTH = struct.Struct(">H").unpack_from
 _GROUP = struct.Struct(">HBxI").unpack_from
+_METER = struct.Struct(">H2sI").unpack_from
 _ERROR = struct.Struct(">HH").unpack_from
 _TYPE_AND_LENGTH = struct.Struct(">HH").unpack_from
 _EXTENSION = struct.Struct(">HHIH").unpack_from
@@ -52,6 +53,13 @@ class HeldGroup(NamedTuple):
     id: int
     type: int
     buckets: bytes
+
+
+class HeldMeter(NamedTuple):
+    """A meter that a switch holds, its flags and bands as bytes."""
+
+    id: int
+    config: bytes
 
 
 class Malformed(ValueError):
@@ -177,6 +185,22 @@ def groups(frame: bytes) -> list[HeldGroup]:
             at += length
     except struct.error as problem:
         raise Malformed(f"a group in a reply is cut off: {problem}") from problem
+    return found
+
+
+def meters(frame: bytes) -> list[HeldMeter]:
+    """Return the meters in a reply to `message.dump_meters`."""
+    found: list[HeldMeter] = []
+    at, end = _BODY, len(frame)
+    try:
+        while at < end:
+            length, flags, number = _METER(frame, at)
+            if length < 8 or at + length > end:
+                raise Malformed("a meter in a reply is longer than the reply")
+            found.append(HeldMeter(number, flags + frame[at + 8 : at + length]))
+            at += length
+    except struct.error as problem:
+        raise Malformed(f"a meter in a reply is cut off: {problem}") from problem
     return found
 
 

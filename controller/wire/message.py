@@ -1,4 +1,4 @@
-"""Messages around flows and groups: headers, bundles, barriers, dumps and settings, OpenFlow 1.4.
+"""Messages around flows, groups and meters: headers, bundles, barriers, dumps and settings, OpenFlow 1.4.
 
 A bundle travels as one stream: open, every message wrapped in an add, commit. Each wrapped message has its own xid, by which
 an error finds the flow it is about.
@@ -26,6 +26,7 @@ WRAPPED = 16 + HEADER.size  # Where the body of a message stands that is wrapped
 _BUNDLE_CONTROL = struct.Struct(">IHH").pack
 _MULTIPART = struct.Struct(">HH4x").pack
 _FLOW_REQUEST = struct.Struct(">B3xII4xQQHH4x").pack
+_METER_REQUEST = struct.Struct(">I4x").pack
 _ASYNC_PROPERTY = struct.Struct(">HHI").pack
 
 
@@ -48,6 +49,7 @@ class MessageType(IntEnum):
     BARRIER_REQUEST = 20
     BARRIER_REPLY = 21
     SET_ASYNC = 28
+    METER_MOD = 29
     BUNDLE_CONTROL = 33
     BUNDLE_ADD_MESSAGE = 34
 
@@ -57,6 +59,7 @@ class Multipart(IntEnum):
 
     FLOW = 1
     GROUP_DESC = 7
+    METER_CONFIG = 10
     PORT_DESC = 13
 
 
@@ -107,6 +110,11 @@ def dump_flows(xid: int) -> bytes:
 def dump_groups(xid: int) -> bytes:
     """Return the request for the descriptions of all groups."""
     return frame(MessageType.MULTIPART_REQUEST, xid, _MULTIPART(Multipart.GROUP_DESC, 0))
+
+
+def dump_meters(xid: int) -> bytes:
+    """Return the request for the configurations of all meters."""
+    return frame(MessageType.MULTIPART_REQUEST, xid, _MULTIPART(Multipart.METER_CONFIG, 0) + _METER_REQUEST(_ANY))
 
 
 def config(xid: int) -> bytes:

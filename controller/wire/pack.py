@@ -1,4 +1,4 @@
-"""Flows and groups as bytes of OpenFlow 1.4, as few Python steps each as can be.
+"""Flows, groups and meters as bytes of OpenFlow 1.4, as few Python steps each as can be.
 
 A flow's bytes do not depend on the switch they go to: they are made once, kept in the flow, and framed for each switch and
 each request (`controller.wire.message`). os-ken's serialiser makes the same bytes fifty times slower; the tests hold the two together.
@@ -10,7 +10,7 @@ holds is compared with what it should hold by one number a flow.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -25,6 +25,8 @@ from controller.pipeline.flow import (
     Flow,
     Group,
     Match,
+    Meter,
+    Metered,
     Move,
     Note,
     Output,
@@ -34,6 +36,7 @@ from controller.pipeline.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
     ToGroup,
 )
 from controller.wire.oxm import EXACT, INNER, INNER_MASKED, MASKED, RANK, SIGNIFICANT, SIZES
@@ -59,6 +62,14 @@ class GroupCommand(IntEnum):
     ADD_OR_MODIFY = 0x8000
 
 
+class MeterCommand(IntEnum):
+    """What a meter-mod does (`ofp_meter_mod_command`). Of the first two one is refused, by whether the meter is there."""
+
+    ADD = 0
+    MODIFY = 1
+    DELETE = 2
+
+
 ANY_GROUP = 0xFFFFFFFF
 MATCH_AT = 40  # Where the match stands in the body of a flow-mod.
 ALL_BUCKETS = 0  # The group type whose every bucket gets a copy.
@@ -71,6 +82,8 @@ _IN_PORT = 0xFFF8  # OFPP_IN_PORT in the 16 bits that Nicira's actions have for 
 _NO_TABLE = 0xFF
 _TPID = 0x8100
 _COMMIT, _FORCE = 0x0001, 0x0002
+_PACKETS_PER_S, _BURST, _DROP = 0x0002, 0x0004, 0x0001
+_MAX_LENGTH, _USERDATA, _METER_ID = 0, 3, 5  # Properties of Nicira's controller action.
 
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
 _MATCH_HEADER = struct.Struct(">HH").pack
@@ -90,6 +103,10 @@ _TRACK = struct.Struct(">H4sHB3xH").pack
 _CONJUNCTION = struct.Struct(">BBI").pack
 _BUCKET = struct.Struct(">HHII4x").pack
 _GROUP = struct.Struct(">HBxI").pack
+_METER = struct.Struct(">H2sI").pack
+_METER_CONFIG = struct.Struct(">HHHII4x").pack  # flags; type, length, rate and burst of the band.
+_TO_CONTROLLER = struct.Struct(">6x").pack
+_PROPERTY = struct.Struct(">HH").pack
 
 _remember = object.__setattr__
 
@@ -154,10 +171,14 @@ def _rank(condition: tuple[int, int, int | None]) -> int:
     return RANK[condition[0]]
 
 
-def instruction_bytes(actions: Iterable[Action], goto: int | None) -> bytes:
-    """Return apply-actions, if there are actions, and goto-table."""
+def instruction_bytes(actions: Sequence[Action], goto: int | None) -> bytes:
+    """Return meter, if the first action is one, apply-actions, if there are other actions, and goto-table."""
+    packed = b""
+    if actions and isinstance(first := actions[0], Metered):
+        packed, actions = _INSTRUCTION(6, 8, first.meter), actions[1:]
     body = action_bytes(actions)
-    packed = _INSTRUCTION(4, 8 + len(body), 0) + body if body else b""
+    if body:
+        packed += _INSTRUCTION(4, 8 + len(body), 0) + body
     return packed if goto is None else packed + _INSTRUCTION(1, 8, goto << 24)
 
 
@@ -181,6 +202,19 @@ def bucket_bytes(group: Group) -> bytes:
 def group_mod(command: GroupCommand, number: int, buckets: bytes = b"") -> bytes:
     """Return the body of a group-mod; `buckets` from `bucket_bytes`, none for a delete."""
     return _GROUP(command, ALL_BUCKETS, number) + buckets
+
+
+def meter_config(meter: Meter) -> bytes:
+    """Return flags and bands of a meter as switches report them; raise Unpackable if a number is too wide."""
+    try:
+        return _METER_CONFIG(_PACKETS_PER_S | _BURST, _DROP, 16, meter.rate, meter.burst)
+    except struct.error as problem:
+        raise Unpackable(f"a meter of {meter.origin} does not fit OpenFlow: {problem}") from None
+
+
+def meter_mod(command: MeterCommand, number: int, config: bytes = b"\0\0") -> bytes:
+    """Return the body of a meter-mod; `config` from `meter_config`, none for a delete."""
+    return _METER(command, config[:2], number) + config[2:]
 
 
 @lru_cache(maxsize=256)
@@ -253,6 +287,27 @@ def _note(action: Note) -> bytes:
     return _extension(NOTE, action.data)
 
 
+def _metered(_action: Metered) -> bytes:
+    raise Unpackable("a meter comes before all actions of a flow, and in no group")
+
+
+def _to_controller(action: ToController) -> bytes:
+    properties = [_TO_CONTROLLER()]
+    if action.max_length != _WHOLE_PACKET:
+        # Open vSwitch counts the padding of this one in its length.
+        properties.append(_property(_MAX_LENGTH, action.max_length.to_bytes(2, "big") + bytes(2)))
+    if action.userdata:
+        properties.append(_property(_USERDATA, action.userdata))
+    if action.meter is not None:
+        properties.append(_property(_METER_ID, action.meter.to_bytes(4, "big")))
+    return _extension(37, b"".join(properties))
+
+
+def _property(kind: int, value: bytes) -> bytes:
+    length = 4 + len(value)
+    return _PROPERTY(kind, length) + value + _PADDING[length & 7]
+
+
 _PACKERS: dict[type, Callable[[Any], bytes]] = {
     Output: _output,
     OutputField: _output_field,
@@ -265,4 +320,6 @@ _PACKERS: dict[type, Callable[[Any], bytes]] = {
     Conntrack: _conntrack,
     Conjunction: _conjunction,
     Note: _note,
+    Metered: _metered,
+    ToController: _to_controller,
 }

@@ -70,7 +70,7 @@ class Recorder:
         return {}
 
     def outputs(self, dpid: int) -> set[str]:
-        flows, _ = self.programs[dpid].snapshot()
+        flows, _, _ = self.programs[dpid].snapshot()
         return {flow.origin.what for flow in flows if (flow.feature, flow.kind) == ("forward", "local port")}
 
     def puts(self) -> set[str]:

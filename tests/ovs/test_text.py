@@ -18,6 +18,8 @@ from controller.pipeline.flow import (
     Flow,
     Group,
     Match,
+    Meter,
+    Metered,
     Move,
     Note,
     Origin,
@@ -28,16 +30,18 @@ from controller.pipeline.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
     ToGroup,
     match,
     move,
     set_field,
 )
-from controller.pipeline.text import flow_text, group_text, raw_text
+from controller.pipeline.text import flow_text, group_text, meter_text, raw_text
 from tests.ovs.dump import parse_flow
 from tests.ovs.twin import Twin
 
 HERE = Origin("test", None)
+METER = Meter(5, 100, 50, HERE, "test")
 Condition = int | tuple[int, int]
 
 pytestmark = pytest.mark.ovs
@@ -47,6 +51,7 @@ pytestmark = pytest.mark.ovs
 def bridge() -> Iterator[Twin]:
     with TemporaryDirectory() as directory, Twin(Path(directory)) as running:
         running.add_bridge("br", {"p1": 1})
+        running.ofctl("add-meter", "br", meter_text(METER))
         yield running
 
 
@@ -171,6 +176,9 @@ INSTRUCTIONS: list[tuple[Match, tuple[Action, ...], int | None, str]] = [
      "ct(commit,table=8,zone=5,exec(set_field:0x1->ct_mark,set_field:0x7->ct_label))"),
     (IPV4, (Conjunction(77, 1, 2), Conjunction(78, 2, 3)), None, "conjunction(77,1/2),conjunction(78,2/3)"),
     ((), (Note(bytes(range(6))),), None, "note:00.01.02.03.04.05"),
+    ((), (Metered(METER.id), Output(2)), 4, "meter:5,output:2,goto_table:4"),
+    ((), (ToController(b"\1\2", 128, METER.id), Output(2)), None, "controller(max_len=128,userdata=01.02,meter_id=5),output:2"),
+    ((), (ToController(b"\1\2", 128),), 4, "controller(max_len=128,userdata=01.02),goto_table:4"),
     (ND, (set_field("nd_tll", 2), set_field("nd_reserved", 0xE0000000), set_field("nd_options_type", 2)), 4,
      "set_field:00:00:00:00:00:02->nd_tll,set_field:3758096384->nd_reserved,set_field:2->nd_options_type,goto_table:4"),
     (match(eth_type=0x0806), (set_field("arp_op", 2), set_field("arp_spa", 0x0A000001)), 4,
@@ -204,6 +212,11 @@ def test_a_group_copies_to_each_bucket(bridge: Twin) -> None:
         "drop",
     ]
     bridge.ofctl("del-groups", "br")
+
+
+def test_a_meter_comes_back_as_it_was_written(bridge: Twin) -> None:
+    dumped = bridge.ofctl("dump-meters", "br").split("\n", 1)[1].split()
+    assert ",".join(dumped).replace("bands=,", "band=") == meter_text(METER)
 
 
 def test_people_read_names() -> None:

@@ -12,6 +12,7 @@ from controller.pipeline.flow import (
     Conntrack,
     Flow,
     Match,
+    Metered,
     Move,
     Note,
     Origin,
@@ -22,6 +23,7 @@ from controller.pipeline.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
     ToGroup,
     match,
 )
@@ -88,7 +90,11 @@ def actions(fields: list[Field], nested: list[Field]) -> st.SearchStrategy[Actio
         ),
         st.builds(Conjunction, id=st.integers(0, 0xFFFFFFFF), clause=st.integers(1, 64), clauses=st.integers(2, 64)),
         st.binary(min_size=1, max_size=40).map(Note),
+        st.builds(ToController, st.binary(min_size=1, max_size=20), st.integers(1, 0xFFFE)),
     )
+
+
+METERS = st.lists(st.integers(1, 0xFFFF0000).map(Metered), max_size=1)
 
 
 def flows(fields: list[Field]) -> st.SearchStrategy[Flow]:
@@ -98,7 +104,7 @@ def flows(fields: list[Field]) -> st.SearchStrategy[Flow]:
         table=st.integers(0, 253),
         priority=st.integers(0, 65535),
         match=matches(fields),
-        actions=st.lists(actions(fields, nested), max_size=5).map(tuple),
+        actions=st.builds(lambda first, rest: (*first, *rest), METERS, st.lists(actions(fields, nested), max_size=5)),
         goto=st.none() | st.integers(0, 253),
         origin=st.just(ORIGIN),
         feature=st.sampled_from(["classify", "deliver"]),

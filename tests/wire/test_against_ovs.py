@@ -19,6 +19,8 @@ from controller.pipeline.flow import (
     Flow,
     Group,
     Match,
+    Meter,
+    Metered,
     Note,
     Output,
     OutputField,
@@ -27,6 +29,7 @@ from controller.pipeline.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    ToController,
     ToGroup,
     match,
     move,
@@ -120,6 +123,7 @@ def settable(draw: st.DrawFn, names: list[str]) -> SetField:
     return set_field(name, draw(st.integers(0, ones)) & (ones if mask is None else mask), mask)
 
 
+METER = Meter(5, 100, 50, ORIGIN, "deliver")
 FREE = ["tun_id", "tun_src", "tun_dst", "metadata", "reg0", "reg15", "eth_src", "eth_dst", "tun_ipv6_dst"]
 ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.one_of(
     st.tuples(st.integers(1, 0xFEFF).map(Output)),
@@ -146,6 +150,15 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.one_of(
     ),
     st.tuples(st.builds(Conntrack, zone=st.integers(0, 65535), table=st.none() | st.integers(1, 253))),
     st.tuples(st.binary(min_size=1, max_size=40).map(Note)),
+    st.tuples(
+        st.builds(
+            ToController,
+            userdata=st.binary(min_size=1, max_size=20),
+            max_length=st.integers(0, 65535),
+            meter=st.none() | st.just(METER.id),
+        )
+    ),
+    st.integers(0, 65535).map(lambda length: (ToController(b"", length, METER.id),)),
 )
 CONJUNCTIONS = st.builds(Conjunction, st.integers(0, 0xFFFFFFFF), st.integers(1, 3), st.integers(3, 64))
 
@@ -154,7 +167,8 @@ def action_lists() -> st.SearchStrategy[tuple[Action, ...]]:
     plain = st.lists(ACTIONS, max_size=4, unique_by=lambda part: type(part[0]).__name__).map(
         lambda parts: tuple(action for part in parts for action in part)
     )
-    return plain | st.tuples(CONJUNCTIONS)
+    first = st.sampled_from([(), (Metered(METER.id),)])
+    return st.builds(lambda meter, rest: (*meter, *rest), first, plain) | st.tuples(CONJUNCTIONS)
 
 
 @st.composite
@@ -206,6 +220,16 @@ class Wire:
         frames = self.ask(message.dump_flows(5), is_last)
         return [flow for frame in frames if frame[1] == MessageType.MULTIPART_REPLY for flow in dump.flows(frame)]
 
+    def meter(self, command: pack.MeterCommand, number: int, config: bytes = b"\0\0") -> list[str]:
+        """Send a meter-mod; return the names of the errors."""
+        data = message.frame(MessageType.METER_MOD, 7, pack.meter_mod(command, number, config)) + message.barrier(8)
+        frames = self.ask(data, lambda frame: frame[1] == MessageType.BARRIER_REPLY)
+        return [dump.error(frame).name for frame in frames if frame[1] == MessageType.ERROR]
+
+    def meters(self) -> list[dump.HeldMeter]:
+        frames = self.ask(message.dump_meters(9), lambda frame: frame[1] == MessageType.MULTIPART_REPLY)
+        return dump.meters(frames[-1])
+
     def groups(self) -> list[dump.HeldGroup]:
         frames = self.ask(message.dump_groups(6), lambda frame: frame[1] == MessageType.MULTIPART_REPLY)
         return dump.groups(frames[-1])
@@ -222,6 +246,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         connection = Wire(twin.directory / "br0.mgmt")
         group = pack.group_mod(pack.GroupCommand.ADD, 1, pack.bucket_bytes(GROUP))
         assert connection.bundle((MessageType.GROUP_MOD, group)) == []
+        assert connection.meter(pack.MeterCommand.ADD, METER.id, pack.meter_config(METER)) == []
         yield connection
         connection.close()
 
@@ -292,6 +317,27 @@ def test_a_tag_is_matched_in_its_thirteen_bits(
 
 def test_groups_come_back_as_they_went(wire: Wire) -> None:
     assert wire.groups() == [dump.HeldGroup(1, pack.ALL_BUCKETS, pack.bucket_bytes(GROUP))]
+
+
+def test_meters_come_back_as_they_went(wire: Wire) -> None:
+    assert wire.meters() == [dump.HeldMeter(METER.id, pack.meter_config(METER))]
+    faster = Meter(METER.id, 0xFFFFFFFF, 1, ORIGIN, "deliver")
+    for wanted in (faster, METER):
+        assert wire.meter(pack.MeterCommand.MODIFY, METER.id, pack.meter_config(wanted)) == []
+        assert wire.meters() == [dump.HeldMeter(METER.id, pack.meter_config(wanted))]
+
+
+def test_a_meter_is_added_once_and_changed_only_where_it_is(wire: Wire) -> None:
+    config = pack.meter_config(METER)
+    assert wire.meter(pack.MeterCommand.ADD, METER.id, config) == ["OFPMMFC_METER_EXISTS"]
+    assert wire.meter(pack.MeterCommand.MODIFY, 99, config) == ["OFPMMFC_UNKNOWN_METER"]
+    assert wire.meter(pack.MeterCommand.DELETE, 99) == []
+
+
+def test_a_meter_that_is_not_first_is_no_flow() -> None:
+    late = Flow(0, 1, match(in_port=1), (Output(2), Metered(5)), None, ORIGIN, "classify")
+    with pytest.raises(pack.Unpackable, match="before all actions"):
+        pack.flow_add(late)
 
 
 def test_errors_have_names(wire: Wire) -> None:
