@@ -17,6 +17,7 @@ from ipaddress import ip_address, ip_network
 from controller.model.address import derived_mac, parse_mac
 from controller.model.entities import (
     TUNNEL_OVERHEAD,
+    AddressGroup,
     AllowedAddress,
     Direction,
     Host,
@@ -37,7 +38,7 @@ from controller.model.entities import (
 from controller.model.ids import host_id, key
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132, "any": None}
-Entity = Host | PhysicalNetwork | Network | SecurityGroup | Port | PolicyTest
+Entity = Host | PhysicalNetwork | Network | SecurityGroup | AddressGroup | Port | PolicyTest
 
 
 def fabric(*entities: Entity, overlay: str = "vxlan") -> Topology:
@@ -56,6 +57,7 @@ def fabric(*entities: Entity, overlay: str = "vxlan") -> Topology:
         groups={entity.name: entity for entity in entities if isinstance(entity, SecurityGroup)},
         ports=ports,
         tests=tuple(entity for entity in entities if isinstance(entity, PolicyTest)),
+        address_groups={entity.name: entity for entity in entities if isinstance(entity, AddressGroup)},
     )
 
 
@@ -116,8 +118,11 @@ def allow(
     icmp_code: int | None = None,
     line: int = 1,
     tenant: str = "red",
+    addresses: Sequence[str] = (),
+    enforce: bool = True,
+    log: bool = False,
 ) -> Rule:
-    """A rule of either direction. `far` holds prefixes (with a slash and a digit after it) and group names."""
+    """A rule of either direction. `far` holds prefixes (with a slash and a digit after it) and group names, `addresses` address groups."""
     names = (far,) if isinstance(far, str) else tuple(far)
     cidrs = tuple(name for name in names if name.rpartition("/")[2].isdigit())
     return Rule(
@@ -130,10 +135,21 @@ def allow(
         cidrs=tuple(map(ip_network, cidrs)),
         groups=tuple(name for name in names if name not in cidrs),
         place=at(tenant, line),
+        addresses=tuple(addresses),
+        enforce=enforce,
+        log=log,
     )
 
 
-def group(name: str, *, ingress: Sequence[Rule] = (), egress: Sequence[Rule] | None = None) -> SecurityGroup:
+def group(
+    name: str,
+    *,
+    ingress: Sequence[Rule] = (),
+    egress: Sequence[Rule] | None = None,
+    enforce: bool = True,
+    stateless: bool = False,
+    log: bool = False,
+) -> SecurityGroup:
     """A security group; without `egress` everything goes out."""
     tenant = name.partition("/")[0]
     out = [allow(tenant=tenant)] if egress is None else egress
@@ -143,7 +159,16 @@ def group(name: str, *, ingress: Sequence[Rule] = (), egress: Sequence[Rule] | N
         tuple(replace(rule, direction=Direction.INGRESS) for rule in ingress),
         tuple(replace(rule, direction=Direction.EGRESS) for rule in out),
         at(tenant),
+        enforce=enforce,
+        stateless=stateless,
+        log=log,
     )
+
+
+def address_group(name: str, *prefixes: str) -> AddressGroup:
+    """An address group of prefixes and addresses."""
+    tenant = name.partition("/")[0]
+    return AddressGroup(name, tenant, tuple(map(ip_network, prefixes)), (), at(tenant))
 
 
 def port(
@@ -155,6 +180,8 @@ def port(
     secure: bool = True,
     mac: str | None = None,
     allowed: Sequence[tuple[str, str | None]] = (),
+    new_connections: int | None = None,
+    ethertypes: Sequence[int] = (),
 ) -> Port:
     """A port; `allowed` holds further (address or prefix, MAC or None)."""
     tenant = name.partition("/")[0]
@@ -170,6 +197,8 @@ def port(
         port_security=secure,
         allowed=tuple(further),
         place=at(tenant),
+        new_connections=new_connections,
+        ethertypes=tuple(ethertypes),
     )
 
 
