@@ -13,17 +13,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
-from controller.pipeline.flow import Delta, Origin, Program
+from controller.pipeline.flow import Delta, Flow, Origin, Program
+from controller.switch import counters
+from controller.switch.growth import Watches
 from controller.switch.herald import Herald
 from controller.switch.repeats import Repeats
-from controller.switch.session import Session
-from controller.switch.status import AuditReport, Observer, State, SwitchStatus, unseen
+from controller.switch.session import NoAnswer, Session, SessionOver
+from controller.switch.status import AuditReport, Observer, Reading, State, SwitchStatus, unseen
 from controller.switch.sync import Manner, Worker
 from controller.switch.target import Target
 from controller.switch.words import Words
 from controller.wire import dump
+from controller.wire.dump import Malformed
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +37,8 @@ _OFPP_MAX = 0xFFFFFF00  # Ports from here on are reserved, among them the bridge
 # A connection may have ended without a word to us. When a switch comes that seems to be here already, the one that is here has so
 # long to show that it lives; then there are two of them, and the one that works keeps its place.
 _SIGN_OF_LIFE_S = 2.0
+
+_READERS = 8  # Switches whose counters are read at the same time.
 
 # The last slot of the last stage, which no packet reaches: its flows' notes say which numbers are whose.
 _LEDGER_TABLE = 63
@@ -42,6 +49,7 @@ class _Switch:
 
     def __init__(self, dpid: int) -> None:
         self.target = Target()
+        self.watches = Watches()
         self.status = unseen(dpid, time.monotonic())
         self.session: Session | None = None
         self.introduced: Session | None = None  # The session whose ports the observer is told.
@@ -54,7 +62,7 @@ class _Switch:
 
 
 class Switches:
-    """The switches of the fabric. All methods may be called from any thread; only `wait` and `audit` wait for switches.
+    """The switches of the fabric. All methods may be called from any thread; only `wait`, `audit` and `count` wait for switches.
 
     Args:
         observer: Who is told of connections, ports and states, from one thread.
@@ -78,7 +86,7 @@ class Switches:
         self._host_of = host_of
         self._table_name = table_name
         self._locate = locate
-        self._manner = Manner(self._publish, self._introduce, ledger_table, audit_s)
+        self._manner = Manner(self._publish, self._introduce, self._count, ledger_table, audit_s)
         self._lock = threading.Lock()
         self._switches: dict[int, _Switch] = {}
         self._sessions: set[Session] = set()
@@ -163,6 +171,20 @@ class Switches:
                 report = AuditReport(dpid, time.monotonic(), error=error)
             reports.append(report)
         return reports
+
+    def count(
+        self, dpids: Collection[int], wanted: Callable[[Flow], bool], deadline_s: float, *, meters: bool = False
+    ) -> dict[int, Reading]:
+        """Ask these switches what those of their flows have counted that are wanted, and their meters if `meters` says so.
+
+        Some are asked at the same time. Who has not answered within so many seconds is told as such, and holds up few others.
+        """
+        until = time.monotonic() + deadline_s
+        with self._lock:
+            known = {dpid: self._switch(dpid) for dpid in sorted(dpids)}
+        read = partial(_reading, wanted=wanted, until=until, meters=meters)
+        with ThreadPoolExecutor(_READERS, "counters") as readers:
+            return dict(zip(known, readers.map(read, known.values()), strict=True))
 
     def statuses(self) -> Mapping[int, SwitchStatus]:
         """Return how each switch is doing that has connected or been given a program."""
@@ -289,6 +311,12 @@ class Switches:
         if is_news:
             self._herald.changed(status)
 
+    def _count(self, session: Session, frames: Sequence[bytes], flows: Sequence[Flow]) -> None:
+        """Note what an audit's dump says of the flows that drop."""
+        with self._lock:
+            switch = self._switches[session.id]
+        counters.note_dump(frames, flows, switch.watches)
+
     def _introduce(self, session: Session, notes: Sequence[str]) -> None:
         """Tell the observer of a switch that has said what it holds."""
         with self._lock:
@@ -311,6 +339,20 @@ class Switches:
         name = f"{program.bridge}@{program.host}" if program else f"{session.id:016x}"
         told = Words(session, self._table_name, self._locate).complaint(error, flows)
         LOG.error("%s refused something: %s", name, told)
+
+
+def _reading(switch: _Switch, wanted: Callable[[Flow], bool], until: float, *, meters: bool) -> Reading:
+    session, program = switch.session, switch.target.program
+    if session is None or program is None:
+        return Reading(error="it is not connected")
+    flows = program.snapshot()[0]
+    chosen = [flow for flow in flows if wanted(flow)]
+    try:
+        return counters.read(session, flows, chosen, switch.watches, meters=meters, until=until)
+    except SessionOver:
+        return Reading(error="it is not connected")
+    except (NoAnswer, Malformed) as problem:
+        return Reading(error=str(problem))
 
 
 def real_ports(session: Session) -> dict[str, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from controller.pipeline.flow import Flow
 
 
 class State(StrEnum):
@@ -99,6 +101,33 @@ class AuditReport:
         told = asdict(self)
         told["age_s"] = max(0.0, now - told.pop("when"))
         return told
+
+
+class Growth(NamedTuple):
+    """When a counter last grew: after one monotonic time and before another, which are those of two readings."""
+
+    after: float
+    before: float
+
+
+class Count(NamedTuple):
+    """What a flow or a meter has counted, and when it last grew; None if it never has, or nobody keeps watch of it."""
+
+    packets: int
+    bytes: int
+    grew: Growth | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read of a switch's counters; `error` says why there is less than was asked for.
+
+    `drops` is by OpenFlow number of a port: the new connections over its rate.
+    """
+
+    flows: tuple[tuple[Flow, Count], ...] = ()
+    drops: Mapping[int, Count] = field(default_factory=dict)
+    error: str | None = None
 
 
 class Observer(Protocol):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from controller.pipeline.flow import Program
+from controller.pipeline.flow import Flow, Program
 from controller.switch.audit import findings
 from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
 from controller.switch.changes import Changes, Subject, from_delta, from_dump
@@ -44,11 +44,12 @@ class Manner:
     """What all workers have in common.
 
     `publish` is told a switch's status, and whether it is news to the observer; `introduce` the notes of the ledger table once the
-    first dump is there. `audit_s` is the time between audits in seconds, 0 for none.
+    first dump is there, `count` what the flows of an audit have counted. `audit_s` is the time between audits in seconds, 0 for none.
     """
 
     publish: Callable[[Session, SwitchStatus, bool], None]
     introduce: Callable[[Session, Sequence[str]], None]
+    count: Callable[[Session, Sequence[bytes], Sequence[Flow]], None]
     ledger_table: int
     audit_s: float
 
@@ -178,6 +179,7 @@ class Worker:
         held = self._ask()
         changes = from_dump(held.frames, held.groups, self._mirror.flows(), self._mirror.groups().values())
         report = self._audited(changes)
+        self._manner.count(self._session, held.frames, self._mirror.flows())
         if changes:
             found = (*report.flows.lines(), *report.groups.lines())[:_LOGGED]
             name = _name(order.program)

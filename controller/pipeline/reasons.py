@@ -1,0 +1,69 @@
+"""Why a port's packets are dropped, and which flows count what a rule lets in: the kinds that counters are told by.
+
+A flow of one of these kinds has the origin `port TENANT/NAME`, or one of Weft's own where no port can be named. What it counts is
+said in the words of a reason, so that `weft explain` and `weft top` never show a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.model.entities import Direction
+
+FORGED_MAC = "forged MAC"
+FORGED_ADDRESS = "forged address"
+EGRESS_REFUSED = "egress refused"
+EGRESS_WOULD_BE_REFUSED = "egress would be refused"
+INGRESS_REFUSED = "ingress refused"
+INGRESS_WOULD_BE_REFUSED = "ingress would be refused"
+INVALID = "invalid"
+RATE = "rate"
+
+RULE = "rule"
+PART_OF_A_RULE = "part of a rule"  # Counts nothing: the flow that accepts the conjunction, a `RULE`, does.
+EVERYTHING_ALLOWED = "everything allowed"
+WOULD_DROP_RULE = "would drop rule"
+
+# The kinds of flows that count what a rule lets in.
+RULES = frozenset({RULE, EVERYTHING_ALLOWED, WOULD_DROP_RULE})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why packets are counted by a feature's flows of a kind.
+
+    `direction` is set where it is the last word of a direction's rules. Where `drops` is False the packets passed: enforcement is dry.
+    """
+
+    feature: str
+    kind: str
+    text: str
+    direction: Direction | None = None
+    drops: bool = True
+
+
+# Connections over a port's rate: a meter counts them, whose id is the port's OpenFlow number.
+TOO_MANY = Reason("meter", RATE, "too many new connections")
+
+REASONS = (
+    Reason("classify", FORGED_MAC, "a frame with a MAC that is not the port's, or with a tag"),
+    Reason(
+        "source_guard", FORGED_ADDRESS, "IP, ARP or discovery from an address that is not the port's, or a server's"
+    ),
+    Reason("egress_policy", EGRESS_REFUSED, "no egress rule allows it", Direction.EGRESS),
+    Reason(
+        *("egress_policy", EGRESS_WOULD_BE_REFUSED, "no enforced egress rule allows it; it passed"),
+        *(Direction.EGRESS, False),
+    ),
+    Reason("ingress_policy", INGRESS_REFUSED, "no ingress rule allows it", Direction.INGRESS),
+    Reason(
+        *("ingress_policy", INGRESS_WOULD_BE_REFUSED, "no enforced ingress rule allows it; it passed"),
+        *(Direction.INGRESS, False),
+    ),
+    Reason("egress_policy", INVALID, "from a port, and no connection can have the packet"),
+    Reason("ingress_policy", INVALID, "to a port, and no connection can have the packet"),
+    TOO_MANY,
+)
+
+BY_KIND: Mapping[tuple[str, str], Reason] = {(reason.feature, reason.kind): reason for reason in REASONS}
