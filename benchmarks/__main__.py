@@ -22,10 +22,12 @@ from benchmarks.offline import measure_alone, measure_offline
 from benchmarks.online import PARTS, measure_online
 from benchmarks.push import measure_push
 from benchmarks.report import print_run, write_json
+from benchmarks.security import measure_security
 from benchmarks.topology import write_topology
 from benchmarks.workload import CROWD, DENSE, SIZES, generate
 
-_DEFAULT = ("push", "200", "1000", "10000", "crowd")
+_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security")
+_KNOWN = (*SIZES, "push", "crowd", "security")
 _LARGE = 5_000  # From so many ports on, files, compile and pack are measured once, in a process of their own.
 _EDITS_OF_A_CROWD = 20
 
@@ -51,8 +53,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="How fast Weft is, against real switches."
     )
-    names = ", ".join((*SIZES, "push", "crowd"))
-    parser.add_argument("what", nargs="*", type=_known, metavar="WHAT", help=f"{names}; all but big-tenant by default")
+    names = f"{', '.join(_KNOWN)}; all by default, but of big-tenant only what is in security"
+    parser.add_argument("what", nargs="*", type=_known, metavar="WHAT", help=names)
     parser.add_argument(
         "--only", action="append", choices=("files", *PARTS), help="of a workload, these parts (may be given again)"
     )
@@ -66,8 +68,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _known(name: str) -> str:
-    if name not in (*SIZES, "push", "crowd"):
-        raise argparse.ArgumentTypeError(f"no workload {name!r}; there are {', '.join((*SIZES, 'push', 'crowd'))}")
+    if name not in _KNOWN:
+        raise argparse.ArgumentTypeError(f"no workload {name!r}; there are {', '.join(_KNOWN)}")
     return name
 
 
@@ -80,6 +82,8 @@ def _measure(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[F
     elif name == "crowd":
         _say(f"crowd: {2 * CROWD.hosts} simulated switches")
         yield from measure_crowd(CROWD, directory, min(_EDITS_OF_A_CROWD, arguments.edits))
+    elif name == "security":
+        yield from measure_security(directory, arguments.edits, _say)
     else:
         yield from _measure_size(name, directory, arguments)
 

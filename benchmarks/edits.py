@@ -45,19 +45,20 @@ def measure_edits(site: Site, document: Document, places: Sequence[Place], count
     added, moved, removed, rules = [], [], [], []
     for number in range(count):
         place, state = states[number % len(states)]
-        added.append(_save(site, place, state.spare_at_home))
-        moved.append(_save(site, place, state.spare_away))
-        removed.append(_save(site, place, state.base))
-        rules.append(_save(site, place, state.rule_changed))
-        rules.append(_save(site, place, state.base))
+        added.append(save(site, place, state.spare_at_home))
+        moved.append(save(site, place, state.spare_away))
+        removed.append(save(site, place, state.base))
+        rules.append(save(site, place, state.rule_changed))
+        rules.append(save(site, place, state.base))
     site.check_counts()
     interfaces = _measure_interfaces(site, *states[0], count)
-    _save(site, states[0][0], states[0][1].base)
+    save(site, states[0][0], states[0][1].base)
     site.check_counts()
     return Edits(*map(Timing.of, (added, moved, removed, rules, *interfaces)))
 
 
-def _save(site: Site, place: Place, text: str) -> float:
+def save(site: Site, place: Place, text: str) -> float:
+    """Save a tenant's file; return the seconds until every switch that it concerns has confirmed."""
     return site.controller.confirm(lambda: site.save(place.tenant, text))
 
 
@@ -70,14 +71,14 @@ def _measure_interfaces(site: Site, place: Place, state: Texts, count: int) -> t
         how()
         plugging.append(time.perf_counter() - start)
 
-    _save(site, place, state.spare_at_home)
+    save(site, place, state.spare_at_home)
     for _ in range(count):
         site.unplug(place.home, place.spare)
         site.controller.wait_unbound([place.spare])
         plugged.append(site.controller.confirm(lambda: plug(lambda: site.replug(place.spare))))
     here, there = place.home, place.away
     site.plug(here, place.wanderer)
-    _save(site, place, state.wanderer)
+    save(site, place, state.wanderer)
     for _ in range(count):
         moved.append(site.controller.confirm(lambda: plug(lambda: site.plug(there, place.wanderer))))  # noqa: B023
         # The newer claim wins; the older one goes afterwards, as when a virtual machine has migrated.

@@ -14,6 +14,9 @@ class Unit(StrEnum):
 
     SECONDS = "s"
     FLOWS_PER_S = "flows/s"
+    PER_S = "1/s"
+    MEGABITS = "Mbit/s"
+    PASSES = "passes"
     MEBIBYTES = "MiB"
     PERCENT = "%"
     COUNT = ""
@@ -23,8 +26,8 @@ class Unit(StrEnum):
 class Figure:
     """One figure of a run of the benchmarks.
 
-    `limit` is what the same needs in the same run when prepared bytes are all there is to it; None where that means nothing. `runs`
-    are the single runs that the figure is made of.
+    `limit` is what the same needs in the same run when prepared bytes are all there is to it, or, of packets, what they get from the
+    barest pipeline; None where that means nothing. `runs` are the single runs that the figure is made of.
     """
 
     workload: str
@@ -76,11 +79,11 @@ def said(value: float, unit: Unit) -> str:
     match unit:
         case Unit.SECONDS if round(value, 4) < 1:
             return f"{_short(value * 1000)} ms"
-        case Unit.SECONDS | Unit.PERCENT:
+        case Unit.SECONDS | Unit.PERCENT | Unit.PASSES:
             return f"{_short(value)} {unit}"
         case Unit.COUNT:
             return f"{value:,.0f}"
-        case Unit.FLOWS_PER_S:
+        case Unit.FLOWS_PER_S | Unit.PER_S:
             return f"{value:,.0f}/s"
         case _:
             return f"{value:,.0f} {unit}"

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from benchmarks.figure import Figures, Unit, said
+from benchmarks.forwarding import ACROSS, SAME_HOST, SECURITY, passes_name, stream_name
+from benchmarks.members import JOINED, LARGE
 
+BARE = "the bare pipeline"
 EDITS = ("port added", "port removed", "port moved", "rule changed")
 
 
@@ -21,7 +24,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound for a figure: for the value itself, for its ratio to the limit, or to another figure of the same run."""
+    """A bound for a figure: for the value itself, for its ratio to the limit, or to another figure of the same run.
+
+    `limit` says what the figure's limit is made of.
+    """
 
     workload: str
     name: str
@@ -29,6 +35,7 @@ class Goal:
     unit: Unit = Unit.SECONDS
     at_least: bool = False
     of_limit: bool = False
+    limit: str = "prepared bytes"
     times: tuple[str, str] | None = None
 
     def judge(self, figures: Figures) -> Outcome:
@@ -65,7 +72,7 @@ class Goal:
         """Return the bound in words."""
         sign = "≥" if self.at_least else "≤"
         if self.of_limit:
-            return f"{sign} {self.bound:g} of prepared bytes"
+            return f"{sign} {self.bound:g} of {self.limit}"
         if self.times is not None:
             return f"{sign} {self.bound:g} times {self.times[0]}"
         return f"{sign} {said(self.bound, self.unit)}"
@@ -91,4 +98,12 @@ GOALS: tuple[Goal, ...] = (
     Goal("push", "reconnect: flow-mods", 0, Unit.COUNT),
     Goal("crowd", "idle, of a core", 5, Unit.PERCENT),
     Goal("crowd", "one change to all switches", 2),
+    Goal(LARGE, "flows a host, at most", 6_000, Unit.COUNT),
+    Goal(LARGE, JOINED, 0.020),
+    Goal(LARGE, "port added", 0.020),
+    *(
+        Goal(SECURITY, stream_name(where), 0.9, at_least=True, of_limit=True, limit=BARE)
+        for where in (SAME_HOST, ACROSS)
+    ),
+    Goal(SECURITY, passes_name(SAME_HOST), 2, Unit.PASSES),
 )

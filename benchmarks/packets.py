@@ -39,16 +39,20 @@ def two_hosts(document: Document, lab: Lab) -> tuple[dict[str, Any], dict[str, A
 def check_policy(lab: Lab, document: Document) -> None:
     """Open an allowed and a refused connection between two hosts; raise NotEnforced if either ends otherwise."""
     client, server = two_hosts(document, lab)
-    there = lab.port_namespace(_name(server))
+    check_connections(lab, _name(client), _name(server), server["ip"], _HTTP, _NOT_OPEN)
+
+
+def check_connections(lab: Lab, client: str, server: str, address: str, allowed: int, refused: int) -> None:
+    """Open two TCP connections from a port to another; raise NotEnforced if the allowed one fails or the refused one does not."""
     with contextlib.ExitStack() as stack:
-        with inside(there):
-            for port in (_HTTP, _NOT_OPEN):
-                stack.enter_context(socket.create_server((server["ip"], port)))
-        with inside(lab.port_namespace(_name(client))):
-            if not _connects(server["ip"], _HTTP, _PATIENCE_S):
-                raise NotEnforced(f"{_name(client)} does not reach {_name(server)} at tcp/{_HTTP}, which is allowed")
-            if _connects(server["ip"], _NOT_OPEN, _REFUSED_S):
-                raise NotEnforced(f"{_name(client)} reaches {_name(server)} at tcp/{_NOT_OPEN}, which nothing allows")
+        with inside(lab.port_namespace(server)):
+            for number in (allowed, refused):
+                stack.enter_context(socket.create_server((address, number)))
+        with inside(lab.port_namespace(client)):
+            if not _connects(address, allowed, _PATIENCE_S):
+                raise NotEnforced(f"{client} does not reach {server} at tcp/{allowed}, which is allowed")
+            if _connects(address, refused, _REFUSED_S):
+                raise NotEnforced(f"{client} reaches {server} at tcp/{refused}, which nothing allows")
 
 
 def _connects(address: str, port: int, seconds: float) -> bool:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from benchmarks.cold import COLD, RESTART
 from benchmarks.drawing import Bars, Panel, bars, panels
 from benchmarks.figure import Figure, Figures, Unit, said
+from benchmarks.forwarding import SECURITY
 from benchmarks.goals import GOALS
 from benchmarks.history import Run, history
+from benchmarks.members import LARGE
 from benchmarks.peers import PEERS, WORKS, Span, Work
 from benchmarks.report import goal_rows, limit_text, machine_text, ratio_text
 
@@ -58,7 +60,7 @@ def files(runs: Sequence[Run], docs: Path = DOCS) -> dict[str, str]:
 
 
 def _goals(runs: Sequence[Run]) -> str:
-    head = ("workload", "work", "figure", "prepared bytes", "ratio", "to reach", "")
+    head = ("workload", "work", "figure", "limit", "ratio", "to reach", "")
     rows = [
         (f"`{workload}`", *texts, f"**{outcome}**" if outcome == "missed" else str(outcome))
         for workload, *texts, outcome in goal_rows(runs[-1].figures)
@@ -75,12 +77,24 @@ def _figures(runs: Sequence[Run]) -> str:
 
 
 def _others(runs: Sequence[Run]) -> str:
+    return _with_limits(runs[-1], ("push", "crowd"), "prepared bytes")
+
+
+def _large(runs: Sequence[Run]) -> str:
+    return _with_limits(runs[-1], (LARGE,), "prepared bytes")
+
+
+def _security(runs: Sequence[Run]) -> str:
+    return _with_limits(runs[-1], (SECURITY,), "bare pipeline")
+
+
+def _with_limits(run: Run, workloads: Collection[str], limit: str) -> str:
     rows = [
         (f"`{figure.workload}`", figure.name, said(figure.value, figure.unit), limit_text(figure), ratio_text(figure))
-        for figure in runs[-1].figures.values()
-        if figure.workload in ("push", "crowd")
+        for figure in run.figures.values()
+        if figure.workload in workloads
     ]
-    return _table(("", "", "figure", "prepared bytes", "ratio"), rows, "llrrr")
+    return _table(("", "", "figure", limit, "ratio"), rows, "llrrr") if rows else "The last run has not measured it."
 
 
 def _peers(runs: Sequence[Run]) -> str:
@@ -120,6 +134,8 @@ _SECTIONS: dict[str, Callable[[Sequence[Run]], str]] = {
     "goals": _goals,
     "figures": _figures,
     "others": _others,
+    "large": _large,
+    "security": _security,
     "peers": _peers,
     "machine": _machine,
     "runs": _runs,

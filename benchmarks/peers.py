@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.cold import COLD, RESTART
+from benchmarks.members import JOINED, LARGE
 
 Span = tuple[float, float]
 
@@ -59,4 +60,9 @@ WORKS: tuple[Work, ...] = (
         {OVN: (87e3, 87e3), OVN_OLD: (78e3, 78e3), NEUTRON: (76403, 76403)},
         True,
     ),
+    Work(LARGE, "port added", _ADDED, {OVN: (0.221, 0.221), NEUTRON: (0.3, 66)}),
+    Work(LARGE, JOINED, "one member more in a remote group", {OVN: (0.221, 0.221), NEUTRON: (59, 70)}),
+    Work(LARGE, "port removed", _REMOVED, {OVN: (0.165, 0.165)}),
+    Work(LARGE, "rule changed", _RULE, {OVN: (0.046, 0.046), NEUTRON: (52, 67)}),
+    Work(LARGE, "flows a host, at most", _FLOWS, {OVN: (26.6e3, 26.6e3), NEUTRON: (72e3, 79e3)}, True),
 )

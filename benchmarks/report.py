@@ -27,7 +27,7 @@ def print_run(run: Run) -> None:
 
 
 def goal_rows(figures: Figures) -> Iterable[tuple[str, str, str, str, str, str, Outcome]]:
-    """Yield for each goal: workload, work, figure, prepared bytes, ratio to them, the bound, and what became of it."""
+    """Yield for each goal: workload, work, figure, its limit, ratio to that, the bound, and what became of it."""
     for goal in GOALS:
         figure = figures.get((goal.workload, goal.name))
         value = said(figure.value, figure.unit) if figure else "-"
@@ -65,7 +65,7 @@ def _goals(figures: Figures) -> Table:
     table = Table(title="figures to reach", title_justify="left", show_edge=False)
     for column in ("", "work"):
         table.add_column(column)
-    for column in ("figure", "prepared bytes", "ratio", "to reach", ""):
+    for column in ("figure", "limit", "ratio", "to reach", ""):
         table.add_column(column, justify="right")
     for *texts, outcome in goal_rows(figures):
         table.add_row(*texts, f"[{_STYLES[outcome]}]{outcome}[/]")

@@ -56,9 +56,11 @@ def _tenant_lines(
     yield "security_groups:"
     for group in groups:
         yield f"  {_own(group['name'])}:"
-        yield "    ingress:"
-        for rule in group["rules"]:
-            yield f"      - {{{_rule(rule)}}}"
+        for direction in ("ingress", "egress"):
+            rules = [rule for rule in group["rules"] if rule["direction"] == direction]
+            yield from [f"    {direction}:"] if rules else []
+            for rule in rules:
+                yield f"      - {{{_rule(rule)}}}"
     yield "ports:"
     for port in ports:
         yield f"  {port['name']}: {{{_port(port)}}}"
@@ -69,10 +71,11 @@ def _rule(rule: Mapping[str, Any]) -> str:
     if "port_min" in rule:
         low, high = rule["port_min"], rule["port_max"]
         words.append(f"ports: {low}" if low == high else f"ports: {low}-{high}")
+    side = "from" if rule["direction"] == "ingress" else "to"
     if "remote_group" in rule:
-        words.append(f"from: {{group: {_own(rule['remote_group'])}}}")
+        words.append(f"{side}: {{group: {_own(rule['remote_group'])}}}")
     else:
-        words.append(f"from: {{cidr: {rule['remote_cidr']}}}")
+        words.append(f"{side}: {{cidr: {rule['remote_cidr']}}}")
     return ", ".join(words)
 
 
