@@ -70,7 +70,9 @@ class Guard:
         if packet.eth_type == wire.ARP:
             return self._arp(packet)
         if packet.version is None:
-            return f"ethertype {packet.eth_type:#06x} is neither IP nor ARP"
+            if packet.eth_type in self._port.ethertypes:
+                return None
+            return f"ethertype {packet.eth_type:#06x} is neither IP nor ARP, and {self._port.name} does not name it"
         if packet.is_dhcp_reply:
             return "ports are no DHCP servers"
         return self._ipv4(packet) if packet.version == 4 else self._ipv6(packet)

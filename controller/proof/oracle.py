@@ -10,7 +10,7 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | a port that is not guarded | anything else passes |
 | a source MAC that is neither the port's nor an allowed one | dropped |
 | ARP, not from the port's MAC and address (a request may have address 0) | dropped |
-| an ethertype other than ARP, IPv4, IPv6 | dropped |
+| another ethertype than ARP, IPv4, IPv6 | passes if it is among the port's `ethertypes`, else dropped |
 | DHCP and DHCPv6 servers' messages, router advertisements, redirects | dropped |
 | a DHCP request (68 to 67 from 0.0.0.0 to everyone) | passes |
 | IPv6 from `::`: address detection of an own address, router solicitation, listener reports | passes |
@@ -36,55 +36,46 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | what the groups say | |
 |---|---|
 | ARP, neighbour discovery and listener messages | pass |
-| the ethertype is not IP | passes only to ports that are not guarded |
-| ICMP that opens nothing (an error, an answer) | passes as part of a connection only, unless neither end is guarded |
+| the ethertype is not IP | passes to ports that are not guarded, and to those that have it among their `ethertypes` |
+| ICMP that opens nothing (an error, an answer) | passes as part of a connection only, if either end is guarded and not stateless |
 | a port that is not guarded | its own side passes; in others' rules its addresses count as members' |
 | no groups | nothing in, everything out |
 | egress of a DHCP client's request | passes |
 | any rule of any group that covers the packet | passes; a group as far side means its members' addresses *in the same network* |
 | everything else | dropped |
 
-Replies and related ICMP of what passed pass as well, so they are never asked about.
+What passes only because a rule, or all groups of a port, are not enforced passes all the same, and the decision says `would_drop`
+(`controller.proof.verdict`, which judges the sides).
+
+Answers and related ICMP of what passed pass as well where both ends track connections. A port all of whose groups are stateless
+tracks none: each packet meets its rules, answers too, of which `reply_allowed` speaks. A later fragment shares the fate of its first
+where connections are tracked; a stateless port's rules compare all of it but ports and ICMP types, which it does not carry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import ip_address
 
 from controller.model.address import format_mac, is_multicast_mac
-from controller.model.entities import Address, Direction, HostKind, NetworkType, Place, Port, Rule, Topology
+from controller.model.entities import Address, HostKind, NetworkType, Port, Range, Topology
 from controller.proof import packet as wire
 from controller.proof.guard import Guard, malformed
 from controller.proof.packet import Packet
-from controller.proof.rules import ALL_NUMBERS, Rulebook, Span, Traffic, common, rule_text, spans
+from controller.proof.rules import Rulebook, Span, Traffic
+from controller.proof.verdict import Decision, Judge, Way, best
+
+__all__ = ["ECHO", "Decision", "Oracle", "Way"]
 
 ECHO = {4: (wire.ICMP, wire.ECHO_REQUEST), 6: (wire.ICMPV6, wire.ECHO_REQUEST_6)}
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether a packet arrives, why in one sentence, and the rule and place that decide."""
-
-    allowed: bool
-    reason: str
-    rule: Rule | None = None
-    place: Place | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A pair of addresses by which one port speaks to another: None where the files name no address.
-
-    `source` or `target` None means that the address is on the physical network, beyond what the files say.
-    """
-
-    source: Port | None
-    target: Port | None
-    version: int
-    src: Address | None
-    dst: Address | None
+# The question that an answer answers: ICMP's types, by the IP version.
+_ANSWERS = {
+    4: {wire.ECHO_REQUEST: wire.ECHO_REPLY, wire.TIMESTAMP_REQUEST: 14, wire.INFORMATION_REQUEST: 16},
+    6: {wire.ECHO_REQUEST_6: wire.ECHO_REPLY_6},
+}
 
 
 class Oracle:
@@ -92,7 +83,7 @@ class Oracle:
 
     def __init__(self, topology: Topology, location: Mapping[str, str] | None = None) -> None:
         self.topology = topology
-        self._rules = Rulebook(topology)
+        self._judge = Judge(Rulebook(topology), self.is_guarded)
         self._host = {port.name: port.host or (location or {}).get(port.name) for port in topology.ports.values()}
         self._guards: dict[str, Guard] = {}
         self._in_network: dict[str, list[Port]] = {name: [] for name in topology.networks}
@@ -113,7 +104,7 @@ class Oracle:
         if not found:
             network = self.topology.ports[packet.source].network
             return Decision(False, f"no other port of {network} has MAC {format_mac(packet.eth_dst)}")
-        return next((decision for decision in found.values() if decision.allowed), next(iter(found.values())))
+        return best(found.values())
 
     def receivers(self, packet: Packet) -> dict[str, Decision]:
         """Return, for every port that the packet is meant for, whether it arrives there."""
@@ -151,18 +142,15 @@ class Oracle:
         ways = self.ways(source, target, version)
         if isinstance(ways, Decision):
             return ways
-        refused = []
+        decisions = []
         for way in ways:
             if protocol is None:
                 number, kind = ECHO[way.version]
                 traffic = Traffic(way.version, number, None, kind, 0)
             else:
                 traffic = Traffic(way.version, protocol, port, icmp_type, icmp_code)
-            decision = self.judge(way, traffic)
-            if decision.allowed:
-                return decision
-            refused.append(decision)
-        return refused[0]
+            decisions.append(self.judge(way, traffic))
+        return best(decisions)
 
     def ways(self, source: str, target: str, version: int | None = None) -> list[Way] | Decision:
         """Return the pairs of addresses by which `source` may address `target`, or why there is none.
@@ -208,26 +196,29 @@ class Oracle:
 
     def open_spans(self, way: Way) -> list[Span]:
         """Return everything that the groups of both ends let pass."""
-        found = [Span(None, ALL_NUMBERS)]
-        for port, direction, far in _sides(way):
-            if not self._is_open(port, direction):
-                found = common(found, spans(self._rules.applying(port, direction, far, way.version)))
-        return found
+        return self._judge.open_spans(way)
 
-    def judge(self, way: Way, traffic: Traffic, *, leaves_always: bool = False) -> Decision:
-        """Return what the groups of both ends say; `leaves_always` takes the sender's side for granted."""
-        whence = way.source.name if way.source else way.src
-        decision = Decision(True, f"neither end of {whence} to {way.dst} is under a group's rules")
-        for port, direction, far in _sides(way):
-            if self._is_open(port, direction) or (leaves_always and direction is Direction.EGRESS):
-                continue
-            found = self._rules.allowing(port, direction, far, traffic)
-            if found is None:
-                return _refused(port, direction, far, traffic)
-            group, rule = found
-            reason = f"{direction} of {port.name}: group {group} {rule_text(rule)} ({rule.place})"
-            decision = Decision(True, reason, rule, rule.place)
-        return decision
+    def judge(self, way: Way, traffic: Traffic) -> Decision:
+        """Return what the groups of both ends say of what opens a connection."""
+        return self._judge.packet(way, traffic)
+
+    def answer(self, way: Way, traffic: Traffic, ports: Range) -> Decision:
+        """Return whether answers to what this judged pass; those of TCP, UDP and SCTP to all of these ports of the asker."""
+        return self._judge.answer(way, _answer(traffic), ports if traffic.protocol in wire.WITH_PORTS else None)
+
+    def reply_allowed(self, packet: Packet, target: str) -> Decision:
+        """Return whether the answer to a packet that this port got passes: the same with source and destination exchanged.
+
+        It always does where both ends track connections. An end that is stateless has rules that must allow the answer by itself:
+        the receiver's egress rules, and the sender's ingress rules.
+        """
+        source, owner = self.topology.ports[packet.source], self.topology.ports[target]
+        traffic = _traffic(packet)
+        if traffic is None:
+            return Decision(True, "what is no part of a connection is answered like that")
+        way = Way(source, owner, traffic.version, packet.src, packet.dst)
+        port = None if traffic.port is None else packet.sport
+        return self._judge.answer(way, _answer(replace(traffic, port=port, later_fragment=False)))
 
     def is_guarded(self, port: Port) -> bool:
         """Return whether source guard and groups are enforced at this port."""
@@ -237,12 +228,11 @@ class Oracle:
         host = self._host[port.name]
         return host is None or self.topology.hosts[host].kind is HostKind.OVS
 
-    def _is_open(self, port: Port, direction: Direction) -> bool:
-        return not self.is_guarded(port) or (not port.groups and direction is Direction.EGRESS)
-
     def _refusal(self, source: Port, packet: Packet) -> str | None:
         if not self.is_guarded(source):
             return malformed(packet)
+        if self._judge.is_stateless(source):
+            packet = packet.as_seen
         guard = self._guards.get(source.name)
         if guard is None:
             guard = self._guards[source.name] = Guard(source, self.topology.networks[source.network])
@@ -317,42 +307,41 @@ class Oracle:
         reason = self._no_path(source, target)
         if reason is not None:
             return Decision(False, f"no path: {reason}", None, source.place)
-        if packet.eth_type == wire.ARP or (packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED):
+        is_discovery = packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED and not packet.later_fragment
+        if packet.eth_type == wire.ARP or is_discovery:
             return Decision(True, "ARP and neighbour discovery pass between the ports of a network")
-        if packet.version is None or packet.protocol is None:
-            closed = self.is_guarded(target)
-            return Decision(not closed, f"ethertype {packet.eth_type:#06x} to {target.name}", None, target.place)
-        if packet.opens_nothing and (self.is_guarded(source) or self.is_guarded(target)):
+        traffic = _traffic(packet)
+        if traffic is None:
+            is_let_in = not self.is_guarded(target) or (packet.version is None and packet.eth_type in target.ethertypes)
+            return Decision(is_let_in, f"ethertype {packet.eth_type:#06x} to {target.name}", None, target.place)
+        if packet.opens_nothing and (self._judge.tracks(source) or self._judge.tracks(target)):
             return Decision(False, f"ICMP type {packet.icmp_type} starts no connection", None, source.place)
-        has_ports, is_icmp = packet.protocol in wire.WITH_PORTS, packet.protocol in (wire.ICMP, wire.ICMPV6)
-        traffic = Traffic(
-            packet.version,
-            packet.protocol,
-            packet.dport if has_ports else None,
-            packet.icmp_type if is_icmp else None,
-            packet.icmp_code if is_icmp else None,
-        )
-        way = Way(source, target, packet.version, packet.src, packet.dst)
-        return self.judge(way, traffic, leaves_always=packet.is_dhcp_request)
+        way = Way(source, target, traffic.version, packet.src, packet.dst)
+        seen = packet.as_seen if self._judge.is_stateless(source) else packet
+        return self._judge.packet(way, traffic, leaves_always=seen.is_dhcp_request)
 
 
-def _sides(way: Way) -> list[tuple[Port, Direction, Address | None]]:
-    """Return who judges a packet, each with the direction and the far address."""
-    sides: list[tuple[Port, Direction, Address | None]] = []
-    if way.source is not None:
-        sides.append((way.source, Direction.EGRESS, way.dst))
-    if way.target is not None:
-        sides.append((way.target, Direction.INGRESS, way.src))
-    return sides
-
-
-def _refused(port: Port, direction: Direction, far: Address | None, traffic: Traffic) -> Decision:
-    groups = f"no rule of {', '.join(port.groups)}" if port.groups else "no group, so nothing"
-    word = "from" if direction is Direction.INGRESS else "to"
-    reason = (
-        f"{direction} default deny of {port.name}: {groups} allows {traffic} {word} {far or 'anyone'} ({port.place})"
+def _traffic(packet: Packet) -> Traffic | None:
+    """Return what rules see of a packet, None if that is nothing."""
+    if packet.version is None or packet.protocol is None:
+        return None
+    has_ports, is_icmp = packet.protocol in wire.WITH_PORTS, packet.protocol in (wire.ICMP, wire.ICMPV6)
+    return Traffic(
+        version=packet.version,
+        protocol=packet.protocol,
+        port=packet.dport if has_ports else None,
+        icmp_type=packet.icmp_type if is_icmp else None,
+        icmp_code=packet.icmp_code if is_icmp else None,
+        later_fragment=packet.later_fragment,
     )
-    return Decision(False, reason, None, port.place)
+
+
+def _answer(traffic: Traffic) -> Traffic | None:
+    """Return what answers this, to the same port number; None if nothing does."""
+    if traffic.protocol not in (wire.ICMP, wire.ICMPV6):
+        return traffic
+    kind = _ANSWERS[traffic.version].get(traffic.icmp_type or 0)
+    return None if kind is None else replace(traffic, icmp_type=kind, icmp_code=0)
 
 
 def _pairs(source: Port, target: Port, dst: Address | None, version: int | None) -> list[Way]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.model.entities import Address
 
@@ -13,6 +13,7 @@ WITH_PORTS = (TCP, UDP, SCTP)
 ARP_REQUEST = 1
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
 ECHO_REQUEST, TIMESTAMP_REQUEST, INFORMATION_REQUEST, ECHO_REQUEST_6 = 8, 13, 15, 128
+ECHO_REPLY, ECHO_REPLY_6 = 0, 129
 QUESTIONS = (ECHO_REQUEST, TIMESTAMP_REQUEST, INFORMATION_REQUEST)
 LISTENER_QUERY, LISTENER_REPORT, LISTENER_DONE, LISTENER_REPORT_2 = 130, 131, 132, 143
 
@@ -26,6 +27,7 @@ class Packet:
 
     `src` and `dst` are the IP addresses, or ARP's protocol addresses. `hardware` is ARP's sender hardware address, or the
     link-layer address option of a neighbour message (None if it carries none). `target` is a neighbour message's target.
+    A `later_fragment` carries no ports and no ICMP type: those that it has here are of the packet that it is a piece of.
     """
 
     source: str
@@ -43,6 +45,12 @@ class Packet:
     hardware: int | None = None
     target: Address | None = None
     tagged: bool = False
+    later_fragment: bool = False
+
+    @property
+    def as_seen(self) -> Packet:
+        """What a switch that keeps no fragments sees of it: of a later one neither ports nor the ICMP type."""
+        return replace(self, sport=0, dport=0, icmp_type=0, icmp_code=0) if self.later_fragment else self
 
     @property
     def version(self) -> int | None:

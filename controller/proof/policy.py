@@ -11,25 +11,33 @@ that neither verdict can pass by accident:
 | `tcp`, `udp`, `sctp` without a port | every port passes | no port passes |
 | no protocol | ICMP echo passes, which `weft ping` sends too | nothing at all passes |
 
-Between ports with several addresses `allow` wants one pair of addresses by which it passes, `deny` wants none. Replies of what is
-allowed pass by connection tracking, so `reply: false` changes nothing here; it spares the live probe from waiting for one.
+Between ports with several addresses `allow` wants one pair of addresses by which it passes, `deny` wants none. What passes only because
+rules or groups are not enforced does pass; the explanation says that it would be dropped.
+
+`allow` also wants the answer to pass, unless the test says `reply: false`, which spares the live probe from waiting for one as well.
+Connection tracking lets answers pass by itself. Where groups are stateless, answers to TCP, UDP and SCTP must be allowed to every port
+that clients choose by themselves (32768-60999, as Linux does), because a test does not say which one it will be. `deny` asks about the
+first packet alone.
 
 After a change only the tests are run that can have changed. A test reads the ports that it names, their groups, their networks, and
 whoever is in these networks: the tenant whose test it is, the tenants whose ports it names, the owners of the networks that these ports
-are in, and the tenants that these networks are shared with. If nothing of all these tenants changed, the answer is what it was.
+are in, and the tenants that these networks are shared with; and the owners of the groups that the ports of all these are in, and of the
+address groups in the rules of those. If nothing of all these tenants changed, the answer is what it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from controller.model.entities import PolicyTest, Port, Topology, Verdict
+from controller.model.entities import PolicyTest, Port, Range, Topology, Verdict
 from controller.model.mapping import ByTenant
-from controller.proof.oracle import ECHO, Decision, Oracle, Way
+from controller.proof.oracle import ECHO, Oracle
 from controller.proof.packet import ICMP, ICMPV6, WITH_PORTS
 from controller.proof.rules import EVERY_PORT, Span, Traffic, first_closed
+from controller.proof.verdict import Decision, Way, best
 
+CLIENT_PORTS = Range(32768, 60999)  # What Linux chooses from for a client: net.ipv4.ip_local_port_range.
 _VERSION = {ICMP: 4, ICMPV6: 6}
 
 
@@ -95,22 +103,49 @@ def run_again(
             answers[tenant] = _Answers((), frozenset())  # Its place in the order.
     if not open_tests:
         return Judged(answers)
-    readable = {tenant: _readable(topology, tenant, tests) for tenant, tests in open_tests.items()}
+    reader = _Readable(topology)
+    readable = {tenant: reader.by(tenant, tests) for tenant, tests in open_tests.items()}
     oracle = Oracle(_around(topology, frozenset().union(*readable.values())) if known else topology, location)
     for tenant, tests in open_tests.items():
         answers[tenant] = _Answers(tuple(_run(oracle, test) for test in tests), readable[tenant])
     return Judged(answers)
 
 
-def _readable(topology: Topology, tenant: str, tests: Iterable[PolicyTest]) -> frozenset[str]:
-    """Return the tenants that the tests of a tenant read."""
-    found = {tenant}
-    for end in {end for test in tests for end in (test.source, test.target)}:
-        port = topology.ports.get(end)
-        if port is not None:
-            network = topology.networks[port.network]
-            found.update((network.tenant, *network.share))  # One of them has the port.
-    return frozenset(found)
+class _Readable:
+    """Which tenants the tests of a tenant read."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._owners: dict[str, frozenset[str]] = {}
+
+    def by(self, tenant: str, tests: Iterable[PolicyTest]) -> frozenset[str]:
+        """Return the tenants that these tests of a tenant read."""
+        found = {tenant}
+        for end in {end for test in tests for end in (test.source, test.target)}:
+            port = self._topology.ports.get(end)
+            if port is not None:
+                network = self._topology.networks[port.network]
+                found.update((network.tenant, *network.share))  # One of them has the port.
+        return frozenset(found).union(*map(self._lenders, found))
+
+    def _lenders(self, tenant: str) -> frozenset[str]:
+        """Return the owners of the groups that a tenant's ports are in, and of the address groups in their rules."""
+        owners = self._owners.get(tenant)
+        if owners is None:
+            groups = {name for _, port in _ports_of(self._topology, tenant) for name in port.groups}
+            owners = self._owners[tenant] = frozenset(owner for name in groups for owner in self._read_in(name))
+        return owners
+
+    def _read_in(self, group: str) -> Iterator[str]:
+        found = self._topology.groups[group]
+        yield found.tenant
+        for rule in (*found.ingress, *found.egress):
+            yield from (self._topology.address_groups[name].tenant for name in rule.addresses)
+
+
+def _ports_of(topology: Topology, tenant: str) -> Iterator[tuple[str, Port]]:
+    own = topology.ports.part(tenant) if isinstance(topology.ports, ByTenant) else topology.ports
+    return ((name, port) for name, port in own.items() if port.tenant == tenant)
 
 
 def _around(topology: Topology, tenants: frozenset[str]) -> Topology:
@@ -118,8 +153,7 @@ def _around(topology: Topology, tenants: frozenset[str]) -> Topology:
     ports: dict[str, Port] = {}
     for tenant in topology.tenants:
         if tenant in tenants:
-            own = topology.ports.part(tenant) if isinstance(topology.ports, ByTenant) else topology.ports
-            ports.update((name, port) for name, port in own.items() if port.tenant == tenant)
+            ports.update(_ports_of(topology, tenant))
     networks = {port.network: topology.networks[port.network] for port in ports.values()}
     return replace(topology, networks=networks, ports=ports, tests=())
 
@@ -132,16 +166,33 @@ def _run(oracle: Oracle, test: PolicyTest) -> Result:
 
 
 def _decide(oracle: Oracle, ways: list[Way], test: PolicyTest) -> Decision:
-    """Return the decision of the first way that is allowed, else of the first."""
-    if test.protocol is not None and (test.port is not None or test.protocol not in (*WITH_PORTS, ICMP, ICMPV6)):
-        decisions = [oracle.judge(way, Traffic(way.version, test.protocol, test.port)) for way in ways]
-    elif test.expect is Verdict.DENY:
-        decisions = [_anything(oracle, way, test.protocol) for way in ways]
-    elif test.protocol in WITH_PORTS:
-        decisions = [_every_port(oracle, way, test.protocol) for way in ways]
-    else:
-        decisions = [_echo(oracle, way) for way in ways]
-    return next((decision for decision in decisions if decision.allowed), decisions[0])
+    """Return the decision of the best way."""
+    if test.expect is Verdict.DENY and not _is_exact(test):
+        return best(_anything(oracle, way, test.protocol) for way in ways)
+    decisions = []
+    for way in ways:
+        traffic = _strictest(oracle, way, test)
+        decision = oracle.judge(way, traffic)
+        if decision.allowed and test.reply and test.expect is Verdict.ALLOW:
+            answer = oracle.answer(way, traffic, CLIENT_PORTS)
+            decision = answer if not answer.allowed or (answer.would_drop and not decision.would_drop) else decision
+        decisions.append(decision)
+    return best(decisions)
+
+
+def _is_exact(test: PolicyTest) -> bool:
+    """Return whether the test asks about one kind of packet."""
+    return test.protocol is not None and (test.port is not None or test.protocol not in (*WITH_PORTS, ICMP, ICMPV6))
+
+
+def _strictest(oracle: Oracle, way: Way, test: PolicyTest) -> Traffic:
+    """Return the kind of packet that passes only if all pass that the test is about."""
+    if test.protocol is not None and _is_exact(test):
+        return Traffic(way.version, test.protocol, test.port)
+    if test.protocol in WITH_PORTS:
+        closed = first_closed(oracle.open_spans(way), test.protocol, EVERY_PORT)
+        return Traffic(way.version, test.protocol, EVERY_PORT.first if closed is None else closed)
+    return _echo(way)
 
 
 def _anything(oracle: Oracle, way: Way, protocol: int | None) -> Decision:
@@ -152,19 +203,13 @@ def _anything(oracle: Oracle, way: Way, protocol: int | None) -> Decision:
             what = span if span.protocol is not None or protocol is None else Span(protocol, span.numbers)
             return replace(decision, reason=f"{what} passes: {decision.reason}")
     if protocol is None:
-        return _echo(oracle, way)
+        return oracle.judge(way, _echo(way))
     return oracle.judge(way, _example(Span(protocol, EVERY_PORT), way.version, protocol))
 
 
-def _every_port(oracle: Oracle, way: Way, protocol: int) -> Decision:
-    """Return whether all ports of the protocol pass, with the first that does not."""
-    closed = first_closed(oracle.open_spans(way), protocol, EVERY_PORT)
-    return oracle.judge(way, Traffic(way.version, protocol, EVERY_PORT.first if closed is None else closed))
-
-
-def _echo(oracle: Oracle, way: Way) -> Decision:
+def _echo(way: Way) -> Traffic:
     protocol, kind = ECHO[way.version]
-    return oracle.judge(way, Traffic(way.version, protocol, None, kind, 0))
+    return Traffic(way.version, protocol, None, kind, 0)
 
 
 def _example(span: Span, version: int, asked: int | None) -> Traffic:

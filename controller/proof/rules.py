@@ -22,7 +22,8 @@ _Key = tuple[tuple[str, ...], Direction, int, int | None]
 class Traffic:
     """The packets asked about, all of one IP version and protocol.
 
-    `port` is the destination port of a protocol that has ports. ICMP without a type means every type.
+    `port` is the destination port of a protocol that has ports. ICMP without a type means every type. Later fragments have neither
+    ports nor types: what stands here is their first's.
     """
 
     version: int
@@ -30,9 +31,12 @@ class Traffic:
     port: int | None = None
     icmp_type: int | None = None
     icmp_code: int | None = None
+    later_fragment: bool = False
 
     def __str__(self) -> str:
         name = protocol_name(self.protocol)
+        if self.later_fragment:
+            return f"{name}, a later fragment"
         if self.port is not None:
             return f"{name} {self.port}"
         if self.icmp_type is not None:
@@ -49,6 +53,8 @@ def covers(rule: Rule, traffic: Traffic) -> bool:
     """Return whether the rule allows all packets of this traffic, the far side apart."""
     if rule.ethertype not in (None, traffic.version) or rule.protocol not in (None, traffic.protocol):
         return False
+    if traffic.later_fragment:
+        return True
     if rule.ports and not any(traffic.port in ports for ports in rule.ports if traffic.port is not None):
         return False
     return rule.icmp_type in (None, traffic.icmp_type) and rule.icmp_code in (None, traffic.icmp_code)
@@ -79,25 +85,60 @@ class Members:
 _NOBODY = Members()
 
 
+class Prefixes:
+    """An address group: one look-up for each length that its prefixes have, however many they are."""
+
+    def __init__(self, prefixes: Iterable[Prefix]) -> None:
+        self._starts: dict[tuple[int, int], set[int]] = {}
+        for prefix in prefixes:
+            cut = prefix.max_prefixlen - prefix.prefixlen
+            self._starts.setdefault((prefix.version, cut), set()).add(int(prefix.network_address) >> cut)
+
+    def __contains__(self, address: Address) -> bool:
+        number = int(address)
+        return any(
+            version == address.version and number >> cut in starts for (version, cut), starts in self._starts.items()
+        )
+
+
 class Rulebook:
     """All groups of a topology, asked by combination of groups."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._members: dict[tuple[str, str], Members] = {}
+        self._listed: dict[str, Prefixes] = {}
+        self._kinds: dict[tuple[str, ...], tuple[bool, bool]] = {}
         self._selected: dict[_Key, tuple[tuple[str, Rule], ...]] = {}
         for port in topology.ports.values():
             for group in port.groups:
                 self._members.setdefault((port.network, group), Members()).add(port)
 
+    def is_stateless(self, groups: tuple[str, ...]) -> bool:
+        """Return whether ports with these groups are stateless: they have some, and all of them are."""
+        return self._kind(groups)[0]
+
+    def is_dry(self, groups: tuple[str, ...]) -> bool:
+        """Return whether ports with these groups drop nothing by rules: they have some, and none of them is enforced."""
+        return self._kind(groups)[1]
+
+    def _kind(self, groups: tuple[str, ...]) -> tuple[bool, bool]:
+        """Return whether these groups are stateless, and whether they are dry, found once."""
+        found = self._kinds.get(groups)
+        if found is None:
+            members = [self._topology.groups[group] for group in groups]
+            is_stateless = bool(members) and all(group.stateless for group in members)
+            is_dry = bool(members) and not any(group.enforce for group in members)
+            found = self._kinds[groups] = is_stateless, is_dry
+        return found
+
     def allowing(
         self, port: Port, direction: Direction, far: Address | None, traffic: Traffic
-    ) -> tuple[str, Rule] | None:
-        """Return the first group and rule of the port that allow this traffic with this far address, or None."""
+    ) -> Iterator[tuple[str, Rule]]:
+        """Yield the groups and rules of the port that cover this traffic with this far address, enforced or not."""
         for group, rule in self._select(port.groups, direction, traffic.version, traffic.protocol):
             if covers(rule, traffic) and self.is_far_side(rule, port.network, far):
-                return group, rule
-        return None
+                yield group, rule
 
     def applying(self, port: Port, direction: Direction, far: Address | None, version: int) -> Iterator[Rule]:
         """Yield the rules of the port that speak of this far address, whatever the protocol."""
@@ -113,7 +154,15 @@ class Rulebook:
             return False
         if any(prefix.version == far.version and far in prefix for prefix in rule.cidrs):
             return True
-        return any(far in self._members.get((network, group), _NOBODY) for group in rule.groups)
+        if any(far in self._members.get((network, group), _NOBODY) for group in rule.groups):
+            return True
+        return any(far in self._prefixes(name) for name in rule.addresses)
+
+    def _prefixes(self, name: str) -> Prefixes:
+        found = self._listed.get(name)
+        if found is None:
+            found = self._listed[name] = Prefixes(self._topology.address_groups[name].prefixes)
+        return found
 
     def _select(
         self, groups: tuple[str, ...], direction: Direction, version: int, protocol: int | None
@@ -202,6 +251,7 @@ def rule_text(rule: Rule) -> str:
     if rule.icmp_code is not None:
         words.append(f"code {rule.icmp_code}")
     far = [*map(str, rule.cidrs), *(f"group {name}" for name in rule.groups)]
+    far += [f"address group {name}" for name in rule.addresses]
     if far:
         words.append(f"{'from' if rule.direction is Direction.INGRESS else 'to'} {', '.join(far)}")
     return " ".join(words)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from controller.model.entities import PolicyTest, Topology
+from controller.model.entities import PolicyTest, Rule, Topology, Verdict
 from controller.proof.policy import Result, run_tests
 from tests.builders import Entity, allow, expect, fabric, group, host, network, physical_network, port
 
@@ -135,3 +136,61 @@ def test_no_stranger_sends_into_a_tunnel_network() -> None:
 def test_a_ports_own_address_stands_for_the_port() -> None:
     assert not outside("10.0.0.1", provider=True)
     assert outside("10.0.0.9", provider=True)
+
+
+def stateless(expected: PolicyTest, *answers: Rule) -> Result:
+    """Return how a test fares of red/a, and of red/b which is stateless, lets in HTTP and echo and lets out these answers."""
+    entities: list[Entity] = [
+        host("hv1"),
+        network("red/n", "10.0.0.0/24"),
+        group("red/g", ingress=[allow("tcp", 80), allow("icmp", icmp_type=8)], egress=answers, stateless=True),
+        port("red/a", "red/n", "10.0.0.1", host="hv1"),
+        port("red/b", "red/n", "10.0.0.2", groups=["red/g"]),
+    ]
+    return run_tests(fabric(*entities, expected))[0]
+
+
+CLIENTS = (32768, 60999)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "number", "answers", "is_answered"),
+    [
+        ("tcp", 80, [allow("tcp", CLIENTS)], True),
+        ("tcp", 80, [allow("tcp", (32768, 40000), (40001, 60999))], True),
+        ("tcp", 80, [allow("tcp", (32769, 60999))], False),
+        ("tcp", 80, [], False),
+        ("any", None, [allow("icmp", icmp_type=0)], True),
+        ("any", None, [allow("tcp")], False),
+    ],
+)
+def test_answers_of_stateless_ports_must_be_allowed(
+    protocol: str, number: int | None, answers: list[Rule], is_answered: bool
+) -> None:
+    with_reply = expect("allow", "red/a", "red/b", protocol, number)
+    assert stateless(with_reply, *answers).passed is is_answered
+    assert stateless(replace(with_reply, reply=False), *answers).passed, "the first packet alone"
+    assert not stateless(replace(with_reply, expect=Verdict.DENY), *answers).passed, "the first packet passes"
+
+
+def test_the_explanation_names_the_port_that_the_answer_cannot_go_to() -> None:
+    result = stateless(expect("allow", "red/a", "red/b", "tcp", 80), allow("tcp", (32768, 50000)))
+    assert result.explanation.startswith(
+        "no answer: egress default deny of red/b: no rule of red/g allows tcp 50001 to 10.0.0.1"
+    )
+
+
+def test_what_is_not_enforced_passes_and_the_explanation_says_so() -> None:
+    entities: list[Entity] = [
+        host("hv1"),
+        network("red/n", "10.0.0.0/24"),
+        group("red/g", ingress=[allow("tcp", 80)], enforce=False),
+        port("red/a", "red/n", "10.0.0.1", host="hv1"),
+        port("red/b", "red/n", "10.0.0.2", groups=["red/g"]),
+    ]
+    kinds = [("tcp", 80), ("tcp", 22), ("udp", None), ("any", None)]
+    results = run_tests(fabric(*entities, *(expect("allow", "red/a", "red/b", *kind) for kind in kinds)))
+    assert all(result.passed for result in results)
+    assert ["would drop" in result.explanation for result in results] == [False, True, True, True]
+    denied = run_tests(fabric(*entities, *(expect("deny", "red/a", "red/b", *kind) for kind in kinds)))
+    assert not any(result.passed for result in denied)

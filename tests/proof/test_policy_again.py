@@ -32,25 +32,42 @@ GROUPS = (
     "{web: {ingress: [{protocol: tcp, ports: 80}]}}",
     "{web: {ingress: [{protocol: tcp, ports: 80, from: {group: web}}], egress: any}}",
     "{web: {ingress: any, egress: [{protocol: tcp}]}}",
+    "{web: {ingress: [{protocol: tcp, from: {address_group: red/corp}}]}}",
+    "{web: {enforce: false, ingress: [{protocol: tcp, ports: 80, enforce: false}]}}",
+)
+# What red lends to the others.
+LENT = (
+    "lent: {share: any}}\naddress_groups: {corp: {cidrs: 10.0.0.0/8, share: any}}",
+    "lent: {share: any, enforce: false}}\naddress_groups: {corp: {share: any}}",
+    "lent: {share: any, ingress: [{protocol: tcp, from: {address_group: corp}}]}}\naddress_groups: {corp: {cidrs: 10.0.0.2, share: any}}",
+    "lent: {share: any, stateless: true, ingress: any}}\naddress_groups: {corp: {cidrs: [10.0.0.3, 10.0.0.64/26], share: any}}",
 )
 PORTS = (
     "{a: {network: red/net, host: hv1, ip: 10.0.0.%d, security_groups: [web]}}",
     "{a: {network: red/net, ip: 10.0.0.%d, security_groups: [web]}, b: {network: red/net, ip: 10.0.0.9%d}}",
     "{a: {network: red/net, host: hv1, ip: 10.0.0.%d, allowed_addresses: [{ip: 10.0.0.77}]}}",
     "{a: {network: red/net, ip: 10.0.0.%d, port_security: false}}",
+    "{a: {network: red/net, ip: 10.0.0.%d, security_groups: [red/lent]}}",
+    "{a: {network: red/net, ip: 10.0.0.%d, security_groups: [web]}, b: {network: red/net, ip: 10.0.0.9%d, security_groups: red/lent}}",
 )
 ENDS = st.sampled_from(["a", "red/a", "blue/a", "green/a", "10.0.0.77", "10.0.0.92", "10.0.0.1"])
 TESTS = st.lists(
     st.tuples(ENDS, ENDS, st.sampled_from(["tcp, port: 80", "tcp", "any", "icmp"]), st.sampled_from(["allow", "deny"])),
     max_size=3,
 )
+File = tuple[str, str, list[tuple[str, str, str, str]]]
 FILES = st.tuples(st.sampled_from(GROUPS), st.sampled_from(PORTS), TESTS)
-EDITS = st.lists(st.tuples(st.sampled_from(["red", "blue", "green"]), st.sampled_from(NETWORKS), FILES), max_size=8)
-START = ("red", NETWORKS[0], (GROUPS[0], PORTS[0], [("a", "10.0.0.92", "any", "deny"), ("a", "blue/a", "tcp", "deny")]))
+RED = st.tuples(st.sampled_from(NETWORKS), st.sampled_from(LENT))
+EDITS = st.lists(st.tuples(st.sampled_from(["red", "blue", "green"]), RED, FILES), max_size=8)
+START = (
+    "red",
+    (NETWORKS[0], LENT[0]),
+    (GROUPS[0], PORTS[0], [("a", "10.0.0.92", "any", "deny"), ("a", "blue/a", "tcp", "deny")]),
+)
 
 
-def write(folder: Path, tenant: str, networks: str, file: tuple[str, str, list[tuple[str, str, str, str]]]) -> Path:
-    """Write a tenant's file."""
+def write(folder: Path, tenant: str, red: tuple[str, str], file: File) -> Path:
+    """Write a tenant's file; `red` is what it says if it is red's."""
     number = 1 + ("red", "blue", "green").index(tenant)
     groups, ports, tests = file
     ports = ports.replace("9%d", f"9{number}").replace("%d", f"{number + 1}")
@@ -60,25 +77,28 @@ def write(folder: Path, tenant: str, networks: str, file: tuple[str, str, list[t
         if "/" in source + target or "a" in (source, target)
     ]
     path = folder / "tenants" / f"{tenant}.yaml"
+    networks, lent = red
     own = f"networks: {networks}\n" if tenant == "red" else ""
+    if tenant == "red":
+        groups = groups.removesuffix("}") + f", {lent}"
     path.write_text(f"{own}security_groups: {groups}\nports: {ports}\ntests:\n{''.join(lines)}")
     return path
 
 
 @settings(max_examples=200, deadline=None)
 @given(EDITS)
-def test_any_sequence_of_edits(edits: list[tuple[str, str, tuple[str, str, list[tuple[str, str, str, str]]]]]) -> None:
+def test_any_sequence_of_edits(edits: list[tuple[str, tuple[str, str], File]]) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "tenants").mkdir()
         (folder / "fabric.yaml").write_text(FABRIC)
         for tenant in ("blue", "green"):
-            write(folder, tenant, "", START[2])
+            write(folder, tenant, START[1], START[2])
         cache = config.Cache()
         topology: Topology | None = None
         tested: Judged | None = None
-        for tenant, networks, file in (START, *edits):
-            path = write(folder, tenant, networks, file)
+        for tenant, red, file in (START, *edits):
+            path = write(folder, tenant, red, file)
             loaded = config.load(folder, topology, cache, {path})
             if loaded.topology is not None:
                 topology = loaded.topology
@@ -125,3 +145,26 @@ def test_tests_of_tenants_that_nothing_changed_for_are_not_run(folder: Path, mon
     counts = run_count(monkeypatch)
     assert all(result.passed for result in run_again(second.topology, tested, second.tenants).results)
     assert counts == {"red": 1, "green": 1}
+
+
+def test_a_shared_group_is_read_by_the_tests_of_its_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lent = "security_groups: {web: {share: any, ingress: [{from: {address_group: green/corp}}]}}\n"
+    corp = "address_groups: {corp: {cidrs: 10.0.0.0/24, share: red}}\n"
+    user = TENANT.replace("a: {network: net}", "a: {network: net, security_groups: red/web, ip: 10.0.0.5}")
+    for tenant, text in (
+        ("red", lent),
+        ("green", corp),
+        ("blue", user + "tests: [{from: b, to: 10.0.0.5, expect: allow}]\n"),
+    ):
+        (folder / "tenants" / f"{tenant}.yaml").write_text(text)
+    cache = config.Cache()
+    first = config.load(folder, None, cache).topology
+    assert first is not None
+    tested = run_again(first)
+    assert [result.passed for result in tested.results] == [True]
+    (folder / "tenants" / "green.yaml").write_text(corp.replace("10.0.0.0/24", "192.0.2.0/24"))
+    second = config.load(folder, first, cache)
+    assert second.topology is not None
+    counts = run_count(monkeypatch)
+    assert [result.passed for result in run_again(second.topology, tested, second.tenants).results] == [False]
+    assert counts == {"blue": 1}
