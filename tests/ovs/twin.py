@@ -34,6 +34,7 @@ _SENTINEL_BRIDGE = "br-sentinel"
 _SENTINEL_FRAME = bytes.fromhex("ffffffffffff02000000000188b5") + bytes(46)
 _PCAP_HEADER = 24
 _DEADLINE = 20.0
+AT_ONCE = 64  # Frames that may wait at a dummy port: it drops what comes when a hundred do.
 
 
 class Twin:
@@ -44,6 +45,7 @@ class Twin:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._offsets: dict[str, int] = {}
         self._sentinels = 0
+        self._queued = 0  # The most frames that one call let arrive at a port since the last wait.
         self._control: Unixctl | None = None
 
     def __enter__(self) -> Self:
@@ -118,24 +120,28 @@ class Twin:
         """Return what `ofproto/trace` prints for a packet in flow syntax."""
         return self.control.call("ofproto/trace", bridge, packet, *options)
 
-    def inject(self, port: str, frame: bytes) -> None:
-        """Let a frame arrive at a dummy port."""
-        self.control.call("netdev-dummy/receive", port, frame.hex())
+    def inject(self, port: str, *frames: bytes) -> None:
+        """Let frames arrive at a dummy port, at most `AT_ONCE` before it is waited for them."""
+        self._queued = max(self._queued, len(frames))
+        self.control.call("netdev-dummy/receive", port, *(frame.hex() for frame in frames))
 
     def settle(self) -> None:
         """Wait until every frame injected so far has been worked off.
 
-        The daemon takes frames in one thread, a turn for all ports, and a command between two turns. A sentinel frame on a
-        bridge of its own therefore arrives in a turn that ends all work injected before it, and a command waits for its end.
+        The daemon takes frames in one thread, a turn for all ports in which each gives one, and a command between two turns. As
+        many sentinel frames on a bridge of its own as the longest queue has therefore arrive in a turn that ends all work injected
+        before them, and a command waits for its end.
         """
         if not self._sentinels:
             self.add_bridge(_SENTINEL_BRIDGE, {"sentinel-in": 1, "sentinel-out": 2})
             self.install(_SENTINEL_BRIDGE, ["flow add in_port=1,actions=output:2"])
         self._sentinels += 1
-        self.inject("sentinel-in", _SENTINEL_FRAME)
+        waiting, self._queued = max(1, self._queued), 0
+        self.control.call("netdev-dummy/receive", "sentinel-in", *[_SENTINEL_FRAME.hex()] * waiting)
         deadline = time.monotonic() + _DEADLINE
-        while not self.sent("sentinel-out"):
-            assert time.monotonic() < deadline, "the sentinel frame did not arrive"
+        while waiting > 0:
+            waiting -= len(self.sent("sentinel-out"))
+            assert time.monotonic() < deadline, "a sentinel frame did not arrive"
             self.control.call("version")
         self.control.call("version")
 
