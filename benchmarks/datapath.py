@@ -11,6 +11,7 @@ from controller.lab.lab import Lab
 
 _VALUE = re.compile(r"=[^,()/]+")
 _WHOLE = re.compile(r"\((?:0x)?[0-9a-f]+(?=[)/])")
+_TRANSPORT = re.compile(r"\b(?:tcp|udp|sctp)\(")  # One field each for source and destination, whatever the protocol.
 _FLAG = re.compile(r"[+-](?=[a-z])")
 
 
@@ -83,6 +84,6 @@ def mask(megaflow: str) -> str:
     """Return which bits a megaflow looks at: a megaflow without its values.
 
     >>> mask("ct_state(-est+trk),recirc_id(0x3),in_port(9),eth_type(0x0800),ipv4(src=10.0.0.0/8,proto=6,frag=no),tcp(dst=64/0xffc0)")
-    'ct_state(.est.trk),recirc_id(),in_port(),eth_type(),ipv4(src=/8,proto=,frag=),tcp(dst=/0xffc0)'
+    'ct_state(.est.trk),recirc_id(),in_port(),eth_type(),ipv4(src=/8,proto=,frag=),transport(dst=/0xffc0)'
     """
-    return _VALUE.sub("=", _WHOLE.sub("(", _FLAG.sub(".", megaflow)))
+    return _TRANSPORT.sub("transport(", _VALUE.sub("=", _WHOLE.sub("(", _FLAG.sub(".", megaflow))))

@@ -42,7 +42,7 @@ pmd thread numa_id 0 core_id 1:
 """
 MEGAFLOWS = """flow-dump from the main thread:
 recirc_id(0),in_port(9),eth_type(0x0800),ipv4(src=10.0.0.1,frag=no),tcp(dst=80), packets:1, bytes:2, used:never, actions:4
-recirc_id(0),in_port(8),eth_type(0x0800),ipv4(src=10.0.0.2,frag=no),tcp(dst=443), packets:1, bytes:2, used:0.1s, actions:drop
+recirc_id(0),in_port(8),eth_type(0x0800),ipv4(src=10.0.0.2,frag=no),udp(dst=443), packets:1, bytes:2, used:0.1s, actions:drop
 recirc_id(0),in_port(9),eth_type(0x0800),ipv4(src=10.0.0.1,frag=no),tcp(dst=64/0xffc0), packets:0, bytes:0, used:never, actions:4
 """
 
