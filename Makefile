@@ -2,6 +2,7 @@
 #
 #   make demo [TOPOLOGY=quickstart] [KEEP=1]   a topology on this machine: up, probed, down (root)
 #   make test                                  all tests, with real switches and namespaces (root)
+#   make soak [MINUTES=30] [PACKETS=1000000]   as many packets as one likes, judged by oracle and Open vSwitch
 #   make check                                 format, lint, types, spelling, pages, architecture: each is a target too
 #   make goldens, make docs                    write the golden flow tables, the generated pages
 #   make bench [WHAT="1000 crowd"]             how fast, against real switches (root)
@@ -10,18 +11,24 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin
 TOPOLOGY ?= quickstart
 KEEP ?=
+MINUTES ?= 30
+PACKETS ?= 1000000
+SEED ?= 0
 PYTEST ?= .venv/bin/python -m pytest
 
 SWITCHES := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping
 TOOLS := tcpdump:tcpdump mn:mininet dockerd:docker.io docker-compose:docker-compose debootstrap:debootstrap
 
-.PHONY: demo test check format lint types spelling pages architecture goldens docs bench clean programs tools
+.PHONY: demo test soak check format lint types spelling pages architecture goldens docs bench clean programs tools
 
 demo: .venv/.installed programs
 	.venv/bin/weft demo topologies/$(TOPOLOGY) $(if $(KEEP),--keep)
 
 test: .venv/.installed programs tools
 	$(PYTEST)
+
+soak: .venv/.installed programs
+	.venv/bin/python -m tests.proof.soak --packets $(PACKETS) --minutes $(MINUTES) --seed $(SEED)
 
 check: format lint types spelling pages architecture
 

@@ -35,6 +35,7 @@ from tests.ovs.twin import Twin, bridge_commands, interface_command, patch_comma
 from tests.ovs.vtep import ForeignVtep, Tunnelled, decapsulate, encapsulate
 
 UNDERLAY, UPLINK = "underlay", "uplink"
+WIRE_NUMBER = 900  # Of the port of br-PHYSNET that is the wire.
 _UNDERLAY_MAC = 0x02FF00000000
 _HOPS = 8  # A frame that is still on some wire after so many is in a loop.
 
@@ -56,11 +57,11 @@ class FabricTwin:
         self.hosts: dict[str, Twin] = {}
         self._directory = directory
         self._stack = ExitStack()
-        self._foreign: dict[str, ForeignVtep] = {}
+        self.foreign: dict[str, ForeignVtep] = {}  # The hosts that are not ours.
         self._port_of: dict[tuple[str, str], str] = {}
         for name, host in topology.hosts.items():
             if host.kind is HostKind.VTEP:
-                self._foreign[name] = ForeignVtep(topology, self.location, name)
+                self.foreign[name] = ForeignVtep(topology, self.location, name)
             else:
                 self.bindings[name] = assumed_bindings(self.graph, host)
         for port, where in self.location.items():
@@ -96,8 +97,8 @@ class FabricTwin:
         host = self.location[port]
         self.underlay, self.wires = [], []
         deliveries: Deliveries = {}
-        if host in self._foreign:
-            here, copies = self._foreign[host].send(port, frame)
+        if host in self.foreign:
+            here, copies = self.foreign[host].send(port, frame)
             _note(deliveries, here)
             self._carry_tunnels(copies, deliveries)
         else:
@@ -126,7 +127,7 @@ class FabricTwin:
     def trace(self, port: str, frame: bytes) -> str:
         """Return what the sender's br-int would do with a frame, for a message."""
         host = self.topology.hosts[self.location[port]]
-        if host.name in self._foreign:
+        if host.name in self.foreign:
             return f"{port} is on the foreign VTEP {host.name}"
         number = self.bindings[host.name].number(host.integration_bridge, interface_name(port))
         return self.hosts[host.name].trace(host.integration_bridge, f"in_port={number}", frame.hex())
@@ -155,8 +156,8 @@ class FabricTwin:
         for packet in packets:
             self.underlay.append(packet)
             host = by_address[packet.dst]
-            if host in self._foreign:
-                _note(deliveries, self._foreign[host].receive(packet))
+            if host in self.foreign:
+                _note(deliveries, self.foreign[host].receive(packet))
             else:
                 outer = encapsulate(packet, _mac_of(packet.src), _mac_of(packet.dst))
                 self._arrive(host, UPLINK, outer, deliveries, hops)
@@ -192,7 +193,7 @@ class FabricTwin:
             commands += patch_commands(
                 (host.integration_bridge, here, inside[here]), (bridge, there, ports[bridge][there])
             )
-            commands += twin.port_commands(bridge, {_wire(each.name): 900})
+            commands += twin.port_commands(bridge, {_wire(each.name): WIRE_NUMBER})
             # What a switch has learned from one packet must not decide about the next.
             vlans = {n.segment or 0 for n in self.topology.networks.values() if n.physical_network == each.name}
             commands.append(["set", "bridge", bridge, f"flood_vlans={','.join(map(str, sorted(vlans | {0})))}"])

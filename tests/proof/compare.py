@@ -23,17 +23,17 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
     (it may well be refused, where it stands in no connection).
     """
     sent = frame(packet)
-    foreign = _is_foreign(twin, packet.source)
+    foreign = is_foreign(twin, packet.source)
     decisions = oracle.receivers(packet)
     expected = {name: [sent] for name, decision in decisions.items() if decision.allowed}
     if foreign:  # What a foreign VTEP does among its own ports is not ours to judge.
-        expected = {name: frames for name, frames in expected.items() if not _is_foreign(twin, name)}
+        expected = {name: frames for name, frames in expected.items() if not is_foreign(twin, name)}
     owner = oracle.answerer(packet)
     twin.forget()
     for when in ("first", "second"):
         seen = twin.send(packet.source, sent)
         if foreign:
-            seen = {name: frames for name, frames in seen.items() if not _is_foreign(twin, name)}
+            seen = {name: frames for name, frames in seen.items() if not is_foreign(twin, name)}
         if owner is not None:
             wrong = _answer_is_wrong(packet, owner, seen.pop(packet.source, []))
             if wrong is not None:
@@ -41,7 +41,7 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
         if seen != expected:
             return _report(oracle, twin, packet, f"{when}: expected {_short(expected)}, seen {_short(seen)}")
     for name in expected:
-        reply = _reply(packet, oracle.topology.ports[packet.source], oracle.topology.ports[name])
+        reply = answer_to(packet, oracle.topology.ports[packet.source], oracle.topology.ports[name])
         if reply is not None and packet.protocol == wire.UDP:
             error = unreachable(packet, sent)
             seen = twin.send(name, error)
@@ -56,7 +56,7 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
             seen = twin.send(packet.source, goes_on)
             if seen != {name: [goes_on]}:
                 return _report(oracle, twin, packet, f"after the reply: seen {_short(seen)}")
-    for sibling in _siblings(oracle, packet) if expected and not foreign else ():
+    for sibling in siblings(oracle, packet) if expected and not foreign else ():
         carried = frame(sibling, Step.GO_ON)
         wanted = {name: [carried] for name, verdict in oracle.receivers(sibling).items() if verdict.allowed}
         seen = twin.send(sibling.source, carried)
@@ -65,7 +65,7 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
     return None
 
 
-def _siblings(oracle: Oracle, packet: Packet) -> Iterator[Packet]:
+def siblings(oracle: Oracle, packet: Packet) -> Iterator[Packet]:
     """Yield what an open connection must not carry along: other ports, and the same under another receiver's MAC."""
     if packet.protocol in wire.WITH_PORTS:
         yield replace(packet, sport=packet.sport ^ 1 or 1, dport=packet.dport ^ 1 or 1)
@@ -76,11 +76,11 @@ def _siblings(oracle: Oracle, packet: Packet) -> Iterator[Packet]:
                 yield replace(packet, eth_dst=port.mac)
 
 
-def _is_foreign(twin: FabricTwin, port: str) -> bool:
+def is_foreign(twin: FabricTwin, port: str) -> bool:
     return not twin.graph.is_programmed(twin.location[port])
 
 
-def _reply(packet: Packet, source: Port, receiver: Port) -> Packet | None:
+def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
     """Return the receiver's answer, if both use their own MACs and addresses and the protocol has answers."""
     if packet.eth_src != source.mac or packet.eth_dst != receiver.mac or packet.protocol is None:
         return None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.proof import soak
 from tests.proof.test_differential import PER_FABRIC
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seed" in metafunc.fixturenames:
-        packets = metafunc.config.getoption("--packets")
-        metafunc.parametrize("seed", range(-(-packets // PER_FABRIC)))
+    for name, option, each in (("seed", "--packets", PER_FABRIC), ("traced_seed", "--traced", soak.PER_FABRIC)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, range(-(-metafunc.config.getoption(option) // each)))

@@ -126,7 +126,7 @@ def packet(random: Random, fabric_: Topology) -> Packet:
     make = random.choice((_ip, _ip, _ip, _ip, _ip, _neighbour, _neighbour, _dhcp, _other))
     made = make(random, plain, version, target)
     if random.random() < 0.35:
-        made = _forged(random, made, version, random.choice(ports))
+        made = forged(random, made, version, random.choice(ports))
     return made
 
 
@@ -191,7 +191,7 @@ def _other(random: Random, plain: Packet, _version: int, _target: Port) -> Packe
     return replace(plain, eth_type=random.choice((0x88CC, 0x8847, 0x0842, 0x8035)), src=None, dst=None)
 
 
-def _forged(random: Random, made: Packet, version: int, other: Port) -> Packet:
+def forged(random: Random, made: Packet, version: int, other: Port) -> Packet:
     """The packet with one thing changed that its sender has no right to, or that nobody waits for."""
     changes = [
         replace(made, eth_src=random.choice((other.mac, STRANGE_MAC, SHARED_MAC, GROUP_MACS[version]))),

@@ -1,0 +1,258 @@
+"""What `ofproto/trace` says, as data: where a packet leaves a switch, how it was changed, and what the tracker is told to keep.
+
+Only the lines "Datapath actions" are read, in the words of the datapath: they are what a kernel or a userspace switch would do, whatever
+tables led there. An action that is not known here is an error, so that nothing goes by unnoticed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+
+from controller.model.address import format_mac
+from controller.model.entities import NetworkType
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+
+_ACTIONS, _RECIRCULATION = "Datapath actions: ", "recirc("
+_FORKED, _RESUMED = "-> A clone of the packet is forked to recirculate.", "Resuming from table "
+_PORT = re.compile(r"^\s+(\S+) \d+/(\d+):", re.MULTILINE)
+_OUTER = re.compile(r"ipv4\(src=([0-9.]+),dst=([0-9.]+)")
+_KEYS = (
+    (NetworkType.VXLAN, re.compile(r"vxlan\(flags=0x8000000,vni=(0x[0-9a-f]+)\)")),
+    (NetworkType.GENEVE, re.compile(r"geneve\((?:crit,)?vni=(0x[0-9a-f]+)\)")),
+    (NetworkType.GRE, re.compile(r"gre\(\(flags=0x2000,proto=0x6558\),key=(0x[0-9a-f]+)\)")),
+)
+_TABLE = re.compile(r"^\s*(\d+)\. ")
+_FLOW = re.compile(r"^\s*(\d+)\. .*?priority (\d+), cookie (0x[0-9a-f]+)$")
+_BRIDGE = re.compile(r'^\s*bridge\("(.+)"\)$')
+_PASSING = ("ct_clear", "meter")
+
+
+@dataclass(frozen=True, slots=True)
+class Encapsulation:
+    """The tunnel that a packet is put into."""
+
+    kind: NetworkType
+    key: int
+    src: IPv4Address
+    dst: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One copy that leaves the datapath: by which port, with which tag, in which tunnel, and what was written into it."""
+
+    interface: str
+    vlan: int | None
+    tunnel: Encapsulation | None
+    changes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What the tracker is told to keep: (value, mask) of mark and label; `turns` says that the packet is the opener from now on."""
+
+    zone: int
+    mark: tuple[int, int]
+    label: tuple[int, int]
+    turns: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All that a trace leads to on one host."""
+
+    exits: list[Exit] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
+    zones: set[int] = field(default_factory=set)  # Where the packet is looked up.
+
+
+@dataclass(slots=True)
+class _Copy:
+    """The packet as it is at one point of a list of actions."""
+
+    vlan: int | None
+    tunnel: Encapsulation | None = None
+    changes: dict[str, str] = field(default_factory=dict)
+
+    def again(self) -> _Copy:
+        return replace(self, changes=dict(self.changes))
+
+
+class UnknownAction(ValueError):
+    """The datapath does something that this reader has not been told of."""
+
+
+def ports(show: str) -> dict[int, str]:
+    """Return the names of a datapath's ports by number, from what `dpif/show` prints."""
+    return {int(number): name for name, number in _PORT.findall(show)}
+
+
+def read(text: str, names: dict[int, str], vlan: int | None = None) -> Outcome:
+    """Return what a whole trace, with all its recirculations, leads to; `vlan` is the tag that the packet came with."""
+    outcome = Outcome()
+    copies = {"": _Copy(vlan)}
+    resumed = ""
+    for line in text.splitlines():
+        if line.startswith(_RECIRCULATION):
+            resumed = line.partition(" ")[0]
+        elif line.startswith(_ACTIONS):
+            _follow(line.removeprefix(_ACTIONS), names, copies[resumed].again(), outcome, copies)
+    return outcome
+
+
+def _follow(actions: str, names: dict[int, str], copy: _Copy, outcome: Outcome, frozen: dict[str, _Copy]) -> None:
+    """Do what a list of actions says; a packet that recirculates goes on later as what it is then."""
+    for action in _split(actions):
+        name, _, inside = action.partition("(")
+        inside = inside[:-1]
+        if action.isdigit():
+            changes = tuple(sorted(copy.changes.items()))
+            outcome.exits.append(Exit(names[int(action)], copy.vlan, copy.tunnel, changes))
+        elif name == "ct":
+            _track(inside, outcome)
+        elif name == "set":
+            header, _, fields = inside.partition("(")
+            for each in _split(fields[:-1]):
+                key, _, value = each.partition("=")
+                copy.changes[f"{header}.{key}"] = value
+        elif name == "push_vlan":
+            copy.vlan = int(re.findall(r"vid=(\d+)", inside)[0])
+        elif action == "pop_vlan":
+            copy.vlan = None
+        elif name == "tnl_push":
+            copy.tunnel = _encapsulation(inside)
+        elif name == "clone":
+            _follow(inside, names, copy.again(), outcome, frozen)
+        elif name == "recirc":
+            frozen[action] = copy.again()
+        elif action != "drop" and name not in _PASSING:
+            raise UnknownAction(action)
+
+
+def _track(inside: str, outcome: Outcome) -> None:
+    """Note a commit or a look-up, which leaves nothing behind."""
+    words = {key: value for key, _, value in (part.partition("=") for part in _split(inside))}
+    if "commit" in words or "force_commit" in words:
+        mark, label = _masked(words.get("mark"), 32), _masked(words.get("label"), 128)
+        outcome.commits.append(Commit(int(words.get("zone", "0")), mark, label, "force_commit" in words))
+    else:
+        outcome.zones.add(int(words.get("zone", "0")))
+
+
+def _masked(text: str | None, bits: int) -> tuple[int, int]:
+    if text is None:
+        return 0, 0
+    value, slash, mask = text.partition("/")
+    return int(value, 16), int(mask, 16) if slash else (1 << bits) - 1
+
+
+def _encapsulation(text: str) -> Encapsulation:
+    """Return the tunnel of a `tnl_push`; one with flags that Weft never asks for is an error."""
+    ends = _OUTER.search(text)
+    for kind, pattern in _KEYS:
+        found = pattern.search(text)
+        if found and ends:
+            return Encapsulation(kind, int(found[1], 16), IPv4Address(ends[1]), IPv4Address(ends[2]))
+    raise UnknownAction(text)
+
+
+def _split(text: str) -> Iterator[str]:
+    """Yield the parts between the commas that stand in no brackets."""
+    depth = start = 0
+    for place, character in enumerate(text):
+        if character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+        elif character == "," and not depth:
+            yield text[start:place]
+            start = place + 1
+    if text:
+        yield text[start:]
+
+
+def visited(text: str) -> Iterator[tuple[str, int, int | None]]:
+    """Yield the bridge, the table and the cookie of every look-up of a trace; None where nothing was found."""
+    bridge = tracking = ""
+    for line in text.splitlines():
+        at = _BRIDGE.match(line)
+        if at:
+            bridge = at[1]
+            continue
+        # A packet goes on where it was tracked, though the trace calls that the bridge of the port that it came in by.
+        if _FORKED in line:
+            tracking = bridge
+        elif _RESUMED in line:
+            bridge = tracking
+        flow = _FLOW.match(line)
+        if flow:
+            yield bridge, int(flow[1]), int(flow[3], 16)
+        elif table := _TABLE.match(line):
+            yield bridge, int(table[1]), None
+
+
+_ETHERTYPES = {wire.IPV4: "ip", wire.IPV6: "ipv6", wire.ARP: "arp"}
+_PROTOCOLS = {
+    (4, wire.ICMP): "icmp",
+    (4, wire.TCP): "tcp",
+    (4, wire.UDP): "udp",
+    (4, wire.SCTP): "sctp",
+    (6, wire.ICMPV6): "icmp6",
+    (6, wire.TCP): "tcp6",
+    (6, wire.UDP): "udp6",
+    (6, wire.SCTP): "sctp6",
+}
+
+
+def flow_text(packet: Packet, fragment: str = "no") -> str:
+    """Return a packet in the syntax of ovs-ofctl(8), as `ofproto/trace` takes it; `fragment` is `no`, `first` or `later`."""
+    parts = [f"dl_src={format_mac(packet.eth_src)},dl_dst={format_mac(packet.eth_dst)}"]
+    version = packet.version
+    if version is None:
+        parts.insert(0, _ETHERTYPES.get(packet.eth_type, f"dl_type={packet.eth_type:#06x}"))
+        if packet.eth_type == wire.ARP:
+            parts.append(f"arp_op={packet.arp_op},arp_spa={packet.src},arp_tpa={packet.dst}")
+            parts.append(f"arp_sha={format_mac(packet.hardware or 0)}")
+        return ",".join(parts)
+    assert packet.protocol is not None
+    short = _PROTOCOLS.get((version, packet.protocol))
+    parts.insert(0, short or _ETHERTYPES[packet.eth_type])
+    if short is None:
+        parts.append(f"nw_proto={packet.protocol}")
+    field_ = "nw" if version == 4 else "ipv6"
+    parts.append(f"{field_}_src={packet.src},{field_}_dst={packet.dst},nw_ttl=64,nw_frag={fragment}")
+    if short is not None and fragment != "later":
+        parts.append(_upper(packet))
+    return ",".join(parts)
+
+
+def _upper(packet: Packet) -> str:
+    if packet.protocol in wire.WITH_PORTS:
+        name = {wire.TCP: "tcp", wire.UDP: "udp", wire.SCTP: "sctp"}[packet.protocol]
+        return f"{name}_src={packet.sport},{name}_dst={packet.dport}"
+    name = "icmp" if packet.version == 4 else "icmpv6"
+    text = f"{name}_type={packet.icmp_type},{name}_code={packet.icmp_code}"
+    if packet.target is None:
+        return text
+    text += f",nd_target={packet.target}"
+    if packet.hardware is not None:
+        option = "nd_sll" if packet.icmp_type == wire.NEIGHBOUR_SOLICITATION else "nd_tll"
+        text += f",{option}={format_mac(packet.hardware)}"
+    return text
+
+
+def written_already(packet: Packet) -> dict[str, str]:
+    """Return what a packet's headers hold, in the words of the datapath's actions: to write that once more changes nothing."""
+    found = {"eth.src": format_mac(packet.eth_src), "eth.dst": format_mac(packet.eth_dst)}
+    if packet.eth_type == wire.ARP:
+        found |= {"arp.sip": str(packet.src), "arp.tip": str(packet.dst), "arp.op": str(packet.arp_op)}
+        return found | {"arp.sha": format_mac(packet.hardware or 0), "arp.tha": format_mac(0)}
+    if packet.version == 6:
+        found |= {"ipv6.src": str(packet.src), "ipv6.dst": str(packet.dst)}
+    if packet.is_icmpv6:
+        found |= {"icmpv6.type": str(packet.icmp_type), "icmpv6.code": str(packet.icmp_code)}
+    return found

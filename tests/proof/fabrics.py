@@ -1,0 +1,182 @@
+"""Random fabrics as operators and tenants write them: small, crowded, and with every shape of rule.
+
+Tenants use the same addresses and MACs, ports share addresses, and rules name what stands at the edge of something. The files are real, so
+that what is found wrong is told with the line that a tenant would look at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from controller.config import load, render
+from controller.model.entities import Topology
+
+Entry = dict[str, Any]
+
+TENANTS = ("red", "blue")
+WIRED = ("hv1", "hv2")
+PORTS = (1, 22, 53, 67, 80, 443, 1023, 1024, 3306, 5000, 5999, 6000, 8191, 8192, 65535)
+FAR = {
+    4: ("10.0.0.0/24", "10.0.0.0/30", "10.0.0.4/31", "10.0.0.5/32", "10.0.0.2", "0.0.0.0/0", "198.51.100.0/25"),
+    6: ("fd00::/64", "fd00::/126", "fd00::5", "fd00::4/127", "fe80::/10", "2001:db8::/33", "::/0"),
+}
+TYPES = {"icmp": (0, 3, 8, 8, 8, 13, 13), "icmpv6": (1, 128, 128, 128, 129, 144)}
+OTHER_PROTOCOLS = (2, 47, 50, 51, 112, 254)
+SHARED_MAC = "02:00:00:00:ff:01"
+ALLOWED: tuple[list[Entry], ...] = (
+    [{"ip": "10.0.0.200", "mac": SHARED_MAC}],
+    [{"ip": "10.0.0.200", "mac": SHARED_MAC}, {"ip": "fd00::200", "mac": SHARED_MAC}],
+    [{"ip": "10.0.0.128/25"}],
+    [{"ip": "10.0.0.0/29"}, {"ip": "fd00::/120"}],
+    [{"ip": "198.51.100.0/24"}],
+)
+KINDS = ("vxlan", "vxlan", "vxlan", "gre", "geneve", "vlan", "vlan", "local", "flat")
+
+
+def write(folder: Path, random: Random) -> Topology:
+    """Write a fabric's files and return what they say."""
+    (folder / "tenants").mkdir(parents=True)
+    hosts = ["hv1", "hv2", "hv3"][: random.choice((1, 2, 2, 3, 3))]
+    rack = len(hosts) > 1 and random.random() < 0.4
+    tenants = TENANTS[: random.choice((1, 2, 2, 2))]
+    (folder / "fabric.yaml").write_text("\n".join(_fabric(hosts, tenants, rack=rack)) + "\n", encoding="utf-8")
+    kinds = list(KINDS)
+    random.shuffle(kinds)
+    if "hv2" not in hosts:
+        kinds = [kind for kind in kinds if kind != "flat"]
+    for tenant in tenants:
+        maker = _Tenant(random, tenant, hosts, rack=rack)
+        text = "\n".join(maker.lines([kinds.pop() for _ in range(random.choice((1, 2, 3)))]))
+        (folder / "tenants" / f"{tenant}.yaml").write_text(text + "\n", encoding="utf-8")
+    loaded = load(folder)
+    wrong = [render(problem) for problem in loaded.problems if not problem.is_warning]
+    assert loaded.topology is not None, "\n".join(wrong)
+    return loaded.topology
+
+
+def _fabric(hosts: list[str], tenants: tuple[str, ...], *, rack: bool) -> Iterator[str]:
+    yield "fabric: random"
+    yield "hosts:"
+    for number, host in enumerate(hosts, 1):
+        yield f"  {host}: {{tunnel_ip: 172.31.0.{number}}}"
+    if rack:
+        yield "  rack9: {tunnel_ip: 172.31.0.9, kind: vtep}"
+    wired = [host for host in hosts if host in WIRED]
+    yield "physical_networks:"
+    yield f"  physnet1: {json.dumps({'hosts': wired, 'vlans': '100-199'})}"
+    yield "tenants:"
+    for number, tenant in enumerate(tenants):
+        vlans = {"physnet1": f"{110 + 10 * number}-{119 + 10 * number}"}
+        yield f"  {tenant}: {json.dumps({'segments': f'{1000 + 100 * number}-{1099 + 100 * number}', 'vlans': vlans})}"
+
+
+class _Tenant:
+    """One tenant's file in the making."""
+
+    def __init__(self, random: Random, name: str, hosts: list[str], *, rack: bool) -> None:
+        self._random = random
+        self._name = name
+        self._hosts = hosts
+        self._rack = rack
+        self._groups = [f"g{number}" for number in range(random.randrange(2, 6))]
+        self._used: set[str] = set()
+
+    def lines(self, kinds: list[str]) -> Iterator[str]:
+        """Yield the file, one entity or rule a line."""
+        random = self._random
+        networks = {f"n{number}": self._network(kind) for number, kind in enumerate(kinds)}
+        yield from _section("networks", networks)
+        yield "security_groups:"
+        for group in self._groups:
+            yield f"  {group}:"
+            yield from self._rules("ingress", "from", random.choice((0, 1, 2, 3, 4)))
+            if random.random() < 0.6:
+                yield from self._rules("egress", "to", random.choice((0, 1, 2, 3, 4)))
+        ports: dict[str, Entry] = {}
+        for name, network in networks.items():
+            for number in range(1, random.randrange(3, 7)):
+                ports[f"{name}p{number}"] = self._port(name, network, number)
+        yield from _section("ports", ports)
+
+    def _network(self, kind: str) -> Entry:
+        random = self._random
+        cidrs = random.choice((["10.0.0.0/24", "fd00::/64"],) * 3 + (["10.0.0.0/24"], ["fd00::/64"], []))
+        entry: Entry = {"type": kind}
+        if cidrs:
+            entry["cidr"] = cidrs
+            # Where ports have low addresses, routers have high ones.
+            entry["gateway"] = [cidr.replace("0/24", "254").replace("/64", "fffe") for cidr in cidrs]
+        if kind in ("vlan", "flat"):
+            entry["physical_network"] = "physnet1"
+        return entry
+
+    def _port(self, name: str, network: Entry, number: int) -> Entry:
+        random = self._random
+        kind = network["type"]
+        hosts = [host for host in self._hosts if kind not in ("vlan", "flat") or host in WIRED]
+        if self._rack and kind == "vxlan" and random.random() < 0.2:
+            hosts = ["rack9"]
+        entry: Entry = {"network": name, "host": random.choice(hosts), "mac": f"02:00:00:00:00:0{number}"}
+        cidrs = network.get("cidr", [])
+        if cidrs:
+            entry["ip"] = [f"{cidr.partition('/')[0].removesuffix('0')}{number}" for cidr in cidrs]
+        entry["security_groups"] = random.sample(
+            self._groups, min(len(self._groups), random.choice((0, 1, 1, 2, 2, 4)))
+        )
+        if random.random() < 0.15:
+            entry["port_security"] = False
+        if random.random() < 0.3:
+            wanted = random.choice(ALLOWED)
+            versions = {":" in cidr for cidr in cidrs} if cidrs else {True, False}
+            entry["allowed_addresses"] = [each for each in wanted if (":" in each["ip"]) in versions]
+        return entry
+
+    def _rules(self, direction: str, far: str, count: int) -> Iterator[str]:
+        if not count:
+            yield f"    {direction}: {'[]' if self._random.random() < 0.7 else 'any'}"
+            return
+        yield f"    {direction}:"
+        for _ in range(count):
+            yield f"      - {json.dumps(self._rule(far))}"
+
+    def _rule(self, far: str) -> Entry:
+        random = self._random
+        protocol = random.choice(("tcp", "tcp", "udp", "udp", "sctp", "icmp", "icmpv6", "other", "any", "any"))
+        entry: Entry = {} if protocol == "any" and random.random() < 0.5 else {"protocol": protocol}
+        if protocol == "other":
+            entry["protocol"] = random.choice(OTHER_PROTOCOLS)
+        version = {"icmp": 4, "icmpv6": 6}.get(protocol)
+        if version is None and random.random() < 0.4:
+            version = random.choice((4, 6))
+            entry["ethertype"] = f"ipv{version}"
+        if protocol in ("tcp", "udp", "sctp") and random.random() < 0.8:
+            entry["ports"] = [self._numbers() for _ in range(random.choice((1, 1, 2, 3)))]
+        if protocol in TYPES and random.random() < 0.6:
+            entry["type"] = random.choice(TYPES[protocol])
+            if random.random() < 0.4:
+                entry["code"] = random.choice((0, 0, 1, 4))
+        peers = [self._peer(version) for _ in range(random.choice((0, 0, 1, 1, 2, 3)))]
+        if peers:
+            entry[far] = peers
+        return entry
+
+    def _numbers(self) -> int | str:
+        random = self._random
+        first, last = sorted((random.choice(PORTS), random.choice((*PORTS, random.randrange(1, 65536)))))
+        return random.choice(PORTS) if random.random() < 0.4 or first == last else f"{first}-{last}"
+
+    def _peer(self, version: int | None) -> Entry:
+        random = self._random
+        if random.random() < 0.5:
+            return {"group": random.choice(self._groups)}
+        return {"cidr": random.choice(FAR[version or random.choice((4, 6))])}
+
+
+def _section(name: str, entries: Mapping[str, Entry]) -> Iterator[str]:
+    yield f"{name}:"
+    for key, entry in entries.items():
+        yield f"  {key}: {json.dumps(entry)}"

@@ -1,0 +1,268 @@
+"""A packet's way through a whole fabric by `ofproto/trace`, host by host, and what every connection tracker on it remembers.
+
+No packet is sent, so that thousands of ways are followed in a second, and a connection can be in any state: the tracker's answer and
+what it has kept are told with each packet. What the trackers themselves do is not looked at here, but in `tests.proof.compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from controller.model.entities import Address
+from controller.model.names import interface_name, physical_bridge, tunnel_port
+from controller.pipeline.flow import Flow, Program
+from controller.pipeline.text import group_text, raw_text
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+from tests.ovs.fabric import UPLINK, WIRE_NUMBER, FabricTwin
+from tests.ovs.frames import frame
+from tests.ovs.tracing import Commit, Encapsulation, Exit, Outcome, flow_text, ports, read, visited, written_already
+from tests.ovs.vtep import Tunnelled
+
+_LOOKUPS = 6  # More than any packet visits the tracker on one host.
+_HOPS = 8  # A packet that is still on some wire after so many is in a loop.
+_TAG = 5  # Of a frame that its sender tagged, as `tests.ovs.frames` has it.
+Changes = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """The opening packet of a connection as trackers keep it (ovs-fields(7), "Conntrack Fields")."""
+
+    version: int
+    src: Address
+    dst: Address
+    protocol: int
+    sport: int
+    dport: int
+
+    @classmethod
+    def of(cls, packet: Packet, *, knows_sctp: bool = True) -> Opener | None:
+        """Return what is kept of a packet that opens a connection; Open vSwitch's own tracker knows no ports of SCTP."""
+        if packet.version is None or packet.protocol is None or packet.src is None or packet.dst is None:
+            return None
+        numbers = 0, 0
+        if packet.protocol in (wire.ICMP, wire.ICMPV6):
+            numbers = packet.icmp_type, packet.icmp_code
+        elif packet.protocol in wire.WITH_PORTS and (knows_sctp or packet.protocol != wire.SCTP):
+            numbers = packet.sport, packet.dport
+        return cls(packet.version, packet.src, packet.dst, packet.protocol, *numbers)
+
+    def text(self) -> str:
+        """Return the fields in the syntax of ovs-ofctl(8)."""
+        address = "ct_nw" if self.version == 4 else "ct_ipv6"
+        ends = f"{address}_src={self.src},{address}_dst={self.dst}"
+        return f"{ends},ct_nw_proto={self.protocol},ct_tp_src={self.sport},ct_tp_dst={self.dport}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a host's tracker keeps of one connection."""
+
+    opener: Opener
+    zone: int
+    mark: int = 0
+    label: int = 0
+
+    def after(self, commit: Commit) -> Entry:
+        """Return the entry after a commit that wrote some bits of it."""
+        (mark, marked), (label, labelled) = commit.mark, commit.label
+        return replace(self, mark=self.mark & ~marked | mark & marked, label=self.label & ~labelled | label & labelled)
+
+
+Memory = Mapping[str, Entry]  # By host.
+
+
+@dataclass(slots=True)
+class Passage:
+    """Where a packet came out, how it was changed on its way, and what the trackers remember then."""
+
+    received: dict[str, list[Changes]] = field(default_factory=dict)
+    memory: dict[str, Entry] = field(default_factory=dict)
+    traces: list[tuple[str, str]] = field(default_factory=list)  # (host, text)
+    strange: list[str] = field(default_factory=list)  # What left by no port of the files.
+
+    def note(self, port: str, changes: Changes) -> None:
+        self.received.setdefault(port, []).append(changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    host: str
+    bridge: str
+    interface: str
+    vlan: int | None = None
+    tunnel: Encapsulation | None = None
+    hops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A packet and what the trackers make of it: a packet of its own, or one about a connection that they have."""
+
+    packet: Packet
+    fragment: str = "no"
+    is_error: bool = False  # An ICMP error about the connection.
+    knows_sctp: bool = True
+
+
+class Tracer:
+    """Traces through the switches of a running fabric, which hold the programs given to `load`."""
+
+    def __init__(self, twin: FabricTwin) -> None:
+        self.twin = twin
+        self.count = 0
+        self._flows: list[Flow] = []
+        self._names = {host: ports(each.control.call("dpif/show")) for host, each in twin.hosts.items()}
+        self._host_at = {host.tunnel_ip: host.name for host in twin.topology.hosts.values()}
+        self._port_at = {(where, interface_name(port)): port for port, where in twin.location.items()}
+
+    def load(self, programs: Iterable[Program]) -> None:
+        """Replace what all bridges hold, each flow with a cookie of its own, by which traces name it."""
+        for program in programs:
+            twin = self.twin.hosts[program.host]
+            twin.ofctl("del-flows", program.bridge)
+            twin.ofctl("del-groups", program.bridge)
+            lines = [f"group add {group_text(group)}" for group in program.groups.values()]
+            for flow in program.flows.values():
+                self._flows.append(flow)
+                lines.append(f"flow add {raw_text(flow, cookie=len(self._flows))}")
+            twin.install(program.bridge, lines)
+
+    def walk(self, sent: Sent, memory: Memory | None = None) -> Passage:
+        """Follow a packet from its source to wherever it ends; `memory` is what the trackers know of its connection before."""
+        twin, packet = self.twin, sent.packet
+        passage = Passage(memory=dict(memory or {}))
+        host = twin.location[packet.source]
+        interface = interface_name(packet.source)
+        waiting: list[_Arrival] = []
+        if host in twin.hosts:
+            waiting.append(_Arrival(host, twin.topology.hosts[host].integration_bridge, interface))
+        else:
+            here, copies = twin.foreign[host].send(packet.source, frame(packet))
+            for port, _ in here:
+                passage.note(port, ())
+            for each in copies:
+                waiting += self._tunnelled(each, (), passage, 0)
+        while waiting:
+            waiting += self._visit(waiting.pop(), sent, memory or {}, passage)
+        return passage
+
+    def flows_of(self, passage: Passage) -> Iterator[tuple[str, str, int, Flow | None]]:
+        """Yield every look-up of a passage: host, bridge, table, and the flow that was found there."""
+        for host, text in passage.traces:
+            for bridge, table, cookie in visited(text):
+                yield host, bridge, table, self._flows[cookie - 1] if cookie else None
+
+    def _visit(self, at: _Arrival, sent: Sent, memory: Memory, passage: Passage) -> list[_Arrival]:
+        """Trace a packet through one host; return where its copies arrive next."""
+        assert at.hops < _HOPS, f"a packet goes round and round: {sent.packet}"
+        entry = memory.get(at.host)
+        text, outcome = self._trace(at, sent, entry)
+        if entry is not None and outcome.zones - {entry.zone}:
+            # The connection is kept in another zone than the packet is looked up in, so it is not found.
+            text, outcome = self._trace(at, sent, None)
+        passage.traces.append((at.host, text))
+        for commit in outcome.commits:
+            self._keep(at.host, sent, commit, passage)
+        leaving: list[_Arrival] = []
+        for leave in outcome.exits:
+            leaving += self._leave(at, sent, leave, passage)
+        return leaving
+
+    def _trace(self, at: _Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
+        state, told = _state(sent, entry)
+        parts = [f"in_port={self._number(at)}", flow_text(sent.packet, sent.fragment), told, _metadata(at.tunnel)]
+        vlan = at.vlan
+        if sent.packet.tagged:
+            assert vlan is None, "a frame with a tag of its own is on a wire"
+            vlan = _TAG
+        if vlan is not None:
+            parts.insert(2, f"dl_vlan={vlan}")
+        options = ("--ct-next", f"trk,{state}") * (_LOOKUPS if state != "new" else 0)
+        text = self.twin.hosts[at.host].trace(at.bridge, ",".join(filter(None, parts)), *options)
+        self.count += 1
+        return text, read(text, self._names[at.host], vlan)
+
+    def _keep(self, host: str, sent: Sent, commit: Commit, passage: Passage) -> None:
+        """Remember what a commit says; in another zone, or where it turns the connection round, that is a new entry."""
+        known = passage.memory.get(host)
+        own = Opener.of(sent.packet, knows_sctp=sent.knows_sctp)
+        if known is None or known.zone != commit.zone or (commit.turns and known.opener != own):
+            assert own is not None, f"the tracker cannot keep {sent.packet}"
+            known = Entry(own, commit.zone)
+        passage.memory[host] = known.after(commit)
+
+    def _leave(self, at: _Arrival, sent: Sent, leave: Exit, passage: Passage) -> list[_Arrival]:
+        """Return where one copy arrives next, if it leaves the host, and note it otherwise."""
+        twin, had = self.twin, written_already(sent.packet)
+        changes = tuple((key, value) for key, value in leave.changes if had.get(key) != value)
+        if leave.tunnel is not None and leave.interface == UPLINK:
+            tunnel = leave.tunnel
+            carried = Tunnelled(tunnel.kind, tunnel.key, tunnel.src, tunnel.dst, frame(sent.packet))
+            changes = changes if leave.vlan is None else (*changes, ("vlan", str(leave.vlan)))
+            return self._tunnelled(carried, changes, passage, at.hops + 1)
+        port = self._port_at.get((at.host, leave.interface))
+        if port is not None:
+            tag = _TAG if sent.packet.tagged else None
+            passage.note(port, changes if leave.vlan == tag else (*changes, ("vlan", str(leave.vlan))))
+            return []
+        for physical in twin.topology.physical_networks.values():
+            if leave.interface == f"wire-{physical.name}":
+                if changes:
+                    passage.strange.append(f"{leave} on a wire")
+                bridge, others = physical_bridge(physical.name), [each for each in physical.hosts if each != at.host]
+                return [_Arrival(each, bridge, leave.interface, leave.vlan, None, at.hops + 1) for each in others]
+            if leave.interface == physical_bridge(physical.name):
+                return []  # The host's own stack listens on the wire.
+        passage.strange.append(f"{leave} from {at.host}")
+        return []
+
+    def _tunnelled(self, packet: Tunnelled, changes: Changes, passage: Passage, hops: int) -> list[_Arrival]:
+        """Return where a tunnel packet arrives; a VTEP that is not ours hands it out by itself."""
+        host = self._host_at[packet.dst]
+        if host not in self.twin.hosts:
+            for port, _ in self.twin.foreign[host].receive(packet):
+                passage.note(port, changes)
+            return []
+        if changes:
+            passage.strange.append(f"{changes} written into what a tunnel to {host} carries")
+        tunnel = Encapsulation(packet.kind, packet.key, packet.src, packet.dst)
+        bridge = self.twin.topology.hosts[host].tunnel_bridge
+        return [_Arrival(host, bridge, tunnel_port(packet.kind), None, tunnel, hops)]
+
+    def _number(self, at: _Arrival) -> int:
+        if at.interface.startswith("wire-"):
+            return WIRE_NUMBER
+        number = self.twin.bindings[at.host].number(at.bridge, at.interface)
+        assert number is not None, f"{at.interface} of {at.host} is not there"
+        return number
+
+
+def _metadata(tunnel: Encapsulation | None) -> str:
+    return f"tun_id={tunnel.key:#x},tun_src={tunnel.src},tun_dst={tunnel.dst}" if tunnel else ""
+
+
+def _state(sent: Sent, entry: Entry | None) -> tuple[str, str]:
+    """Return what the tracker calls a packet, and the fields of the connection that it is told with.
+
+    The fields need a state to stand beside (ovs-fields(7), prerequisites); as long as it lacks `trk`, the packet counts as untracked.
+    """
+    packet = sent.packet
+    if entry is None:
+        opener = Opener.of(packet, knows_sctp=sent.knows_sctp)
+        if opener is None:
+            return "new", ""
+        return ("inv", "") if packet.opens_nothing else ("new", f"ct_state=new,{opener.text()}")
+    opener = entry.opener
+    state = "rel" if sent.is_error else "est"
+    if (packet.src, packet.dst) != (opener.src, opener.dst) or _is_answer(sent, opener):
+        state += ",rpl"
+    return state, f"ct_state=new,{opener.text()},ct_mark={entry.mark:#x},ct_label={entry.label:#x}"
+
+
+def _is_answer(sent: Sent, opener: Opener) -> bool:
+    """Return whether a packet from an address to itself is an answer, by its ports or its type."""
+    own = Opener.of(sent.packet, knows_sctp=sent.knows_sctp)
+    return own is not None and own.src == own.dst and (own.sport, own.dport) != (opener.sport, opener.dport)

@@ -1,0 +1,188 @@
+"""One packet, two judges, by traces: what the oracle says, and where `ofproto/trace` lets the packet come out.
+
+No packet is sent, so that a million can be judged. What the trackers say is told with each trace: answers and errors come with
+what the packet before them made the trackers keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from controller.model.address import format_mac
+from controller.model.entities import Place, Port
+from controller.pipeline.flow import Flow
+from controller.pipeline.plan import pipeline
+from controller.pipeline.tables import Bridge
+from controller.proof import packet as wire
+from controller.proof.oracle import Oracle
+from controller.proof.packet import Packet
+from tests.ovs.tracing import written_already
+from tests.proof.compare import answer_to, is_foreign, siblings
+from tests.proof.passage import Changes, Memory, Opener, Passage, Sent, Tracer
+
+Received = dict[str, list[Changes]]
+_AS_SENT: list[Changes] = [()]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A disagreement: about which packet, in which state, what was expected and what was seen, and the passage that shows it."""
+
+    sent: Sent
+    when: str
+    expected: Received
+    seen: Received
+    passage: Passage
+
+    def __str__(self) -> str:
+        return f"{self.when}: the oracle says {_short(self.expected)}, the switches {_short(self.seen)}"
+
+
+class Judge:
+    """Oracle and traces of one running fabric."""
+
+    def __init__(self, oracle: Oracle, tracer: Tracer) -> None:
+        self.oracle = oracle
+        self.tracer = tracer
+        self.packets = 0
+
+    def disagreements(self, packet: Packet, random: Random) -> Iterator[Finding]:
+        """Yield how oracle and traces disagree about a packet, as the first one and later in its connection."""
+        ports = self.oracle.topology.ports
+        # The two kinds of tracker keep different things of an SCTP association: either must do.
+        first = Sent(packet, knows_sctp=packet.protocol != wire.SCTP or random.random() < 0.5)
+        expected = self._expected(packet)
+        passage, wrong = self._judged(first, expected, "the first packet")
+        yield from wrong
+        if packet.version is None or packet.tagged or Opener.of(packet) is None:
+            return
+        if packet.protocol in wire.WITH_PORTS and random.random() < 0.2:
+            yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
+        for name in expected:
+            answer = answer_to(packet, ports[packet.source], ports[name])
+            if answer is not None:
+                yield from self._conversation(first, answer, expected, passage.memory)
+        if expected and not is_foreign(self.tracer.twin, packet.source) and random.random() < 0.3:
+            yield from self._carried_along(first, passage.memory)
+
+    def _conversation(self, first: Sent, answer: Packet, expected: Received, memory: Memory) -> Iterator[Finding]:
+        """Judge what follows a packet that was allowed: an answer, an error, and the opener's next packet."""
+        back: Received = {first.packet.source: _AS_SENT}
+        answered = replace(first, packet=answer)
+        passage, wrong = self._judged(answered, back, f"the answer to {first.packet}", memory)
+        yield from wrong
+        yield from self._judged(replace(first), expected, "the packet after the answer", passage.memory)[1]
+        if answer.protocol in wire.WITH_PORTS:
+            is_4 = answer.version == 4
+            error = replace(
+                answer,
+                protocol=wire.ICMP if is_4 else wire.ICMPV6,
+                icmp_type=3 if is_4 else 1,
+                icmp_code=3 if is_4 else 4,
+            )
+            refused = replace(first, packet=error, is_error=True)
+            yield from self._judged(refused, back, f"an ICMP error about {first.packet}", memory)[1]
+
+    def _carried_along(self, first: Sent, memory: Memory) -> Iterator[Finding]:
+        """Judge packets that an open connection must not carry along, to other MACs."""
+        for sibling in siblings(self.oracle, first.packet):
+            if Opener.of(sibling) != Opener.of(first.packet):
+                continue
+            allowed = self._expected(sibling)
+            passage = self._walk(replace(first, packet=sibling), memory)
+            seen = self._seen(sibling, passage)
+            if any(seen[name] != allowed.get(name) for name in seen):
+                yield Finding(Sent(sibling), f"in the connection of {first.packet}", allowed, seen, passage)
+
+    def _expected(self, packet: Packet) -> Received:
+        """Return who gets a packet that opens a connection."""
+        allowed = [name for name, decision in self.oracle.receivers(packet).items() if decision.allowed]
+        if is_foreign(self.tracer.twin, packet.source):
+            # What a foreign VTEP does among its own ports is not ours to judge.
+            allowed = [name for name in allowed if not is_foreign(self.tracer.twin, name)]
+        return dict.fromkeys(allowed, _AS_SENT)
+
+    def _judged(
+        self, sent: Sent, expected: Received, when: str, memory: Memory | None = None
+    ) -> tuple[Passage, list[Finding]]:
+        passage = self._walk(sent, memory)
+        seen = self._seen(sent.packet, passage)
+        if owner := None if memory else self.oracle.answerer(sent.packet):
+            expected = expected | {sent.packet.source: [_answer(sent.packet, owner)]}
+        if seen == expected and not passage.strange:
+            return passage, []
+        if passage.strange:
+            when = f"{when} ({', '.join(passage.strange)})"
+        return passage, [Finding(sent, when, expected, seen, passage)]
+
+    def _walk(self, sent: Sent, memory: Memory | None) -> Passage:
+        self.packets += 1
+        return self.tracer.walk(sent, memory)
+
+    def _seen(self, packet: Packet, passage: Passage) -> Received:
+        twin = self.tracer.twin
+        if not is_foreign(twin, packet.source):
+            return passage.received
+        return {name: copies for name, copies in passage.received.items() if not is_foreign(twin, name)}
+
+    # Words.
+
+    def report(self, finding: Finding) -> str:
+        """Return the disagreement for people: the packet, both answers, the rules' lines, and the way through the tables by name."""
+        packet = finding.sent.packet
+        decisions = self.oracle.receivers(packet)
+        lines = [str(finding), f"  {packet}", f"  fragment: {finding.sent.fragment}", "the oracle says:"]
+        for name, decision in decisions.items():
+            lines += [f"  {name}: {'allowed' if decision.allowed else 'refused'}, {decision.reason}"]
+            lines += _line(decision.place)
+        lines.append("the switches say:")
+        for host, bridge, table, flow in self.tracer.flows_of(finding.passage):
+            lines += self._step(host, bridge, table, flow)
+        lines += [f"  {port}" for port in self._ports(packet, decisions)]
+        return "\n".join(lines)
+
+    def _step(self, host: str, bridge: str, table: int, flow: Flow | None) -> list[str]:
+        ours = self.oracle.topology.hosts[host]
+        kind = {ours.integration_bridge: Bridge.INTEGRATION, ours.tunnel_bridge: Bridge.TUNNEL}.get(bridge)
+        name = pipeline().table_name(kind or Bridge.PHYSICAL, table)
+        if flow is None:
+            return [f"  {bridge}@{host} {name}: nothing"]
+        return [f"  {bridge}@{host} {name}: {flow.kind}, {flow.origin}", *_line(flow.origin.place)]
+
+    def _ports(self, packet: Packet, names: Iterable[str]) -> list[Port]:
+        return [self.oracle.topology.ports[name] for name in dict.fromkeys((packet.source, *names))]
+
+
+def _answer(packet: Packet, owner: Port) -> Changes:
+    """Return what is written into a question so that it becomes its answer (RFC 826; RFC 4861, section 4.4)."""
+    mac, asker = format_mac(owner.mac), format_mac(packet.eth_src)
+    written = {"eth.src": mac, "eth.dst": asker}
+    if packet.eth_type == wire.ARP:
+        written |= {"arp.op": "2", "arp.sip": str(packet.dst), "arp.tip": str(packet.src)}
+        written |= {"arp.sha": mac, "arp.tha": format_mac(packet.hardware or 0)}
+    else:
+        written |= {"ipv6.src": str(packet.target), "ipv6.dst": str(packet.src)}
+        written |= {"icmpv6.type": "136", "icmpv6.code": "0", "nd.tll": mac}
+        written |= {"nd_ext.nd_options_type": "2", "nd_ext.nd_reserved": "0x60000000"}
+    had = written_already(packet)
+    return tuple(sorted((key, value) for key, value in written.items() if had.get(key) != value))
+
+
+def _line(place: Place | None) -> list[str]:
+    """Return the line of a file that a place names, if there is one."""
+    if place is None or not Path(place.file).is_file():
+        return []
+    lines = Path(place.file).read_text(encoding="utf-8").splitlines()
+    return [f"      {place.line}: {lines[place.line - 1].strip()}"] if place.line <= len(lines) else []
+
+
+def _short(received: Mapping[str, list[Changes]]) -> str:
+    if not received:
+        return "nobody"
+    return ", ".join(
+        f"{len(copies)} x {name}" + "".join(f" {dict(copy)}" for copy in copies if copy)
+        for name, copies in sorted(received.items())
+    )
