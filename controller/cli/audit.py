@@ -41,7 +41,8 @@ def command(control: Path | None, name: str | None, hosts: tuple[str, ...], time
 
 def _lines(audit: Mapping[str, Any]) -> Iterator[str]:
     bridge = f"{audit['bridge']}@{audit['host']}"
-    count = audit["flows"]["count"] + audit["groups"]["count"]
+    every = (audit["flows"], audit["groups"], audit["meters"])
+    count = sum(findings["count"] for findings in every)
     if audit["error"]:
         yield f"{bridge}: {audit['error']}"
     elif not count:
@@ -49,7 +50,7 @@ def _lines(audit: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"{bridge}: {count} differences, {'repaired' if audit['repaired'] else 'not repaired'}"
     shown = 0
-    for findings in (audit["flows"], audit["groups"]):
+    for findings in every:
         for sort in ("missing", "altered", "foreign"):
             for text in findings[sort]:
                 yield f"    {sort}: {text}"

@@ -8,7 +8,7 @@ nevertheless, the rest is in force for as long as it takes to ask what it holds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from controller.pipeline.flow import Flow, Group
 from controller.switch.changes import Changes, Subject
@@ -31,8 +31,10 @@ class Refused(Exception):
 
 
 def commit(session: Session, changes: Changes, tell: Callable[[Subject], str], shapes: Shapes) -> None:
-    """Make a switch do all of the changes at once; raise Refused or Unpackable if it does none of them."""
-    count = len(changes)
+    """Make a switch do all of the changes of flows and groups at once; raise Refused or Unpackable if it does none of them."""
+    count = changes.bundled
+    if not count:
+        return
     is_known = count < _CHUNK and shapes.cover(changes)
     patience = ANSWER_S + count / _SLOWEST_FLOWS_PER_S
     with session.claim(count + 4) as claim:
@@ -94,5 +96,10 @@ def _explain(errors: list[SwitchError], changes: Changes, first: int, tell: Call
     ]
     if not told:
         return ", ".join(error.name for error in errors)
+    return in_short(told)
+
+
+def in_short(told: Sequence[str]) -> str:
+    """Return the first errors of a list, and how many more there are."""
     more = f" (and {len(told) - _ERRORS_TOLD} more)" if len(told) > _ERRORS_TOLD else ""
     return "; ".join(told[:_ERRORS_TOLD]) + more

@@ -1,10 +1,10 @@
 """What must be sent so that a switch holds a program: the difference, in the order that never breaks a reference.
 
-    groups added or changed ─► flows deleted ─► flows added or replaced ─► groups deleted
+    meters ─► ( groups added or changed ─► flows deleted ─► flows added or replaced ─► groups deleted ) ─► meters deleted
 
-A flow is added after the group it uses and a group goes after the flows that used it. A flow whose effect changes is one
-add: OpenFlow replaces what has the same table, priority and match. Every message may be sent twice: what is there is replaced,
-and deleting what is not there does nothing.
+What stands in brackets is one bundle. A flow is added after the group it uses and a group goes after the flows that used it. A flow
+whose effect changes is one add: OpenFlow replaces what has the same table, priority and match. Every message may be sent twice: what is
+there is replaced, and deleting what is not there does nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.pipeline.flow import Delta, Flow, Group, ToGroup
+from controller.pipeline.flow import Delta, Flow, Group, Meter, ToGroup
 from controller.wire import dump, pack
-from controller.wire.dump import NO_SETTINGS, HeldFlow, HeldGroup
+from controller.wire.dump import NO_SETTINGS, HeldFlow, HeldGroup, HeldMeter
 from controller.wire.message import MessageType
 from controller.wire.pack import GroupCommand
 
-Subject = Flow | Group | HeldFlow | int  # What a message is about; a number is a group that goes and that is not ours.
+# What a message is about; a number is a group that goes and that is not ours.
+Subject = Flow | Group | Meter | HeldFlow | HeldMeter | int
 Step = tuple[MessageType, bytes, Subject]
 
 
@@ -32,13 +33,21 @@ class Changes:
     new_groups: list[Group] = field(default_factory=list)
     altered_groups: list[Group] = field(default_factory=list)
     group_deletes: list[Group | int] = field(default_factory=list)
+    new_meters: list[Meter] = field(default_factory=list)
+    altered_meters: list[Meter] = field(default_factory=list)
+    meter_deletes: list[Meter | HeldMeter] = field(default_factory=list)
 
     def __len__(self) -> int:
+        return self.bundled + len(self.new_meters) + len(self.altered_meters) + len(self.meter_deletes)
+
+    @property
+    def bundled(self) -> int:
+        """How many of the changes a bundle takes: all but those of meters."""
         groups = len(self.new_groups) + len(self.altered_groups) + len(self.group_deletes)
         return len(self.new) + len(self.altered) + len(self.deletes) + groups
 
     def steps(self) -> Iterator[Step]:
-        """Yield the messages in order: type, body, and what each is about."""
+        """Yield the messages of the bundle in order: type, body, and what each is about."""
         for group in _used_before_users([*self.new_groups, *self.altered_groups]):
             buckets = pack.bucket_bytes(group)
             yield MessageType.GROUP_MOD, pack.group_mod(GroupCommand.ADD_OR_MODIFY, group.id, buckets), group
@@ -59,28 +68,49 @@ def from_delta(delta: Delta) -> Changes:
     for key, flow in delta.puts.items():
         (changes.altered if key in delta.replaced else changes.new).append(flow)
     changes.group_deletes = [*delta.group_deletes.values()]
+    for number, meter in delta.meter_puts.items():
+        (changes.altered_meters if number in delta.meter_replaced else changes.new_meters).append(meter)
+    changes.meter_deletes = [*delta.meter_deletes.values()]
     return changes
 
 
-def from_dump(
-    frames: Iterable[bytes], held_groups: Iterable[HeldGroup], flows: Sequence[Flow], groups: Iterable[Group]
-) -> Changes:
-    """Return what leads from what a switch said it holds to these flows and groups.
+@dataclass(slots=True)
+class Dump:
+    """What a switch says it holds: replies to `message.dump_flows` as they came, in any order, groups and meters."""
 
-    `frames` are the replies to `message.dump_flows`, in any order. A flow is in place if the switch returns the very bytes
-    that we would send, cookie included, and no settings of its own.
+    frames: list[bytes] = field(default_factory=list)
+    groups: list[HeldGroup] = field(default_factory=list)
+    meters: list[HeldMeter] = field(default_factory=list)
+
+
+def from_dump(held: Dump, flows: Sequence[Flow], groups: Iterable[Group], meters: Iterable[Meter]) -> Changes:
+    """Return what leads from what a switch said it holds to these flows, groups and meters.
+
+    A flow is in place if the switch returns the very bytes that we would send, cookie included, and no settings of its own.
     """
     changes = Changes()
-    _compare_flows(changes, frames, flows)
+    _compare_flows(changes, held.frames, flows)
     wanted = {group.id: group for group in groups}
-    present = {group.id: (group.type, group.buckets) for group in held_groups}
+    present = {group.id: (group.type, group.buckets) for group in held.groups}
     for group in wanted.values():
         if group.id not in present:
             changes.new_groups.append(group)
         elif present[group.id] != (pack.ALL_BUCKETS, pack.bucket_bytes(group)):
             changes.altered_groups.append(group)
     changes.group_deletes = [number for number in present if number not in wanted]
+    _compare_meters(changes, held.meters, meters)
     return changes
+
+
+def _compare_meters(changes: Changes, held: Iterable[HeldMeter], meters: Iterable[Meter]) -> None:
+    wanted = {meter.id: meter for meter in meters}
+    present = {meter.id: meter for meter in held}
+    for number, meter in wanted.items():
+        if number not in present:
+            changes.new_meters.append(meter)
+        elif present[number].config != pack.meter_config(meter):
+            changes.altered_meters.append(meter)
+    changes.meter_deletes = [meter for number, meter in present.items() if number not in wanted]
 
 
 def _compare_flows(changes: Changes, frames: Iterable[bytes], flows: Sequence[Flow]) -> None:

@@ -19,21 +19,22 @@ from typing import Self
 
 from controller.wire import pack
 from controller.wire.message import HEADER, VERSION, BundleControl, MessageType, Multipart, frame
-from controller.wire.pack import FlowCommand, GroupCommand
+from controller.wire.pack import FlowCommand, GroupCommand, MeterCommand
 
 Refusal = tuple[int, int]  # type and code of an error
 
 _PORT = struct.Struct(">IH2x6s2x16sII").pack
 _PORT_LENGTH = 40
 _FLOW = struct.Struct(">HBxIIHHHHH2x8sQQ").pack
-_BAD_REQUEST_TYPE = (1, 1)
+_BAD_REQUEST_TYPE, _BAD_MULTIPART = (1, 1), (1, 2)
 _MESSAGE_FAILED = (17, 13)
 _GROUP_EXISTS = (6, 0)
+_METER_EXISTS, _UNKNOWN_METER = (12, 1), (12, 3)
 _REQUEST_TOLD = 64  # Bytes of a request that an error repeats.
 
 
 class FakeSwitch:
-    """One fake switch and its connection. `flows` and `groups` are what it holds, and outlive connections."""
+    """One fake switch and its connection. `flows`, `groups` and `meters` are what it holds, and outlive connections."""
 
     def __init__(
         self, address: tuple[str, int], dpid: int, ports: Mapping[str, int] | None = None, hello: bytes | None = None
@@ -44,12 +45,15 @@ class FakeSwitch:
         self.hello = frame(MessageType.HELLO, 1) if hello is None else hello
         self.flows: dict[tuple[int, int, bytes], tuple[bytes, bytes]] = {}
         self.groups: dict[int, bytes] = {}
+        self.meters: dict[int, bytes] = {}  # Flags and bands by number.
         self.received: Counter[int] = Counter()
         self.errors: list[bytes] = []
         self.is_mute = False  # It takes everything and answers nothing.
         self.is_deaf = threading.Event()  # It reads no more.
         self.refuse_add: Callable[[int, bytes], Refusal | None] = lambda _kind, _body: None
         self.refuse_commit: Callable[[], Refusal | None] = lambda: None
+        self.has_meters = True
+        self.refuse_meter: Callable[[int], Refusal | None] = lambda _number: None
         self.on_dump: Callable[[], None] = lambda: None  # Before it tells its flows.
         self.refuse_packet: Callable[[], Refusal | None] = lambda: None
         self.gone = threading.Event()
@@ -135,7 +139,11 @@ class FakeSwitch:
                     else b""
                 )
             case MessageType.MULTIPART_REQUEST:
-                return self._dump(xid, int.from_bytes(body[:2], "big"))
+                kind = int.from_bytes(body[:2], "big")
+                is_known = self.has_meters or kind != Multipart.METER_CONFIG
+                return self._dump(xid, kind) if is_known else self._error(xid, _BAD_MULTIPART)
+            case MessageType.METER_MOD:
+                return self._meter(xid, body)
             case MessageType.BUNDLE_ADD_MESSAGE:
                 return self._stage(xid, body)
             case MessageType.BUNDLE_CONTROL:
@@ -155,6 +163,11 @@ class FakeSwitch:
             case Multipart.FLOW:
                 self.on_dump()
                 entries = [_flow(*key, *effect) for key, effect in self.flows.items()]
+            case Multipart.METER_CONFIG:
+                entries = [
+                    struct.pack(">H2sI", 6 + len(config), config[:2], number) + config[2:]
+                    for number, config in self.meters.items()
+                ]
             case _:
                 entries = [
                     struct.pack(">HBxI", 8 + len(buckets), 0, number) + buckets
@@ -164,6 +177,19 @@ class FakeSwitch:
         return b"".join(
             frame(MessageType.MULTIPART_REPLY, xid, struct.pack(">HH4x", kind, more) + entry) for entry, more in parts
         )
+
+    def _meter(self, xid: int, body: bytes) -> bytes:
+        command, flags, number = struct.unpack_from(">H2sI", body)
+        refusal = self.refuse_meter(number)
+        if command != MeterCommand.DELETE and (command == MeterCommand.ADD) == (number in self.meters):
+            refusal = _METER_EXISTS if command == MeterCommand.ADD else _UNKNOWN_METER
+        if refusal is not None:
+            return self._error(xid, refusal)
+        if command == MeterCommand.DELETE:
+            self.meters.pop(number, None)
+        else:
+            self.meters[number] = flags + body[8:]
+        return b""
 
     def _stage(self, xid: int, body: bytes) -> bytes:
         (bundle,) = struct.unpack_from(">I", body)

@@ -16,10 +16,12 @@ from controller.pipeline.flow import (
     Conntrack,
     Flow,
     Group,
+    Metered,
     Note,
     Output,
     Resubmit,
     SetField,
+    ToController,
     ToGroup,
 )
 from controller.switch.changes import Changes
@@ -103,5 +105,9 @@ def _action(action: Action) -> object:
             return Conjunction, clause, clauses
         case Note():
             return Note
+        case Metered():
+            return Metered
+        case ToController(_, _, meter):
+            return ToController, meter is None
         case _:
             return action

@@ -57,7 +57,7 @@ def unseen(dpid: int, since: float) -> SwitchStatus:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an audit found of flows or of groups, each in words with its origin; of very many only the first are told.
+    """What an audit found of flows, of groups or of meters, each in words with its origin; of very many only the first are told.
 
     `missing` should be there, `altered` is not as it should be, `foreign` is nobody's. `count` is of all, told or not.
     """
@@ -88,13 +88,14 @@ class AuditReport:
     when: float
     flows: Findings = Findings()
     groups: Findings = Findings()
+    meters: Findings = Findings()
     repaired: bool = False
     error: str | None = None
 
     @property
     def is_clean(self) -> bool:
         """Whether the switch was asked and held exactly what it should."""
-        return self.error is None and not self.flows.count and not self.groups.count
+        return self.error is None and not self.flows.count and not self.groups.count and not self.meters.count
 
     def to_json(self, now: float) -> dict[str, Any]:
         """Return the report as JSON has it, with its age in seconds at the monotonic time `now`."""

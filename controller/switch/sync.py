@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from controller.pipeline.flow import Flow, Program
 from controller.switch.audit import findings
 from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
-from controller.switch.changes import Changes, Subject, from_delta, from_dump
+from controller.switch.changes import Changes, Dump, Subject, from_delta, from_dump
+from controller.switch.meters import drop_meters, put_meters
 from controller.switch.mirror import Mirror
 from controller.switch.session import NoAnswer, Session, SessionOver
 from controller.switch.shapes import Shapes
@@ -26,7 +27,7 @@ from controller.switch.status import AuditReport, State, SwitchStatus
 from controller.switch.target import Order, Retry, Target, Work
 from controller.switch.words import Words
 from controller.wire import dump, message
-from controller.wire.dump import HeldGroup, Malformed
+from controller.wire.dump import Malformed
 from controller.wire.message import MessageType, Multipart
 from controller.wire.pack import Unpackable
 
@@ -54,14 +55,6 @@ class Manner:
     audit_s: float
 
 
-@dataclass(slots=True)
-class Dump:
-    """What a switch says it holds: replies to `message.dump_flows` as they came, and groups."""
-
-    frames: list[bytes] = field(default_factory=list)
-    groups: list[HeldGroup] = field(default_factory=list)
-
-
 class Worker:
     """The thread body that keeps one switch in sync for as long as its session lasts."""
 
@@ -71,7 +64,7 @@ class Worker:
         self._status = status
         self._words = words
         self._manner = manner
-        self._mirror = Mirror([], [])
+        self._mirror = Mirror([], [], [])
         self._shapes = Shapes()
         self._dump: Dump | None = None  # What the next sync may use.
 
@@ -155,10 +148,10 @@ class Worker:
             self._report(State.SYNCING, self._status.last_error)  # The error holds until a sync succeeds.
             held, self._dump = self._dump or self._ask(), None
             program, version = self._target.take_up(self._session)
-            flows, groups, _ = program.snapshot()
-            changes = from_dump(held.frames, held.groups, flows, groups)
+            flows, groups, meters = program.snapshot()
+            changes = from_dump(held, flows, groups, meters)
             self._send(program, changes)
-            self._mirror = Mirror(flows, groups)
+            self._mirror = Mirror(flows, groups, meters)
         self._status = replace(
             self._status,
             flows_desired=len(program.flows),
@@ -177,11 +170,12 @@ class Worker:
     def _audit(self, order: Order) -> None:
         """Compare what the switch holds with what it was sent, and undo the difference."""
         held = self._ask()
-        changes = from_dump(held.frames, held.groups, self._mirror.flows(), self._mirror.groups().values())
+        groups, meters = self._mirror.groups(), self._mirror.meters()
+        changes = from_dump(held, self._mirror.flows(), groups.values(), meters.values())
         report = self._audited(changes)
         self._manner.count(self._session, held.frames, self._mirror.flows())
         if changes:
-            found = (*report.flows.lines(), *report.groups.lines())[:_LOGGED]
+            found = (*report.flows.lines(), *report.groups.lines(), *report.meters.lines())[:_LOGGED]
             name = _name(order.program)
             LOG.warning("%s: a third hand made %d differences\n%s", name, len(changes), "\n".join(found))
             self._send(order.program, changes)
@@ -196,8 +190,9 @@ class Worker:
         self._target.audited(self._session, order.ticket, report)
 
     def _audited(self, changes: Changes | None = None, error: str | None = None) -> AuditReport:
-        flows, groups = findings(changes or Changes(), self._words)
-        return AuditReport(self._session.id, time.monotonic(), flows, groups, error=error)
+        return AuditReport(
+            self._session.id, time.monotonic(), *findings(changes or Changes(), self._words), error=error
+        )
 
     def _report(self, state: State, error: str | None = None, *, is_news: bool = True) -> None:
         since = self._status.since if state is self._status.state else time.monotonic()
@@ -206,29 +201,42 @@ class Worker:
 
     def _ask(self) -> Dump:
         held = Dump()
-        with self._session.claim(2) as claim:
-            self._session.write(message.dump_flows(claim.first) + message.dump_groups(claim.first + 1))
-            open_requests = 2
+        with self._session.claim(3) as claim:
+            first = claim.first
+            requests = message.dump_flows(first), message.dump_groups(first + 1), message.dump_meters(first + 2)
+            self._session.write(b"".join(requests))
+            open_requests = len(requests)
             while open_requests:
                 frame = claim.next(ANSWER_S)
-                if dump.kind_and_xid(frame)[0] == MessageType.ERROR:
+                kind, xid = dump.kind_and_xid(frame)
+                if kind == MessageType.ERROR and xid == first + 2:
+                    # Meters are optional: a switch without any holds none, and refuses those that it is sent.
+                    open_requests -= 1
+                    continue
+                if kind == MessageType.ERROR:
                     raise Refused(f"the switch does not tell what it holds: {dump.error(frame).name}")
-                if dump.multipart_kind(frame) == Multipart.FLOW:
-                    held.frames.append(frame)
-                else:
-                    held.groups += dump.groups(frame)
+                match dump.multipart_kind(frame):
+                    case Multipart.FLOW:
+                        held.frames.append(frame)
+                    case Multipart.METER_CONFIG:
+                        held.meters += dump.meters(frame)
+                    case _:
+                        held.groups += dump.groups(frame)
                 open_requests -= not dump.has_more(frame)
         return held
 
     def _send(self, program: Program, changes: Changes) -> None:
         if changes:
+            put_meters(self._session, changes, self._words.tell)
             commit(self._session, changes, self._words.tell, self._shapes)
+            drop_meters(self._session, changes, self._words.tell)
             if LOG.isEnabledFor(logging.DEBUG):
                 self._tell(program, changes)
 
     def _tell(self, program: Program, changes: Changes) -> None:
-        gone: list[Subject] = [*changes.deletes, *changes.group_deletes]
-        new: list[Subject] = [*changes.new_groups, *changes.altered_groups, *changes.new, *changes.altered]
+        gone: list[Subject] = [*changes.deletes, *changes.group_deletes, *changes.meter_deletes]
+        meters = (*changes.new_meters, *changes.altered_meters)
+        new: list[Subject] = [*meters, *changes.new_groups, *changes.altered_groups, *changes.new, *changes.altered]
         for sign, subjects in (("-", gone), ("+", new)):
             for subject in subjects:
                 LOG.debug("%s %s %s", _name(program), sign, self._words.tell(subject))

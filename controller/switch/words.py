@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from controller.pipeline.flow import Flow, Group, Origin
-from controller.pipeline.text import flow_text, group_text, match_text
+from controller.pipeline.flow import Flow, Group, Meter, Origin
+from controller.pipeline.text import flow_text, group_text, match_text, meter_text
 from controller.switch.changes import Subject
 from controller.switch.session import Session
-from controller.wire.dump import NO_SETTINGS, HeldFlow
+from controller.wire.dump import NO_SETTINGS, HeldFlow, HeldMeter
 from controller.wire.errors import SwitchError
 from controller.wire.message import HEADER, WRAPPED, MessageType
 from controller.wire.oxm import read_match
@@ -43,6 +43,10 @@ class Words:
             case Group():
                 text = group_text(subject, table_name=self.table, port_name=self.port)
                 return f"group {text}, from {self._locate(subject.origin)}"
+            case Meter():
+                return f"meter {meter_text(subject)}, from {self._locate(subject.origin)}"
+            case HeldMeter(number):
+                return f"meter meter={number}, which is not of Weft's program"
             case HeldFlow():
                 return f"flow {self._held(subject)}, which is not of Weft's program"
             case int():

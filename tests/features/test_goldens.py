@@ -17,7 +17,7 @@ from controller.model.entities import Topology
 from controller.pipeline.compile import assumed_bindings, compile_fabric, pipeline
 from controller.pipeline.flow import Program
 from controller.pipeline.tables import Bridge
-from controller.pipeline.text import flow_text, group_text
+from controller.pipeline.text import flow_text, group_text, meter_text
 
 CASES = Path(__file__).parent / "cases"
 
@@ -29,7 +29,7 @@ def bridge_kind(topology: Topology, program: Program) -> Bridge:
 
 
 def written_by(feature: str, topology: Topology) -> Iterator[str]:
-    """Yield a feature's flows and groups, bridge by bridge."""
+    """Yield a feature's flows, groups and meters, bridge by bridge."""
     # A port without `host:` has shown up on the first host.
     location = {port.name: next(iter(topology.hosts)) for port in topology.ports.values() if port.host is None}
     fabric = Fabric(topology, location)
@@ -47,9 +47,12 @@ def written_by(feature: str, topology: Topology) -> Iterator[str]:
             if flow.feature == feature
         ]
         groups = [group for group in program.groups.values() if group.feature == feature]
-        if not flows and not groups:
+        meters = [meter for meter in program.meters.values() if meter.feature == feature]
+        if not flows and not groups and not meters:
             continue
         yield f"# {program.bridge}@{program.host}\n"
+        for meter in sorted(meters, key=lambda meter: meter.id):
+            yield f"{meter_text(meter)}\n"
         for group in sorted(groups, key=lambda group: group.id):
             yield f"{group_text(group, table_name=table_name, port_name=names.get)}\n"
         for _, _, text, flow in sorted(flows, key=lambda row: row[:3]):

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from controller.pipeline.flow import Action, Delta, Flow, Group, Match, Origin, Program, ToGroup
+from controller.pipeline.flow import (
+    Action,
+    Delta,
+    Flow,
+    FlowKey,
+    Group,
+    Match,
+    Meter,
+    Metered,
+    Origin,
+    Program,
+    ToGroup,
+)
 from controller.pipeline.rollout import Role
 
 NOBODY = Origin("a test", None)
@@ -29,12 +41,14 @@ def flow(
     return Flow(table, priority, match, tuple(actions), goto, NOBODY, "test", kind)
 
 
-def program(dpid: int, *flows: Flow, groups: Iterable[Group] = ()) -> Program:
+def program(dpid: int, *flows: Flow, groups: Iterable[Group] = (), meters: Iterable[Meter] = ()) -> Program:
     made = Program(f"hv{dpid}", "br-int", dpid)
     for each in flows:
         made.add(each)
     for group in groups:
         made.add_group(group)
+    for meter in meters:
+        made.add_meter(meter)
     return made
 
 
@@ -50,6 +64,11 @@ def difference(before: Program, after: Program) -> Delta:
         for number, group in after.groups.items()
         if number not in before.groups or before.groups[number].buckets != group.buckets
     }
+    meters = {
+        number: meter
+        for number, meter in after.meters.items()
+        if number not in before.meters or before.meters[number].effect != meter.effect
+    }
     return Delta(
         puts=puts,
         replaced={key: before.flows[key] for key in puts if key in before.flows},
@@ -57,6 +76,9 @@ def difference(before: Program, after: Program) -> Delta:
         group_puts=groups,
         group_deletes={number: group for number, group in before.groups.items() if number not in after.groups},
         group_replaced={number: before.groups[number] for number in groups if number in before.groups},
+        meter_puts=meters,
+        meter_deletes={number: meter for number, meter in before.meters.items() if number not in after.meters},
+        meter_replaced={number: before.meters[number] for number in meters if number in before.meters},
     )
 
 
@@ -71,24 +93,28 @@ def changed(program: Program, delta: Delta) -> Program:
     """A program after a delta."""
     flows = {key: flow for key, flow in program.flows.items() if key not in delta.deletes} | delta.puts
     groups = {key: group for key, group in program.groups.items() if key not in delta.group_deletes} | delta.group_puts
-    return replace(program, flows=flows, groups=groups)
+    meters = {key: meter for key, meter in program.meters.items() if key not in delta.meter_deletes} | delta.meter_puts
+    return replace(program, flows=flows, groups=groups, meters=meters)
 
 
-def content(program: Program) -> tuple[dict[object, object], dict[int, object]]:
+def content(program: Program) -> tuple[dict[FlowKey, object], dict[int, object], dict[int, object]]:
     """What a switch would hold."""
     return (
         {key: flow.effect for key, flow in program.flows.items()},
         {number: group.buckets for number, group in program.groups.items()},
+        {number: meter.effect for number, meter in program.meters.items()},
     )
 
 
 def dangling(program: Program) -> list[Flow]:
-    """The flows that hand packets to a group that is not there."""
-    return [
-        flow
-        for flow in program.flows.values()
-        if any(isinstance(action, ToGroup) and action.group not in program.groups for action in flow.actions)
-    ]
+    """The flows that hand packets to a group, or pass a meter, that is not there."""
+
+    def is_missing(action: Action) -> bool:
+        if isinstance(action, Metered):
+            return action.meter not in program.meters
+        return isinstance(action, ToGroup) and action.group not in program.groups
+
+    return [flow for flow in program.flows.values() if any(map(is_missing, flow.actions))]
 
 
 def amounts(phases: Iterable[Mapping[int, Delta]]) -> list[dict[int, tuple[int, int]]]:

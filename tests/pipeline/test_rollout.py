@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.pipeline.compile import pipeline
-from controller.pipeline.flow import Delta, Flow, Group, Output, Program, SetField, ToGroup, match
+from controller.pipeline.flow import Delta, Flow, Group, Meter, Metered, Output, Program, SetField, ToGroup, match
 from controller.pipeline.rollout import Role, phases, roles
 from controller.pipeline.tables import ContractError, Feature, Pipeline
 from tests.pipeline.changes import NOBODY, amounts, changed, content, dangling, differences, flow, program, role
@@ -221,7 +221,7 @@ def test_the_rules_of_a_class_that_its_ports_left_or_took_along_go_last() -> Non
 
 MATCHES = st.sampled_from([match(), match(in_port=1), match(reg4=1), match(reg4=2), match(tcp_dst=(0, 0xFFF0))])
 ACTIONS = st.lists(
-    st.sampled_from([Output(1), Output(2), ToGroup(1), ToGroup(2), SetField(REG4, 1), SetField(REG4, 2)]),
+    st.sampled_from([Output(1), Output(2), ToGroup(1), ToGroup(2), Metered(1), SetField(REG4, 1), SetField(REG4, 2)]),
     max_size=2,
     unique=True,
 )
@@ -231,14 +231,17 @@ FLOWS = st.builds(
 GROUPS = st.fixed_dictionaries(
     {}, optional={number: st.lists(st.sampled_from([(Output(1),), (Output(2),)]), unique=True) for number in (1, 2)}
 )
+NUMBERS = st.integers(1, 2)
+METERS = st.lists(st.builds(lambda number, rate: Meter(number, rate, 1, NOBODY, "test"), NUMBERS, NUMBERS), max_size=2)
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> list[Program]:
-    """Three bridges whose flows use groups that are there."""
+    """Three bridges whose flows use groups and meters that are there."""
     found = []
     for dpid in (1, 2, 3):
         made = program(dpid, groups=[group(number, buckets) for number, buckets in draw(GROUPS).items()])
+        made.meters |= {meter.id: meter for meter in draw(METERS)}
         for each in draw(st.lists(FLOWS | LINES.map(lambda flows: flows[0] if flows else flow("send")), max_size=5)):
             made.flows[each.key] = each
         for each in dangling(made):
@@ -261,6 +264,21 @@ def test_nothing_is_said_twice(before: list[Program], after: list[Program]) -> N
     said = [delta for phase in phases(deltas, role) for delta in phase.values()]
     assert sum(map(len, said)) == sum(map(len, deltas.values()))
     assert sum(len(delta.replaced) for delta in said) == sum(len(delta.replaced) for delta in deltas.values())
+
+
+def test_a_meter_comes_before_who_passes_it_and_goes_after() -> None:
+    meter, user = Meter(5, 1, 1, NOBODY, "test"), flow("send", actions=[Metered(5), Output(1)])
+    without, with_it = [program(1), program(2)], [program(1, user, meters=[meter]), program(2, RECEIVER)]
+    comes, goes = rollout(without, with_it), rollout(with_it, without)
+    assert amounts(comes) == [{2: (1, 0)}, {1: (1, 0)}]
+    assert [[*delta.meter_puts] for phase in comes for delta in phase.values()] == [[], [5]]
+    assert [[*delta.meter_deletes] for phase in goes for delta in phase.values()] == [[5], []]
+
+
+def test_meters_alone_are_one_phase() -> None:
+    slow, fast = Meter(5, 1, 1, NOBODY, "test"), Meter(5, 2, 1, NOBODY, "test")
+    before = [program(1, meters=[slow]), program(2, meters=[slow])]
+    assert [list(phase) for phase in rollout(before, [program(1, meters=[fast]), program(2)])] == [[1, 2]]
 
 
 def test_a_line_that_moved_in_a_file_makes_no_phase_of_its_own() -> None:

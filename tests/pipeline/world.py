@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from controller.config import Cache, load
 from controller.model.entities import TUNNEL_TYPES, HostKind, Port, Topology
@@ -21,14 +22,15 @@ from controller.model.names import (
     tunnel_port,
 )
 from controller.pipeline.compile import compile_fabric
-from controller.pipeline.flow import Bindings, Delta, Note, Program
+from controller.pipeline.flow import Bindings, Delta, Flow, FlowKey, Group, Meter, Note, Program
 from controller.pipeline.numbers import Numbers, read_notes
 from controller.pipeline.places import locate
 from controller.pipeline.programs import REASONS, Programs
 from tests.pipeline.changes import content
 from tests.pipeline.documents import EDITS, HOSTS, Document
 
-Held = tuple[dict[object, object], dict[int, object]]
+Held = tuple[dict[FlowKey, object], dict[int, object], dict[int, object]]
+Key = TypeVar("Key", FlowKey, int)
 Step = tuple[int, int, int, int]  # Which edit or event, of whom, what, how.
 
 
@@ -223,23 +225,10 @@ class World:
 
     def apply(self, dpid: int, delta: Delta) -> None:
         """Do to what the switch holds what a delta says, which must say nothing that is so already."""
-        flows, groups = self.held[dpid]
-        for key, flow in delta.puts.items():
-            former = delta.replaced.get(key)
-            assert flows.get(key) != flow.effect, "a flow is put that is there"
-            assert flows.get(key) == (None if former is None else former.effect)
-            flows[key] = flow.effect
-        for key, flow in delta.deletes.items():
-            assert flows.pop(key) == flow.effect
-        for number, group in delta.group_puts.items():
-            before = delta.group_replaced.get(number)
-            assert groups.get(number) != group.buckets, "a group is put that is there"
-            assert groups.get(number) == (None if before is None else before.buckets)
-            groups[number] = group.buckets
-        for number, group in delta.group_deletes.items():
-            assert groups.pop(number) == group.buckets
-        assert delta.replaced.keys() <= delta.puts.keys()
-        assert delta.group_replaced.keys() <= delta.group_puts.keys()
+        flows, groups, meters = self.held[dpid]
+        redo(flows, delta.puts, delta.replaced, delta.deletes)
+        redo(groups, delta.group_puts, delta.group_replaced, delta.group_deletes)
+        redo(meters, delta.meter_puts, delta.meter_replaced, delta.meter_deletes)
 
     def compare(self) -> None:
         """Compare with a computation that begins with nothing."""
@@ -254,6 +243,8 @@ class World:
                 assert locate(self.topology, mine.flows[key].origin) == flow.origin
             for number, group in program.groups.items():
                 assert locate(self.topology, mine.groups[number].origin) == group.origin
+            for number, meter in program.meters.items():
+                assert locate(self.topology, mine.meters[number].origin) == meter.origin
 
     def compiled(self, topology: Topology, numbers: Mapping[str, Numbers]) -> list[Program]:
         bindings = {host: self.bindings(host) for host in self.told}
@@ -317,6 +308,23 @@ class World:
             for action in flow.actions
             if isinstance(action, Note)
         ]
+
+
+def redo(
+    held: dict[Key, object],
+    puts: Mapping[Key, Flow | Group | Meter],
+    replaced: Mapping[Key, Flow | Group | Meter],
+    deletes: Mapping[Key, Flow | Group | Meter],
+) -> None:
+    """Do to flows, groups or meters what a delta says of them."""
+    for key, thing in puts.items():
+        former = replaced.get(key)
+        assert held.get(key) != thing.effect, "something is put that is there"
+        assert held.get(key) == (None if former is None else former.effect)
+        held[key] = thing.effect
+    for key, thing in deletes.items():
+        assert held.pop(key) == thing.effect
+    assert replaced.keys() <= puts.keys()
 
 
 def kept(before: Numbers, after: Numbers) -> None:

@@ -14,7 +14,7 @@ from os_ken.controller.ofp_handler import OFPHandler
 
 from controller.app import Weft
 from controller.model.entities import Place
-from controller.pipeline.flow import Action, Flow, Group, Match, Origin, Output, Program, match
+from controller.pipeline.flow import Action, Flow, Group, Match, Meter, Origin, Output, Program, match
 from controller.switch import runtime
 from controller.switch.options import CONF
 from controller.switch.registry import Switches
@@ -156,11 +156,13 @@ def flow(table: int, priority: int, wanted: Match, *actions: Action, goto: int |
     return Flow(table, priority, wanted, actions, goto, WEB1, "deliver")
 
 
-def program(dpid: int, *parts: Flow | Group) -> Program:
+def program(dpid: int, *parts: Flow | Group | Meter) -> Program:
     made = Program("hv1", "br-int", dpid)
     for part in parts:
         if isinstance(part, Flow):
             made.add(part)
+        elif isinstance(part, Meter):
+            made.add_meter(part)
         else:
             made.add_group(part)
     return made

@@ -171,7 +171,7 @@ def test_the_observer_hears_of_the_ledger_before_the_ports(control: Control) -> 
         wait_for(lambda: control.recorder.ports.get(ONE) == {"p1": 1})
         switch.plug("p2", 2)
         wait_for(lambda: control.recorder.ports[ONE] == {"p1": 1, "p2": 2})
-        assert switch.received[MessageType.MULTIPART_REQUEST] == 3
+        assert switch.received[MessageType.MULTIPART_REQUEST] == 4
     assert (order[:2], order.count("held"), control.recorder.notes[ONE]) == (["held", "connected"], 1, [])
 
 
@@ -188,7 +188,7 @@ def test_ports_that_change_during_the_first_dump_are_told_after_the_ledger(contr
 def test_a_dump_is_used_for_the_program_that_follows_it(control: Control, switch: FakeSwitch) -> None:
     wait_for(lambda: ONE in control.recorder.ports)
     control.bring(program(ONE, *some_flows(3)))
-    assert switch.received[MessageType.MULTIPART_REQUEST] == 3
+    assert switch.received[MessageType.MULTIPART_REQUEST] == 4
 
 
 def test_a_refused_packet_is_told_by_name(

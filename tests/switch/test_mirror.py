@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.pipeline.flow import Delta, Flow, FlowKey, Group, Output, match
+from controller.pipeline.flow import Delta, Flow, FlowKey, Group, Meter, Output, match
 from controller.switch.mirror import Mirror, merge, what_matters
 from tests.switch.harness import WEB1, flow
 
-Held = tuple[dict[FlowKey, Flow], dict[int, Group]]
+Held = tuple[dict[FlowKey, Flow], dict[int, Group], dict[int, Meter]]
 
 PLACES = range(4)
 
@@ -24,24 +24,38 @@ def group(number: int, port: int) -> Group:
     return Group(number, ((Output(port),),), WEB1, "deliver")
 
 
-Edits = dict[tuple[bool, int], int | None]  # (is a group, place) -> the port it goes to from now on, None to delete
+def meter(number: int, rate: int) -> Meter:
+    return Meter(number, rate, 1, WEB1, "deliver")
+
+
+Edits = dict[tuple[str, int], int | None]  # (sort, place) -> the port, or the rate, from now on, None to delete
 
 edits: st.SearchStrategy[Edits] = st.dictionaries(
-    st.tuples(st.booleans(), st.sampled_from(PLACES)), st.none() | st.integers(1, 3), max_size=6
+    st.tuples(st.sampled_from(["flow", "group", "meter"]), st.sampled_from(PLACES)),
+    st.none() | st.integers(1, 3),
+    max_size=6,
 )
 
 
 def edit(held: Held, wanted: Edits) -> Delta:
     """Change what is held in place, and return the delta of it."""
-    flows, groups = held
+    flows, groups, meters = held
     delta = Delta()
-    for (is_group, place), port in wanted.items():
-        if is_group:
+    for (sort, place), port in wanted.items():
+        if sort == "group":
             former = groups.pop(place, None)
             if port is not None:
                 delta.group_puts[place] = groups[place] = group(place, port)
             elif former is not None:
                 delta.group_deletes[place] = former
+            continue
+        if sort == "meter":
+            was = meters.pop(place, None)
+            if port is not None:
+                delta.meter_puts[place] = meters[place] = meter(place, port)
+                delta.meter_replaced |= {} if was is None else {place: was}
+            elif was is not None:
+                delta.meter_deletes[place] = was
             continue
         key = at(place, 1).key
         before = flows.pop(key, None)
@@ -56,18 +70,25 @@ def edit(held: Held, wanted: Edits) -> Delta:
 
 def do(held: Held, delta: Delta) -> None:
     """Do what a switch does with a delta."""
-    flows, groups = held
+    flows, groups, meters = held
     groups.update(delta.group_puts)
+    meters.update(delta.meter_puts)
     for key in delta.deletes:
         flows.pop(key, None)
     flows.update(delta.puts)
     for number in delta.group_deletes:
         groups.pop(number, None)
+    for number in delta.meter_deletes:
+        meters.pop(number, None)
 
 
 def told(held: Held) -> object:
-    flows, groups = held
-    return {key: each.effect for key, each in flows.items()}, {key: each.buckets for key, each in groups.items()}
+    return [{key: each.effect for key, each in things.items()} for things in held]
+
+
+def copy(held: Held) -> Held:
+    flows, groups, meters = held
+    return dict(flows), dict(groups), dict(meters)
 
 
 def merged(deltas: Iterable[Delta]) -> Delta:
@@ -79,9 +100,9 @@ def merged(deltas: Iterable[Delta]) -> Delta:
 
 @given(st.lists(edits, max_size=6), edits)
 def test_one_delta_does_what_many_do(changes: list[Edits], start: Edits) -> None:
-    program: Held = ({}, {})
+    program: Held = ({}, {}, {})
     edit(program, start)
-    switch = (dict(program[0]), dict(program[1]))
+    switch = copy(program)
     do(switch, merged([edit(program, wanted) for wanted in changes]))
     assert told(switch) == told(program)
 
@@ -91,34 +112,34 @@ def test_deltas_may_be_done_again_by_a_switch_that_is_ahead_of_them(
     changes: list[Edits], start: Edits, ahead: int
 ) -> None:
     """A sync takes the program as it is, with changes that are told of only afterwards."""
-    program: Held = ({}, {})
+    program: Held = ({}, {}, {})
     edit(program, start)
     states = [program]
     deltas = []
     for wanted in changes:
-        program = (dict(program[0]), dict(program[1]))
+        program = copy(program)
         deltas.append(edit(program, wanted))
         states.append(program)
-    switch = states[min(ahead, len(changes))]
-    switch = (dict(switch[0]), dict(switch[1]))
+    switch = copy(states[min(ahead, len(changes))])
     do(switch, merged(deltas))
     assert told(switch) == told(program)
 
 
 @given(st.lists(edits, max_size=6), edits)
 def test_a_mirror_shows_what_was_committed(changes: list[Edits], start: Edits) -> None:
-    program: Held = ({}, {})
+    program: Held = ({}, {}, {})
     edit(program, start)
-    mirror = Mirror(list(program[0].values()), program[1].values())
+    mirror = Mirror(list(program[0].values()), program[1].values(), program[2].values())
     for wanted in changes:
         mirror.apply(what_matters(edit(program, wanted)))
-    assert told(({each.key: each for each in mirror.flows()}, mirror.groups())) == told(program)
+    held = {each.key: each for each in mirror.flows()}, mirror.groups(), mirror.meters()
+    assert told(held) == told(program)
     assert len(mirror.flows()) == len(program[0])
 
 
 @given(st.lists(edits, min_size=1, max_size=6), edits)
 def test_the_oldest_former_flow_is_kept(changes: list[Edits], start: Edits) -> None:
-    program: Held = ({}, {})
+    program: Held = ({}, {}, {})
     edit(program, start)
     before = dict(program[0])
     one = merged([edit(program, wanted) for wanted in changes])

@@ -38,10 +38,10 @@ def connect(twin: Twin, control: Control) -> None:
     twin.configure(create, ["set", "bridge", "br-int", "controller=@c"])
 
 
-def disconnect(twin: Twin, control: Control) -> None:
+def disconnect(twin: Twin, control: Control, dpid: int = DPID) -> None:
     """Let the switch look for its controller elsewhere; without any controller it would forget its flows."""
     twin.configure(["set-controller", "br-int", "tcp:127.0.0.1:1"])
-    control.reach(DPID, State.DOWN)
+    control.reach(dpid, State.DOWN)
 
 
 def restart(twin: Twin) -> None:
