@@ -161,7 +161,7 @@ def _parts(
             if name not in known or not known[name].is_from(fabric.declared, declared, previous)
         }
     others = Others(fabric, tenants)
-    stale = with_sharers(with_borrowers(stale, others, known), tenants, known)
+    stale = with_sharers(with_borrowers(stale, others, known) & tenants.keys(), tenants, known)
     wanted = {name: tenants[name] for name in tenants if name in stale}
     built = build_parts(fabric, wanted, previous, others)
     parts = known | built if differing is not None else {name: built.get(name) or known[name] for name in tenants}

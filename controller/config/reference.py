@@ -70,6 +70,13 @@ to be another.
 * A port group gives a port what the port does not say itself.
 * A port with `port_security: false` is in no security group unless its file names one; naming one makes it a member for other ports'
   rules and filters nothing at the port itself.
+* Groups are shared by both sides' word: the owner's `share`, and the other's `TENANT/GROUP` in a rule or at a port. What a group as far
+  side means is always its members in the network of the port that has the rule, whosever ports they are. Groups that all tenants can
+  use are those of a tenant that shares them with `any`.
+* What is not enforced drops nothing and allows nothing: what passes for this reason alone is counted as *would drop*. The tests of
+  tenants take it for what it is, a packet that passes.
+* Answers pass where connections are tracked. At a port with stateless groups, the rules of each direction must allow what the other
+  direction asks for; tests say whether they do, for clients' ports 32768-60999, unless they have `reply: false`.
 * A physical network has one flat network at most, because frames without a tag say nothing of their owner. A tenant may have it if the
   operator names the physical network among the tenant's `vlans`, with or without VLANs.
 * A host of `kind: vtep` joins vxlan networks only.

@@ -16,11 +16,12 @@ EXAMPLE = (Path(__file__).parents[2] / "topologies/quickstart/tenants/red.yaml")
 _WORDS = (
     "red blue web net a b any default hv1 rack9 physnet1 physnet2 tcp icmp icmpv6 udp ipv4 ipv6 vxlan gre flat vlan local allow deny "
     "true false no 0 1 22 80-90 90-80 1000 1050 4095 16777216 10.0.0.0/8 10.0.1.0/24 10.0.1.5 10.0.1.0/30 fd00::/64 fd00::5 ::/0 "
-    "ff02::1 02:00:00:00:00:01 01:00:00:00:00:00 red/net blue/net red/a x/y/z ~ '' '~' <<"
+    "1000/s lldp 0x88cc 0x0800 red/corp blue/corp ff02::1 02:00:00:00:00:01 01:00:00:00:00:00 red/net blue/net red/a x/y/z ~ '' '~' <<"
 )
 _KEYS = (
     "networks security_groups port_groups ports tests routers type segment physical_network cidr gateway share dhcp ingress egress "
     "protocol from to ethertype code group network host port_group mac ip port_security allowed_addresses trunk port expect reply "
+    "enforce log stateless address_group address_groups cidrs security_groups new_connections ethertypes connections "
     "fabric hosts tenants vlans segments tunnel_ip kind bridges int id overlay mtu physical_networks rules"
 )
 WORDS = st.sampled_from(_WORDS.split())
@@ -77,7 +78,10 @@ def test_right_words_in_wrong_places(sections: dict[str, str]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["networks", "ports", "port_groups", "security_groups"]), VALUES), max_size=6)
+    st.lists(
+        st.tuples(st.sampled_from(["networks", "ports", "port_groups", "security_groups", "address_groups"]), VALUES),
+        max_size=6,
+    )
 )
 def test_almost_right_tenants(entries: list[tuple[str, str]]) -> None:
     sections: dict[str, list[str]] = {}

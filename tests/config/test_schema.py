@@ -47,6 +47,9 @@ def test_the_schema_is_a_schema() -> None:
         "security_groups: {ops: , web: {ingress: any, egress: []}}",
         "security_groups: {web: {ingress: [{protocol: 47}, {protocol: tcp, ports: '22', from: {group: web}}]}}",
         "networks: {a: {cidr: 10.0.0.0/8, segment: '5'}}",
+        "address_groups: {a: , b: 10.0.0.1, c: [10.0.0.0/8, 'fd00::1'], d: {cidrs: 10.0.0.1, share: any}, e: {cidrs: []}}",
+        "ports: {a: {network: n, new_connections: 1000/s, ethertypes: lldp}, b: {new_connections: 5, ethertypes: [0x88cc, '0x88f7']}}",
+        "security_groups: {web: {stateless: true, share: [blue], ingress: [{enforce: false, from: {address_group: ops/corp}}]}}",
     ],
 )
 def test_editors_take_what_the_loader_takes(text: str) -> None:
@@ -63,6 +66,11 @@ def test_editors_take_what_the_loader_takes(text: str) -> None:
         "networks: {a: {segment: 16777216}}",
         "ports: {a: {mac: nonsense}}",
         "security_groups: {web: {ingress: all}}",
+        "security_groups: {web: {enforce: dry}}",
+        "address_groups: [10.0.0.0/8]",
+        "address_groups: {a: {cidr: 10.0.0.0/8}}",
+        "ports: {a: {ethertypes: [no-such-word]}}",
+        "ports: {a: {new_connections: 1000/min}}",
         "tests: [{from: a, to: b}]",
     ],
 )
