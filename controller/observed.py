@@ -143,6 +143,12 @@ class Observed:
         seen = self._hosts.get(host)
         return seen.numbers.get(bridge, {}).get(interface) if seen else None
 
+    def called(self, host: str, bridge: str, number: int) -> str | None:
+        """Return what the interface with an OpenFlow number is called on its host, None where there is none."""
+        seen = self._hosts.get(host)
+        told = seen.told.get(bridge, {}) if seen else {}
+        return next((interface for interface, its_number in told.items() if its_number == number), None)
+
     def has(self, host: str, bridge: str | None = None) -> bool:
         """Return whether a host has told its ports, or those of this bridge."""
         seen = self._hosts.get(host)

@@ -23,6 +23,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     ),
     "status": ("controller.cli.status", "Say what the running controller knows of its switches."),
     "audit": ("controller.cli.audit", "Find and repair what a third hand changed in the switches."),
+    "top": ("controller.cli.top", "Show which rules let most in, and whose packets are dropped and why."),
+    "explain": ("controller.cli.explain", "Say where a port is, what its rules let in and what was dropped."),
     "flows": ("controller.cli.flows", "Print the compiled flows, each with the line that caused it."),
     "graph": ("controller.cli.graph", "Draw a topology as Mermaid, DOT, SVG or JSON."),
     "lab": ("controller.cli.lab", "Bring a topology up on this machine, with real Open vSwitch."),

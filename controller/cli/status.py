@@ -14,6 +14,7 @@ from controller.cli.output import Exit, output_option, print_json, print_table
 
 _WATCH_SECONDS = 1.0
 _CHANGES_SHOWN = 3
+_DRY_SHOWN = 8
 _NAMES_SHOWN = 8  # Unbound ports that are named; the others are counted.
 
 
@@ -29,10 +30,10 @@ def command(control: Path | None, name: str | None, watch: bool, output: str) ->
     sync or no controller answers.
     """
     if not watch:
-        raise SystemExit(_show(ask(control, name, "status"), output))
+        raise SystemExit(_show(ask(control, name, "status", counters=True), output))
     try:
         while True:
-            answer = ask(control, name, "status")
+            answer = ask(control, name, "status", counters=True)
             if output == "text":
                 click.clear()
             _show(answer, output)
@@ -74,8 +75,24 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
         if names:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             lines.append(f"{label} ports: {', '.join(map(str, names[:_NAMES_SHOWN]))}{more}")
+    lines += _counters(answer.get("counters"))
     lines += [f"the database of {host} is not read: {why}" for host, why in answer.get("databases", {}).items()]
     return lines
+
+
+def _counters(counted: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what was dropped in all, and what was not because a rule or group is not enforced."""
+    if counted is None:
+        return
+    unread = f" (not read: {', '.join(counted['unread'])})" if counted["unread"] else ""
+    of = f" of {counted['ports']} ports and others" if counted["ports"] else ""
+    yield f"dropped: {counted['dropped']} packets{of}{unread}; `weft top` says why"
+    if counted["is_dry"] and not counted["would_drop"]:
+        yield "not enforced, and would have dropped nothing so far"
+    for entry in sorted(counted["would_drop"], key=lambda entry: -entry["packets"])[:_DRY_SHOWN]:
+        place = f" ({entry['place']})" if entry["place"] else ""
+        told = f"{entry['group'] or '-'} {entry['direction']} {entry['rule'].removeprefix(entry['direction'] + ' ')}"
+        yield f"would have dropped: {entry['packets']} packets, {told}{place}"
 
 
 def _changes(recent: Sequence[Mapping[str, Any]]) -> Iterator[str]:

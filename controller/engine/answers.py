@@ -1,4 +1,4 @@
-"""What the control socket answers: the requests of `weft status`, `weft apply` and `weft audit`."""
+"""What the control socket answers: the requests of `weft status`, `apply`, `audit`, `top` and `explain`."""
 
 from __future__ import annotations
 
@@ -7,32 +7,47 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from controller.engine.counters import counters, totals
 from controller.engine.engine import Engine
+from controller.engine.explain import explain
 
 _DEADLINE_S = 60.0
 _POLL_S = 0.005
+_READING_S = 5.0  # How long switches have to tell their counters.
 
 
 def answer(engine: Engine, question: Mapping[str, Any]) -> dict[str, Any]:
     """Answer one request.
 
-    {"do": "status"}                            what `weft status` shows
+    {"do": "status", "counters": true}          what `weft status` shows; with `counters`, what was dropped as well
     {"do": "apply", "wait": true, "rollback": false, "deadline": 60}     read the files; with `wait`, until the switches took them
     {"do": "wait", "after": 7, "deadline": 60}  the first change set with a higher number, once it is over
     {"do": "audit", "hosts": ["hv1"], "deadline": 60}      what every switch (of these hosts) held; differences are repaired
+    {"do": "counters", "host": "hv1", "tenant": "red"}     what rules let in and what was dropped, of all unless one is named
+    {"do": "explain", "port": "red/web1"}       where a port is, and what was counted for it
     """
     deadline_s = float(question.get("deadline", _DEADLINE_S))
     match question.get("do"):
         case "status":
-            return engine.status()
+            told = engine.status()
+            return told | {"counters": totals(engine)} if question.get("counters") else told
         case "apply":
             return _applied(engine, question, deadline_s)
         case "wait":
             return _waited(engine, int(question.get("after", 0)), deadline_s)
         case "audit":
             return _audited(engine, question.get("hosts"), deadline_s)
+        case "counters":
+            host, tenant = question.get("host"), question.get("tenant")
+            return counters(engine, host and str(host), tenant and str(tenant), _reading_s(question))
+        case "explain":
+            return explain(engine, str(question.get("port")), _reading_s(question))
         case other:
             return {"error": f"unknown request {other!r}"}
+
+
+def _reading_s(question: Mapping[str, Any]) -> float:
+    return float(question.get("deadline", _READING_S))
 
 
 def _applied(engine: Engine, question: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:

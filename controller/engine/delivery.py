@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from controller.pipeline.flow import Delta, Program
+from controller.pipeline.flow import Delta, Flow, Program
 from controller.pipeline.plan import pipeline
 from controller.pipeline.rollout import phases, roles
-from controller.switch.status import AuditReport, State, SwitchStatus
+from controller.switch.status import AuditReport, Reading, State, SwitchStatus
 
 LOG = logging.getLogger(__name__)
 
@@ -48,6 +48,11 @@ class Switches(Protocol):
 
     def audit(self, dpids: Any, deadline_s: float) -> list[AuditReport]:
         """Ask switches whether they hold their programs, and repair what is not so."""
+
+    def count(
+        self, dpids: Any, wanted: Callable[[Flow], bool], deadline_s: float, *, meters: bool = False
+    ) -> Mapping[int, Reading]:
+        """Ask switches what those of their flows have counted that are wanted."""
 
     def statuses(self) -> Mapping[int, SwitchStatus]:
         """Return what is known of every switch that has been seen."""

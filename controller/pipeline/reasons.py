@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.model.entities import Direction
+from controller.pipeline.flow import Flow
+from controller.pipeline.program import MISS
 
 FORGED_MAC = "forged MAC"
 FORGED_ADDRESS = "forged address"
@@ -24,6 +26,8 @@ RULE = "rule"
 PART_OF_A_RULE = "part of a rule"  # Counts nothing: the flow that accepts the conjunction, a `RULE`, does.
 EVERYTHING_ALLOWED = "everything allowed"
 WOULD_DROP_RULE = "would drop rule"
+
+_DROPPED = "Weft: dropped: "  # How the origin of a table's last flow begins that drops.
 
 # The kinds of flows that count what a rule lets in.
 RULES = frozenset({RULE, EVERYTHING_ALLOWED, WOULD_DROP_RULE})
@@ -67,3 +71,24 @@ REASONS = (
 )
 
 BY_KIND: Mapping[tuple[str, str], Reason] = {(reason.feature, reason.kind): reason for reason in REASONS}
+_KINDS = frozenset(reason.kind for reason in REASONS)
+
+
+def is_drop(flow: Flow) -> bool:
+    """Return whether a flow counts what is dropped, or would be if enforcement were not dry."""
+    if flow.kind in _KINDS and (flow.feature, flow.kind) in BY_KIND:
+        return True
+    if flow.actions or flow.goto is not None:
+        return False
+    # Of some tables the last flow ends a look-up, and not the packet.
+    return flow.feature != MISS or flow.origin.what.startswith(_DROPPED)
+
+
+def miss_text(flow: Flow) -> str:
+    """Return what the last flow of a table drops."""
+    return flow.origin.what.removeprefix(_DROPPED)
+
+
+def is_rule(flow: Flow) -> bool:
+    """Return whether a flow counts what a rule lets in."""
+    return flow.kind in RULES and flow.feature in ("egress_policy", "ingress_policy")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from controller.pipeline.flow import Flow
-from controller.pipeline.reasons import BY_KIND
+from controller.pipeline.reasons import is_drop
 from controller.switch.growth import Watches
 from controller.switch.session import NoAnswer, Session
 from controller.switch.status import Count, Reading
@@ -38,11 +38,6 @@ class Found:
     flows: dict[bytes, tuple[Flow, Counted]] = field(default_factory=dict)
     meters: dict[int, Counted] = field(default_factory=dict)
     refused: str | None = None
-
-
-def is_drop(flow: Flow) -> bool:
-    """Return whether a flow counts what is dropped, or would be: these are watched for when they grow."""
-    return (flow.feature, flow.kind) in BY_KIND or (not flow.actions and flow.goto is None)
 
 
 def read(
@@ -68,6 +63,7 @@ def read(
     for at in range(0, len(requests), _AT_ONCE):
         _ask(session, requests[at : at + _AT_ONCE], known, found, until)
     now = time.monotonic()
+    # Only drops are watched for when they grow: a rule that is used often says so by its count.
     drops = {cookie: counted for cookie, (flow, counted) in found.flows.items() if is_drop(flow)}
     grown = watches.flows.note(drops, now)
     told = [

@@ -1,0 +1,216 @@
+"""What `weft explain` tells of one port: where it is, which rules judge it with what they let in, and what was dropped, when and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from controller.config.suggest import instead
+from controller.engine.counters import (
+    PORT,
+    Hits,
+    Key,
+    by_rule,
+    drops_of,
+    has_rates,
+    port_of,
+    rule_key,
+)
+from controller.engine.seats import Seat
+from controller.model.address import format_mac
+from controller.model.entities import Direction, HostKind, Port, Rule, Topology
+from controller.model.ids import integration_dpid
+from controller.model.names import interface_name
+from controller.pipeline.fields import BY_NAME
+from controller.pipeline.flow import Flow
+from controller.pipeline.reasons import EVERYTHING_ALLOWED, REASONS, is_drop, is_rule
+from controller.pipeline.registers import SOURCE_CLASS, TARGET_CLASS, Register
+from controller.pipeline.tables import Bridge
+from controller.pipeline.view import policy_class
+from controller.proof.rules import rule_text
+from controller.switch.status import Reading, State
+
+if TYPE_CHECKING:
+    from controller.engine.engine import Engine
+
+_CLASS: Mapping[str, Register] = {"egress": SOURCE_CLASS, "ingress": TARGET_CLASS}
+
+
+def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
+    """Return all that is known of a port and what was counted for it."""
+    topology = engine.intent.topology
+    if topology is None or engine.switches is None:
+        return {"error": "no topology is in force"}
+    port = topology.ports.get(name)
+    if port is None:
+        return {"unknown": "port", "word": name, "hint": instead(name, topology.ports)}
+    told = _what_it_is(topology, port) | _where(engine, topology, port)
+    if told["number"] is None:
+        return told | {"unread": None, "directions": {}, "drops": [], "host_drops": []}
+    host = topology.hosts[told["host"]]
+    dpid = integration_dpid(host.id)
+    reading = engine.switches.count([dpid], _wanted(port), deadline_s, meters=has_rates(topology))[dpid]
+    drops = list(
+        drops_of(engine, Seat(host.name, host.integration_bridge, Bridge.INTEGRATION), reading, time.monotonic())
+    )
+    own = [drop for drop in drops if drop["port"] == port.name]
+    hits = by_rule([(host.name, reading)])
+    return told | {
+        "unread": reading.error,
+        "counted_for": _alike(engine, topology, port, host.name),
+        "directions": {
+            direction.value: {
+                "rules": _rules(topology, port, direction, hits, reading),
+                "else": _otherwise(direction, own),
+            }
+            for direction in Direction
+        }
+        if port.port_security
+        else {},
+        "drops": own,
+        "host_drops": [drop for drop in drops if drop["port"] is None],
+    }
+
+
+def _what_it_is(topology: Topology, port: Port) -> dict[str, Any]:
+    network = topology.networks[port.network]
+    return {
+        "port": port.name,
+        "place": str(port.place),
+        "network": network.name,
+        "type": network.type.value,
+        "segment": network.segment,
+        "mac": format_mac(port.mac),
+        "addresses": [str(address) for address in port.ips],
+        "allowed_addresses": [
+            str(each.ip) if each.mac is None else f"{each.ip} at {format_mac(each.mac)}" for each in port.allowed
+        ],
+        "port_security": port.port_security,
+        "groups": list(port.groups),
+    }
+
+
+def _where(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
+    """Return the host, the interface and the OpenFlow number of a port, and what is missing of them."""
+    interface = interface_name(port.name)
+    name = port.host or engine.observed.host_of(interface)
+    host = topology.hosts.get(name) if name else None
+    number = state = why = None
+    if host is None:
+        why = f"no interface {interface} and no iface-id {port.name} has been seen on any host"
+    elif host.kind is HostKind.VTEP:
+        why = f"{host.name} is a foreign VTEP, which Weft does not program"
+    else:
+        number = engine.observed.number(host.name, host.integration_bridge, interface)
+        known = engine.switches.statuses() if engine.switches else {}
+        found = known.get(integration_dpid(host.id))
+        state = (found.state if found else State.DOWN).value
+        if number is None:
+            why = f"no interface {interface} and no iface-id {port.name} has been seen on {host.name}"
+        else:
+            interface = engine.observed.called(host.name, host.integration_bridge, number) or interface
+    return {
+        "host": host.name if host else None,
+        "bridge": host.integration_bridge if host else None,
+        "interface": interface,
+        "number": number,
+        "state": state,
+        "unbound": why,
+    }
+
+
+def _wanted(port: Port) -> Callable[[Flow], bool]:
+    """Return which flows say something of a port on its own host: its own drops, those of nobody, and the rules of its class."""
+    mine = policy_class(port)
+    judged = {
+        f"{direction}_policy": (BY_NAME[register.field].index, *register.is_(mine))
+        for direction, register in _CLASS.items()
+    }
+
+    def is_wanted(flow: Flow) -> bool:
+        if is_drop(flow):
+            return flow.origin.what == PORT + port.name or port_of(flow) is None
+        if not is_rule(flow):
+            return False
+        field, value, _ = judged[flow.feature]
+        return any(index == field and its_value == value for index, its_value, _ in flow.match)
+
+    return is_wanted
+
+
+def _alike(engine: Engine, topology: Topology, port: Port, host: str) -> list[str]:
+    """Return the ports of a host that are judged together with a port, which is one of them: those of the same groups."""
+    found = []
+    for other in topology.ports.values():
+        if other.port_security and set(other.groups) == set(port.groups):
+            interface = interface_name(other.name)
+            where = other.host or engine.observed.host_of(interface)
+            bridge = topology.hosts[host].integration_bridge
+            if where == host and engine.observed.number(host, bridge, interface) is not None:
+                found.append(other.name)
+    return found
+
+
+def _rules(
+    topology: Topology, port: Port, direction: Direction, hits: Mapping[Key, Hits], reading: Reading
+) -> list[dict[str, Any]]:
+    """Return the rules of a port in one direction, in the order of the files, each with what it has let in."""
+    opener = next(
+        (
+            rule_key(flow)
+            for flow, _ in reading.flows
+            if flow.kind == EVERYTHING_ALLOWED and rule_key(flow)[2] == direction
+        ),
+        None,
+    )
+    told: list[dict[str, Any]] = []
+    said: dict[Rule, Rule] = {}
+    for group, rule in _in_order(topology, port, direction):
+        key: Key = (f"{group} {direction} rule", rule, direction.value)
+        counted, note = hits.get(key), None
+        if counted is None and opener is not None:
+            note = "not looked at, because another rule allows everything"
+        elif rule in said and said[rule] is not rule:
+            note = f"says what {said[rule].place} says, which counts"
+        elif counted is None and reading.error is None:
+            note = "nobody is its far side at present" if rule.groups else "another rule allows all of it, and counts"
+        said.setdefault(rule, rule)
+        told.append(
+            {
+                "group": group,
+                "rule": rule_text(rule),
+                "place": str(rule.place),
+                "would_drop": not _is_enforced(topology, group, rule),
+                "packets": counted.packets if counted and not note else None,
+                "bytes": counted.bytes if counted and not note else None,
+                "note": note,
+            }
+        )
+    if not port.groups and opener is not None and (found := hits.get(opener)) is not None:
+        told.append(found.tell(lambda origin: origin) | {"note": None})
+    return told
+
+
+def _in_order(topology: Topology, port: Port, direction: Direction) -> list[tuple[str, Rule]]:
+    groups = [topology.groups[name] for name in port.groups]
+    groups.sort(key=lambda group: (group.place.file, group.place.line))
+    return [
+        (group.name, rule)
+        for group in groups
+        for rule in (group.ingress if direction is Direction.INGRESS else group.egress)
+    ]
+
+
+def _is_enforced(topology: Topology, group: str, rule: Rule) -> bool:
+    return rule.enforce and topology.groups[group].enforce
+
+
+def _otherwise(direction: Direction, drops: list[dict[str, Any]]) -> dict[str, int]:
+    """Return what no rule of a direction allowed: refused, and what would have been if enforcement were not dry."""
+    kinds = {reason.kind: reason.drops for reason in REASONS if reason.direction is direction}
+    counted = {"refused": 0, "would_be_refused": 0}
+    for drop in drops:
+        if drop["reason"] in kinds:
+            counted["refused" if kinds[drop["reason"]] else "would_be_refused"] += drop["packets"]
+    return counted

@@ -1,0 +1,245 @@
+"""What the control socket tells of counters: by rule and line of the files, by port and reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.engine import Engine
+from controller.engine.answers import answer
+from controller.pipeline.flow import Flow, Match, Origin, match
+from controller.pipeline.reasons import INGRESS_REFUSED, INGRESS_WOULD_BE_REFUSED
+from controller.switch.status import Count, Growth, Reading
+from tests.engine.test_engine import FABRIC, HV1, HV2, INT1, INT2, Recorder, running
+from tests.switch.harness import wait_for
+
+RED = """\
+networks:
+  web: {cidr: 10.0.1.0/24, segment: 1001}
+security_groups:
+  web:
+    ingress:
+      - {protocol: tcp, ports: [80, 443]}
+      - {protocol: icmp}
+      - {protocol: tcp, ports: [80, 443]}
+      - {protocol: tcp, ports: 22, from: {group: ops}}
+    egress:
+      - {protocol: udp, ports: 53, ethertype: ipv4}
+  ops: {}
+ports:
+  web1: {network: web, ip: 10.0.1.11, host: hv1, security_groups: [web]}
+  web2: {network: web, ip: 10.0.1.12, host: hv2, security_groups: [web]}
+  bare: {network: web, ip: 10.0.1.13, security_groups: []}
+"""
+WEB1, WEB2 = Origin("port red/web1", None), Origin("port red/web2", None)
+
+
+class Counting(Recorder):
+    """Switches whose flows have counted what the story says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: list[tuple[Callable[[Flow], bool], int]] = []
+        self.more: list[Flow] = []  # What the first host's switch has besides the program.
+        self.meters: dict[int, Count] = {}
+        self.asked_for: list[Flow] = []
+        self.error: str | None = None
+
+    def count(
+        self, dpids: Collection[int], wanted: Callable[[Flow], bool], deadline_s: float, *, meters: bool = False
+    ) -> Mapping[int, Reading]:
+        del deadline_s
+        return {dpid: self._reading(dpid, wanted, meters=meters) for dpid in dpids}
+
+    def _reading(self, dpid: int, wanted: Callable[[Flow], bool], *, meters: bool) -> Reading:
+        if dpid not in self.programs or self.error:
+            return Reading(error=self.error or "it is not connected")
+        flows = [*self.programs[dpid].snapshot()[0], *(self.more if dpid == HV1 else [])]
+        chosen = [flow for flow in flows if wanted(flow)]
+        self.asked_for = chosen
+        return Reading(tuple((flow, self._count(flow)) for flow in chosen), self.meters if meters else {})
+
+    def _count(self, flow: Flow) -> Count:
+        packets = sum(number for is_meant, number in self.counted if is_meant(flow))
+        now = time.monotonic()
+        return Count(packets, 60 * packets, Growth(now - 30, now - 10) if packets else None)
+
+
+@pytest.fixture
+def switches() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, switches: Counting) -> Iterator[Engine]:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "fabric.yaml").write_text(FABRIC)
+    (tmp_path / "tenants" / "red.yaml").write_text(RED)
+    with running(tmp_path, switches) as engine:
+        engine.connected(HV1, INT1)
+        engine.connected(HV2, INT2)
+        wait_for(lambda: {HV1, HV2} <= switches.programs.keys())
+        yield engine
+
+
+def explain(engine: Engine, port: str = "red/web1") -> dict[str, Any]:
+    return answer(engine, {"do": "explain", "port": port})
+
+
+def hits(told: Mapping[str, Any], direction: str = "ingress") -> list[tuple[str, int | None]]:
+    return [(rule["rule"], rule["packets"]) for rule in told["directions"][direction]["rules"]]
+
+
+def of_rule(words: str) -> Callable[[Flow], bool]:
+    """The flows of a rule with this protocol, of the group red/web."""
+    return lambda flow: flow.kind == "rule" and words in repr(flow.origin.rule)
+
+
+def drop(origin: Origin, feature: str, kind: str, where: Match = ()) -> Flow:
+    return Flow(20, 1, where, (), None, origin, feature, kind)
+
+
+def test_a_port_s_rules_stand_in_the_order_of_the_files_with_their_hits(engine: Engine, switches: Counting) -> None:
+    switches.counted = [(of_rule("protocol=1,"), 4), (of_rule("protocol=17"), 9)]
+    told = explain(engine)
+    assert hits(told)[:2] == [("ingress tcp 80,443", 0), ("ingress icmp", 4)]
+    assert hits(told, "egress") == [("egress udp 53", 9)]
+    assert [rule["place"].rpartition("/")[2] for rule in told["directions"]["ingress"]["rules"]] == [
+        f"red.yaml:{line}:9" for line in (6, 7, 8, 9)
+    ]
+
+
+def test_a_rule_that_counts_nothing_of_its_own_says_why(engine: Engine) -> None:
+    again, of_nobody = explain(engine)["directions"]["ingress"]["rules"][2:]
+    assert again["packets"] is None
+    assert again["note"].endswith("red.yaml:6:9 says, which counts")
+    assert (of_nobody["packets"], of_nobody["note"]) == (None, "nobody is its far side at present")
+
+
+def test_a_rule_counts_with_the_flows_of_all_its_port_masks_and_versions(engine: Engine, switches: Counting) -> None:
+    switches.counted = [(of_rule("first=80"), 1)]
+    flows = sum(of_rule("first=80")(flow) for flow in switches.programs[HV1].flows.values())
+    assert flows > 1
+    assert hits(explain(engine))[0] == ("ingress tcp 80,443", flows)
+
+
+def test_only_flows_that_concern_the_port_are_read(engine: Engine, switches: Counting) -> None:
+    switches.more = [drop(WEB1, "ingress_policy", INGRESS_REFUSED), drop(WEB2, "ingress_policy", INGRESS_REFUSED)]
+    explain(engine)
+    ports = {flow.origin.what for flow in switches.asked_for if flow.origin.what.startswith("port ")}
+    assert ports == {"port red/web1"}
+
+
+def test_drops_are_told_by_reason_with_when_the_last_one_was(engine: Engine, switches: Counting) -> None:
+    switches.more = [
+        drop(WEB1, "ingress_policy", INGRESS_REFUSED),
+        drop(WEB1, "classify", "forged MAC", match(in_port=5)),
+        drop(WEB2, "ingress_policy", INGRESS_REFUSED, match(in_port=6)),
+    ]
+    switches.counted = [(lambda flow: flow.kind == INGRESS_REFUSED, 3)]
+    told = explain(engine)
+    (dropped,) = told["drops"]
+    assert (dropped["reason"], dropped["packets"], dropped["dropped"]) == (INGRESS_REFUSED, 3, True)
+    assert 30 <= dropped["last"]["at_most_s"] < 32
+    assert 10 <= dropped["last"]["at_least_s"] < 12
+    assert told["directions"]["ingress"]["else"] == {"refused": 3, "would_be_refused": 0}
+
+
+def test_dry_refusals_pass_and_are_told_apart(engine: Engine, switches: Counting) -> None:
+    switches.more = [drop(WEB1, "ingress_policy", INGRESS_WOULD_BE_REFUSED)]
+    switches.counted = [(lambda flow: flow.kind == INGRESS_WOULD_BE_REFUSED, 3)]
+    told = explain(engine)
+    assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 3}
+    assert not told["drops"][0]["dropped"]
+
+
+def test_a_port_says_where_it_is(engine: Engine) -> None:
+    told = explain(engine)
+    where = {name: told[name] for name in ("host", "interface", "number", "network", "segment", "groups")}
+    assert where == {
+        "host": "hv1",
+        "interface": "red.web1",
+        "number": 5,
+        "network": "red/web",
+        "segment": 1001,
+        "groups": ["red/web"],
+    }
+
+
+def test_a_port_that_is_nowhere_says_so(engine: Engine) -> None:
+    told = explain(engine, "red/bare")
+    assert (told["host"], told["number"], told["directions"]) == (None, None, {})
+    assert told["unbound"] == "no interface red.bare and no iface-id red/bare has been seen on any host"
+
+
+def test_an_unknown_port_is_answered_with_the_nearest(engine: Engine) -> None:
+    assert explain(engine, "red/wbe1") == {
+        "unknown": "port",
+        "word": "red/wbe1",
+        "hint": 'did you mean "red/web1"?',
+    }
+
+
+def test_a_switch_that_does_not_answer_is_told(engine: Engine, switches: Counting) -> None:
+    switches.error = "no answer within 5 s"
+    told = explain(engine)
+    assert told["unread"] == "no answer within 5 s"
+    assert hits(told)[:2] == [("ingress tcp 80,443", None), ("ingress icmp", None)]
+
+
+def counters(engine: Engine, **chosen: str) -> dict[str, Any]:
+    return answer(engine, {"do": "counters", **chosen})
+
+
+def test_a_rule_is_summed_over_hosts(engine: Engine, switches: Counting) -> None:
+    switches.counted = [(of_rule("protocol=1,"), 4)]
+    rules = {(rule["group"], rule["rule"]): rule for rule in counters(engine)["rules"]}
+    icmp = rules["red/web", "ingress icmp"]
+    assert (icmp["packets"], icmp["hosts"], icmp["place"].rpartition("/")[2]) == (8, 2, "red.yaml:7:9")
+    (of_one,) = [rule for rule in counters(engine, host="hv2")["rules"] if rule["rule"] == "ingress icmp"]
+    assert (of_one["packets"], of_one["hosts"]) == (4, 1)
+
+
+def test_drops_of_nobody_are_the_operator_s_alone(engine: Engine, switches: Counting) -> None:
+    switches.more = [drop(WEB1, "ingress_policy", INGRESS_REFUSED)]
+    switches.counted = [(lambda _flow: True, 1)]
+    assert {drop["port"] for drop in counters(engine)["drops"]} == {None, "red/web1"}
+    assert {drop["port"] for drop in counters(engine, tenant="red")["drops"]} == {"red/web1"}
+
+
+def test_what_a_limit_of_connections_dropped_is_read_from_the_port_s_meter(engine: Engine, switches: Counting) -> None:
+    switches.meters = {5: Count(7, 420, None), 99: Count(1, 60, None)}
+    assert counters(engine)["drops"] == [], "no port has a limit, so these are not ours"
+    tenant = engine.folder / "tenants" / "red.yaml"
+    tenant.write_text(RED.replace("host: hv1,", "host: hv1, new_connections: 100,"))
+    assert engine.reload().report.accepted
+    (dropped,) = counters(engine)["drops"]
+    assert (dropped["port"], dropped["reason"], dropped["packets"]) == ("red/web1", "rate", 7)
+
+
+@pytest.mark.parametrize(("what", "word"), [("host", "hv7"), ("tenant", "rde")])
+def test_an_unknown_host_or_tenant_is_said(engine: Engine, what: str, word: str) -> None:
+    told = counters(engine, **{what: word})
+    assert (told["unknown"], told["word"]) == (what, word)
+
+
+def test_status_tells_drops_in_total_only_where_it_is_asked(engine: Engine, switches: Counting) -> None:
+    switches.more = [
+        drop(WEB1, "ingress_policy", INGRESS_REFUSED),
+        drop(WEB1, "ingress_policy", INGRESS_WOULD_BE_REFUSED, match(in_port=5)),
+    ]
+    switches.counted = [(lambda flow: flow.origin is WEB1, 3)]
+    assert "counters" not in answer(engine, {"do": "status"})
+    told = answer(engine, {"do": "status", "counters": True})["counters"]
+    assert (told["dropped"], told["ports"], told["is_dry"]) == (3, 1, False)
+    (passed,) = told["would_drop"]
+    assert (passed["group"], passed["direction"], passed["rule"], passed["packets"]) == (
+        "red/web",
+        "ingress",
+        "default deny",
+        3,
+    )
