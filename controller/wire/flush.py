@@ -1,0 +1,58 @@
+"""The end of an address's connections in a conntrack zone: Nicira's message NXT_CT_FLUSH, which Open vSwitch knows since 3.1.
+
+One message names the address as the source of a connection's first packet, another as its destination: together they are all of its
+connections. They are looked for among all of the datapath's, which takes the switch 0.1 to 1 ms for a thousand of these.
+
+A zone without an address stands for all of its connections.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from controller.model.entities import Address
+from controller.wire.message import MessageType, frame
+from controller.wire.pack import NICIRA
+
+# Values of Open vSwitch's nicira-ext.h.
+_CT_FLUSH = 32
+_FLUSH = struct.Struct(">IIB7x").pack  # vendor, subtype, IP protocol: 0 is any.
+_PROPERTY = struct.Struct(">HH").pack
+_TUPLE_ORIGINAL, _ZONE = 0, 2
+_SOURCE, _DESTINATION = 0, 1
+_MAPPED = bytes(10) + b"\xff\xff"  # IPv4 as a part of IPv6 (RFC 4291, section 2.5.5.2).
+
+
+class Flush(NamedTuple):
+    """What shall end: the connections of an address in a zone, or of the whole zone."""
+
+    zone: int
+    address: Address | None
+
+
+def messages(wanted: Flush) -> tuple[bytes, ...]:
+    """Return the bodies of the messages that do it."""
+    zone = _PROPERTY(_ZONE, 8) + struct.pack(">H2x", wanted.zone)
+    head = _FLUSH(NICIRA, _CT_FLUSH, 0)
+    if wanted.address is None:
+        return (head + zone,)
+    packed = _packed(wanted.address)
+    return tuple(head + _tuple(end, packed) + zone for end in (_SOURCE, _DESTINATION))
+
+
+def flush(wanted: Flush, xid: int) -> bytes:
+    """Return the messages that do it, all with this xid."""
+    return b"".join(frame(MessageType.EXPERIMENTER, xid, body) for body in messages(wanted))
+
+
+def _packed(address: IPv4Address | IPv6Address) -> bytes:
+    return _MAPPED + address.packed if isinstance(address, IPv4Address) else address.packed
+
+
+def _tuple(end: int, address: bytes) -> bytes:
+    """Return the property of the original tuple with one condition, each padded to eight bytes."""
+    condition = _PROPERTY(end, 4 + len(address)) + address
+    length = 8 + len(condition)
+    return _PROPERTY(_TUPLE_ORIGINAL, length + -length % 8) + bytes(4) + condition + bytes(-length % 8)
