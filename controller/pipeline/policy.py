@@ -48,7 +48,7 @@ from controller.pipeline.registers import (
     Register,
 )
 from controller.pipeline.rules import far_names, is_unrestricted, named_groups, rule_matches, rules_of
-from controller.pipeline.stamps import DHCP_STAMP, bears, bears_peer, stamp
+from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage, Table
 from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
 
@@ -66,7 +66,7 @@ UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
 # What the tracker can tell the first packet of: without this Open vSwitch takes no match on that packet.
 TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
-_OLD = (CT_TRACKED, CT_TRACKED | CT_NEW | CT_INVALID)
+OLD = (CT_TRACKED, CT_TRACKED | CT_NEW | CT_INVALID)
 
 
 def is_open(members: Iterable[SecurityGroup], direction: Direction) -> bool:
@@ -131,7 +131,6 @@ RULE_KINDS = {
     "not enforced": "a class none of whose groups is enforced: what no rule allows is counted and passes",
     "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
     "everything allowed": "a rule allows the class everything in this direction",
-    "DHCP": "the answer to a client's question",
 }
 ALLOWING = frozenset({"rule", "part of a rule", "dry rule", "part of a dry rule", "not enforced", "everything allowed"})
 RECALLING = frozenset({"known", "judged", "same far side"})
@@ -217,10 +216,6 @@ def write_policy(builder: Builder, side: Side) -> None:
         load = [VERDICT.load(ALLOWED), FRESH.load(0), LATER.load(1)]
         builder.flow(side.rules, 300, where, load, kind="later fragment", origin=OURS)
     builder.flow(side.peers, 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
-    if side.direction is Direction.EGRESS:
-        where = match(**bears(side.direction, DHCP_STAMP), ct_state=_OLD)
-        load = [side.key.load(DHCP_STAMP), VERDICT.load(KNOWN)]
-        builder.flow(side.known, 300, where, load, kind="DHCP", origin=OURS)
 
 
 def members_of(memo: Memo, names: Iterable[str]) -> tuple[SecurityGroup, ...]:
@@ -244,12 +239,12 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     builder.flow(side.judge, 100, match(**mine), judge, side.rules, kind="judged", origin=origin)
     if opened is not None:
         # Below the tracker's word all IP is open; new connections pass by a flow of their own, which goes first when a rule closes.
-        where, old = match(**mine), match(**mine, ct_state=_OLD)
+        where, old = match(**mine), match(**mine, ct_state=OLD)
         load: list[Action] = [VERDICT.load(ALLOWED)]
         builder.flow(side.judge, 200, where, load, kind="everything allowed", origin=opened)
         builder.flow(side.known, 200, old, [VERDICT.load(KNOWN)], kind="known", origin=opened)
         return
-    where = match(**mine, ct_state=_OLD, **bears(direction, good))
+    where = match(**mine, ct_state=OLD, **bears(direction, good))
     if asks:
         load = [side.key.load(good), *look]
         builder.flow(side.known, 100, where, load, side.same, kind="known", origin=origin)

@@ -19,6 +19,7 @@ from controller.pipeline.policy import (
     ANSWER,
     EGRESS,
     INVALID,
+    OLD,
     OPENER,
     OURS,
     RECALLING,
@@ -44,7 +45,7 @@ from controller.pipeline.registers import (
     VERDICT,
     WOULD_REFUSE,
 )
-from controller.pipeline.stamps import DHCP_STAMP, TURN, look_up
+from controller.pipeline.stamps import DHCP_STAMP, TURN, bears, look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView
 
@@ -70,10 +71,13 @@ def _state(builder: Builder) -> None:
     free = match(**{SOURCE_CLASS.field: SOURCE_CLASS.is_(NO_CLASS)})
     builder.flow("egress_state", 400, free, goto=Stage.FORWARD, kind="free of policy", origin=OURS)
     builder.flow("egress_state", 300, INVALID, kind="invalid", origin=OURS)
+    stamped = [EGRESS_KEY.load(DHCP_STAMP)]
     for ethertype, source, target in _DHCP:
         where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
-        stamped = [EGRESS_KEY.load(DHCP_STAMP)]
         builder.flow("egress_state", 260, where, stamped, Stage.FORWARD, kind="DHCP client", origin=OURS)
+    where = match(**bears(Direction.EGRESS, DHCP_STAMP), ct_state=OLD)
+    answered = [*stamped, VERDICT.load(KNOWN)]
+    builder.flow("egress_known", 300, where, answered, kind="DHCP answer", origin=OURS)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
         # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
@@ -204,6 +208,7 @@ FEATURE = Feature(
         "let through before": "the connection was let through by the policy of today",
         "allowed": "the rules allow the connection",
         "DHCP client": "a client may always ask for an address",
+        "DHCP answer": "the answer to a client's question",
         "egress refused": "what the port may not send",
         "egress would be refused": "what the port might not send if all was enforced",
     },
