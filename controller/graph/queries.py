@@ -15,6 +15,7 @@ import networkx as nx
 from controller.memo import Input, Memo, query
 from controller.model.entities import (
     Address,
+    AddressGroup,
     Host,
     HostKind,
     Network,
@@ -33,6 +34,7 @@ physical_networks: Input[tuple[str, ...] | None] = Input("physical networks")
 tenants: Input[tuple[str, ...] | None] = Input("tenants")
 network: Input[Network | None] = Input("network")
 group: Input[SecurityGroup | None] = Input("group")
+address_group: Input[AddressGroup | None] = Input("address group")
 port: Input[Port | None] = Input("port")
 networks_in: Input[tuple[str, ...] | None] = Input("networks of a tenant")
 ports_in: Input[tuple[Port, ...] | None] = Input("ports of a tenant")
@@ -63,7 +65,10 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
         changed if changed is not None else dict.fromkeys([*(before.tenants if before else ()), *topology.tenants])
     )
     for name in everyone:
-        for kind, section in ((network, "networks"), (group, "groups"), (port, "ports")):
+        for kind, section in (
+            *((network, "networks"), (group, "groups"), (port, "ports")),
+            (address_group, "address_groups"),
+        ):
             _exchange(memo, kind, part(before, section, name), part(topology, section, name))
         memo.set(networks_in, (name,), tuple(part(topology, "networks", name)) or None)
         memo.set(ports_in, (name,), tuple(part(topology, "ports", name).values()) or None)
@@ -223,21 +228,58 @@ def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
 Spot = tuple[int, int, int]  # A prefix as IP version, length and number: quicker to look up than the prefix itself.
 
 
+_ADDRESSES = "addresses "
+
+
+def addresses_name(name: str) -> str:
+    """Return how an address group is called among the groups that an address belongs to."""
+    return _ADDRESSES + name
+
+
+@query
+def groups_used(memo: Memo, tenant: str) -> frozenset[str]:
+    """Return the groups that a tenant's ports are in, those of other tenants included."""
+    return frozenset(name for groups in {each.groups for each in ports_in(memo, tenant) or ()} for name in groups)
+
+
+@query
+def addresses_asked(memo: Memo, tenant: str) -> frozenset[str]:
+    """Return the address groups that some rule of a tenant's ports names."""
+    used = (group(memo, name) for name in groups_used(memo, tenant))
+    rules = (rule for each in used if each is not None for rule in (*each.ingress, *each.egress))
+    return frozenset(name for rule in rules for name in rule.addresses)
+
+
+@query
+def addresses_of_space(memo: Memo, space: str) -> frozenset[str]:
+    """Return the address groups that rules of an address space's ports name."""
+    users = {tenant for name in networks_of_space(memo, space) for tenant in attachers(memo, name)}
+    return frozenset().union(*(addresses_asked(memo, tenant) for tenant in users))
+
+
 @query
 def identities(memo: Memo, space: str) -> Mapping[Spot, Identity]:
     """Return whose addresses are whose in an address space.
 
     An address that several ports may use (a VRRP address, a subnet of a router VM) belongs to the groups of all of
-    them, and so does every address inside a wider prefix: the longest match tells all groups.
+    them, and so does every address inside a wider prefix: the longest match tells all groups. Address groups are told of likewise.
     """
     claims: dict[Spot, frozenset[str]] = {}
     sets: dict[tuple[str, ...], frozenset[str]] = {}
+
+    def claim(spot: Spot, names: tuple[str, ...]) -> None:
+        found = sets.setdefault(names, frozenset(names))
+        claims[spot] = claims[spot] | found if spot in claims else found
+
     for name in networks_of_space(memo, space):
         for each, _ in members(memo, name):
             if each.groups:
-                groups = sets.setdefault(each.groups, frozenset(each.groups))
                 for spot in _spots(each):
-                    claims[spot] = claims[spot] | groups if spot in claims else groups
+                    claim(spot, each.groups)
+    for name in addresses_of_space(memo, space):
+        listed = address_group(memo, name)
+        for prefix in () if listed is None else listed.prefixes:
+            claim((prefix.version, prefix.prefixlen, int(prefix.network_address)), (addresses_name(name),))
     before: Mapping[Spot, Identity] = memo.previous() or {}
     found = {}
     for spot, groups in _with_wider(claims).items():
@@ -266,11 +308,25 @@ def spaces_of_groups(memo: Memo, tenant: str) -> Mapping[str, frozenset[str]]:
 
 
 @query
-def combinations_with(memo: Memo, group_name: str) -> frozenset[frozenset[str]]:
-    """Return the combinations that a group is part of. Ports have groups of their own tenant alone."""
-    owner = group_name.partition("/")[0]
-    spaces = spaces_of_groups(memo, owner).get(group_name, frozenset())
-    return frozenset(each for space in spaces for each in combinations_in(memo, space) if group_name in each)
+def spaces_asking(memo: Memo, tenant: str, addresses: str) -> frozenset[str]:
+    """Return the address spaces of a tenant's ports, if rules of these name an address group."""
+    if addresses not in addresses_asked(memo, tenant):
+        return frozenset()
+    return frozenset(space_of(memo, name) for name in placed(memo, tenant))
+
+
+@query
+def combinations_with(memo: Memo, name: str) -> frozenset[frozenset[str]]:
+    """Return the combinations that a group, or an address group by its `addresses_name`, is part of."""
+    addresses = name.removeprefix(_ADDRESSES)
+    shared = group(memo, name) if addresses == name else address_group(memo, addresses)
+    spaces: set[str] = set()
+    for tenant in () if shared is None else (shared.tenant, *shared.share):
+        if addresses == name:
+            spaces |= spaces_of_groups(memo, tenant).get(name, frozenset())
+        else:
+            spaces |= spaces_asking(memo, tenant, addresses)
+    return frozenset(each for space in spaces for each in combinations_in(memo, space) if name in each)
 
 
 @query
@@ -312,15 +368,17 @@ def _prefix(spot: Spot) -> Prefix:
 
 def _with_wider(claims: dict[Spot, frozenset[str]]) -> dict[Spot, frozenset[str]]:
     """Return the groups of each prefix with those of the prefixes around it."""
-    wide = [spot for spot in claims if spot[1] < _BITS[spot[0]]]
-    if not wide:
+    lengths = sorted({(version, length) for version, length, _ in claims if length < _BITS[version]})
+    if not lengths:
         return claims
     found = {}
-    for (version, length, number), groups in claims.items():
-        around = [
-            claims[other]
-            for other in wide
-            if other[0] == version and other[1] < length and (number ^ other[2]) >> (_BITS[version] - other[1]) == 0
-        ]
-        found[version, length, number] = groups.union(*around)
+    for (version, length, number), own in claims.items():
+        groups = own
+        for its, shorter in lengths:
+            if its == version and shorter < length:
+                free = _BITS[version] - shorter
+                around = claims.get((version, shorter, number >> free << free))
+                if around is not None and not around <= groups:
+                    groups = groups | around
+        found[version, length, number] = groups
     return found

@@ -1,12 +1,18 @@
-"""What the two policy features share: the table of far classes, and the flows of a class's rules.
+"""What the two policy features share: the tables that are asked from both policy stages, and the flows of a class of ports.
 
-The rules of both directions are looked up alike: the address of the far side becomes its class (`PEER`) if a rule
-here names a group of it, then the class of the near side and the packet decide.
+Every connection needs two yeses: the opener's egress policy and the answerer's ingress policy. Each is asked where its port is, for
+packets in both directions:
+
+    leaving a port    the opener's packet: egress policy of the sender       an answer: ingress policy of the sender
+    coming to a port  the opener's packet: ingress policy of the receiver    an answer: egress policy of the receiver
+
+`*_known` says whether the connection bears a good stamp (`controller.pipeline.stamps`); if not, `*_judge` asks the rules,
+which look at the connection's first packet (ct_nw_src, ct_tp_dst, ...) and not at the present one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.graph import queries
@@ -15,43 +21,52 @@ from controller.memo import Memo, query
 from controller.model.entities import Direction, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import (
-    CT_ESTABLISHED,
+    CT_INVALID,
     CT_NEW,
-    CT_RELATED,
     CT_REPLY,
     CT_TRACKED,
     ETH_IPV4,
     ETH_IPV6,
-    PROTO_SCTP,
 )
-from controller.pipeline.flow import Origin, Wanted, match
+from controller.pipeline.flow import Action, Match, Origin, Resubmit, Wanted, match, move
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import PEER, SPACE, Register
-from controller.pipeline.rules import is_unrestricted, named_groups, rule_matches, rules_of
+from controller.pipeline.registers import (
+    ALLOWED,
+    EGRESS_KEY,
+    EGRESS_PEER,
+    FRESH,
+    INGRESS_KEY,
+    INGRESS_PEER,
+    JUDGED,
+    KNOWN,
+    LATER,
+    PEER,
+    REFUSED,
+    SPACE,
+    VERDICT,
+    WOULD_REFUSE,
+    Register,
+)
+from controller.pipeline.rules import far_names, is_unrestricted, named_groups, rule_matches, rules_of
+from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage, Table
-from controller.pipeline.view import Groups, class_key, class_name, classes_of_space
+from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
+# What is not enforced comes last: only what it alone lets through is counted there.
 _DIRECT, _JOINT = 200, 100
+_DRY_DIRECT, _DRY_JOINT, _DRY_DEFAULT = 60, 50, 10
 
-# The tracker hands fragments on when it has seen all of a packet, and no new connection is let out or delivered without
+# The tracker hands fragments on when it has seen all of a packet, and those that rules have let by do not leave without
 # another visit there. So the first fragment, which alone names ports, decides: without it the others stay with the tracker.
 _LATER = (3, 3)
 
 # Multicast listener and neighbour discovery (RFC 2710, 3810, 4861): sent before there is any connection.
 UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
 
-
-# What has been let in belongs to a connection that bears the receiver's class as its mark. An entry without it was
-# made when a packet left, maybe for a MAC that is not the address's owner's: it lets the opener's side send and hear,
-# and says nothing of what the other side allows.
-_GOING = (CT_ESTABLISHED, CT_RELATED)
-
-
-def going(*, reply: bool) -> list[tuple[int, int]]:
-    """Return the states of what belongs to a connection, its ICMP errors included, in one direction."""
-    direction = CT_REPLY if reply else 0
-    return [(CT_TRACKED | direction | state, CT_TRACKED | CT_REPLY | state) for state in _GOING]
+# What the tracker can tell the first packet of: without this Open vSwitch takes no match on that packet.
+TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
+OLD = (CT_TRACKED, CT_TRACKED | CT_NEW | CT_INVALID)
 
 
 def is_open(members: Iterable[SecurityGroup], direction: Direction) -> bool:
@@ -59,94 +74,148 @@ def is_open(members: Iterable[SecurityGroup], direction: Direction) -> bool:
     return any(is_unrestricted(rule) for _, rule in rules_of(members, direction))
 
 
-# The packets that start a connection, one match per IP version: an action `ct` needs to know it.
-NEW_CONNECTIONS = tuple(
-    match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW)) for ethertype in (ETH_IPV4, ETH_IPV6)
-)
-
-# Packets of the opener of a connection that nobody here has let in so far, and that one has let in just now.
-LEFT_ONLY = tuple(
-    match(
-        eth_type=ethertype,
-        ct_state=(CT_TRACKED | CT_ESTABLISHED, CT_TRACKED | CT_ESTABLISHED | CT_REPLY),
-        ct_mark=0,
-    )
-    for ethertype in (ETH_IPV4, ETH_IPV6)
-)
-
-# Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has been
-# allowed to one port would be a door to all. So packets of its opener meet the rules again (Linux's tracker needs no such help).
-SCTP_OF_OPENER = tuple(
-    match(
-        eth_type=ethertype,
-        ip_proto=PROTO_SCTP,
-        ct_state=(CT_TRACKED | CT_ESTABLISHED, CT_TRACKED | CT_ESTABLISHED | CT_REPLY),
-    )
-    for ethertype in (ETH_IPV4, ETH_IPV6)
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One direction of the policy: its tables, the register of the near class, the far address, where to go on."""
+    """One direction of policy: the names of its tables, its registers, and the field of the first packet's far address."""
 
     direction: Direction
-    state: str
-    peer: str
-    rules: str
-    own: Register
+    slot: int
+    key: Register
+    peer: Register
     far: str
-    allowed: Stage
 
+    @property
+    def known(self) -> str:
+        """The table that looks at stamps."""
+        return f"{self.direction}_known"
+
+    @property
+    def same(self) -> str:
+        """The table that looks whether the far side is what it was."""
+        return f"{self.direction}_same"
+
+    @property
+    def judge(self) -> str:
+        """The table that a class's rules are asked from."""
+        return f"{self.direction}_judge"
+
+    @property
+    def peers(self) -> str:
+        """The table of far addresses."""
+        return f"{self.direction}_peer"
+
+    @property
+    def rules(self) -> str:
+        """The table of rules."""
+        return f"{self.direction}_rules"
+
+
+EGRESS = Side(Direction.EGRESS, 0, EGRESS_KEY, EGRESS_PEER, "dst")
+INGRESS = Side(Direction.INGRESS, 1, INGRESS_KEY, INGRESS_PEER, "src")
+
+# The direction of a packet within its connection.
+OPENER, ANSWER = ((CT_TRACKED | way, CT_TRACKED | CT_REPLY) for way in (0, CT_REPLY))
+INVALID = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
+OURS = Origin("Weft: connections", None)
 
 RULE_KINDS = {
-    "SCTP of the opener": "ports are looked at in every packet, because not every tracker tells associations apart by them",
-    "far side": "an address of a member of a group that a rule names",
+    "known": "the connection bears the stamp of the class's present policy",
+    "judged": "the connection is new, or was let through by another policy: the rules are asked",
+    "same far side": "the far address is still in the groups that it was in",
+    "far side": "an address of a member of a group that a rule names, or of an address group",
     "unknown far side": "nobody whom a rule names",
     "rule": "a rule, or one mask of its port ranges",
-    "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
     "part of a rule": "one dimension of a rule's conjunction",
+    "dry rule": "a rule that is not enforced: what it alone lets through is counted and passes",
+    "part of a dry rule": "one dimension of the conjunction of a rule that is not enforced",
+    "not enforced": "a class none of whose groups is enforced: what no rule allows is counted and passes",
+    "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
+    "everything allowed": "a rule allows the class everything in this direction",
 }
+ALLOWING = frozenset({"rule", "part of a rule", "dry rule", "part of a dry rule", "not enforced", "everything allowed"})
+RECALLING = frozenset({"known", "judged", "same far side"})
 
 
-def rule_tables(side: Side, stage: Stage, slot: int) -> tuple[Table, Table]:
-    """Return the declarations of a direction's two tables of rules, in two slots of its stage."""
-    near, far = ("sender", "receiver") if side.direction is Direction.EGRESS else ("receiver", "sender")
-    addresses = (f"ip_{side.far}", f"ipv6_{side.far}")
-    peer = Table(
-        name=side.peer,
-        stage=stage,
-        slot=slot,
-        matches=(SPACE.field, "eth_type", *addresses),
-        writes=(PEER.field,),
-        next=(side.rules,),
-        purpose=f"the {far}'s address -> its class, for rules that name groups",
-        miss="cannot be reached: what nobody names has class 0",
+def policy_tables(side: Side) -> tuple[Table, ...]:
+    """Return the declarations of the tables that are asked about one direction."""
+    near, far = ("opener", "answerer") if side.direction is Direction.EGRESS else ("answerer", "opener")
+    addresses = (f"ct_nw_{side.far}", f"ct_ipv6_{side.far}")
+    stamps = ("ct_state", "ct_mark", "ct_label")
+    packet = (
+        *(JUDGED.field, PEER.field, "eth_type", "ct_state", "ct_nw_proto", *addresses, "ct_tp_src", "ct_tp_dst"),
+        *("ip_proto", "ip_frag", "sctp_src", "sctp_dst", "conj_id"),
     )
-    rules = Table(
-        name=side.rules,
-        stage=stage,
-        slot=slot + 1,
-        matches=(
-            *(side.own.field, PEER.field, "eth_type", "ip_frag", "ip_proto", *addresses, "conj_id"),
-            *("tcp_dst", "udp_dst", "sctp_dst", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
+
+    def table(
+        name: str,
+        slot: int,
+        matches: tuple[str, ...],
+        writes: tuple[str, ...],
+        onward: tuple[str, ...],
+        purpose: str,
+        miss: str,
+        stage: Stage = Stage.STAMPS,
+    ) -> Table:
+        return Table(name, stage, 2 * slot + side.slot, matches, writes, onward, purpose, miss)
+
+    return (
+        table(
+            *(side.known, 0, (JUDGED.field, *stamps), (side.key.field, VERDICT.field), (side.peers, side.same)),
+            purpose=f"the {near}'s class and the connection's stamp -> let through before, by the policy of today",
+            miss="nothing: the rules will be asked",
         ),
-        writes=(),
-        next=(side.allowed,),
-        purpose=f"the {near}'s class and the packet decide",
-        miss=f"dropped: {side.direction} default deny",
+        table(
+            *(side.judge, 1, (JUDGED.field,)),
+            (side.key.field, side.peer.field, FRESH.field, VERDICT.field),
+            (side.peers, side.rules),
+            purpose=f"the {near}'s class -> its stamp, and the far side where a rule names groups",
+            miss=f"nothing: {side.direction} default deny",
+        ),
+        table(
+            *(side.peers, 2, (SPACE.field, "eth_type", "ct_state", *addresses), (PEER.field,), ()),
+            purpose=f"the {far}'s address -> what it is, for rules that name groups",
+            miss="cannot be reached: what nobody names is 0",
+        ),
+        table(
+            *(side.same, 3, (JUDGED.field, PEER.field, "ct_label"), (side.peer.field, VERDICT.field), ()),
+            purpose=f"the {far}'s address is what it was when the connection was let through",
+            miss="nothing: the rules will be asked",
+        ),
+        table(
+            *(side.rules, 0, packet, (VERDICT.field, FRESH.field, LATER.field), ()),
+            purpose=f"the {near}'s class and the connection's first packet decide",
+            miss=f"nothing: {side.direction} default deny",
+            stage=Stage.RULES,
+        ),
     )
-    return peer, rules
 
 
-def write_fragments(builder: Builder, side: Side) -> None:
+def ask(builder: Builder, near: Register, table: str | None = None) -> list[Action]:
+    """Return the actions that ask a table of a policy about the class in a register; without a table nothing is known yet."""
+    question = [] if table is None else [Resubmit(builder.table(table))]
+    return [move(near.field, JUDGED.field), VERDICT.load(REFUSED), *question]
+
+
+def write_counts(builder: Builder, side: Side, port: PortView, here: Mapping[str, Wanted], onward: Stage) -> None:
+    """Write what counts what a port's policy refuses, and what it would refuse; `here` says that the packet is the port's."""
+    if port.plug.is_open:
+        return
+    table, direction = f"{side.direction}_verdict", side.direction
+    where = match(**here, **{VERDICT.field: VERDICT.is_(REFUSED)})
+    builder.flow(table, 100, where, kind=f"{direction} refused", origin=port.origin)
+    if is_dry(builder.memo, port.port.groups, direction):
+        where = match(**here, **{VERDICT.field: VERDICT.is_(WOULD_REFUSE)})
+        kind = f"{direction} would be refused"
+        builder.flow(table, 210, where, goto=onward, kind=kind, origin=port.origin)
+
+
+def write_policy(builder: Builder, side: Side) -> None:
     """Write what holds for every class."""
-    ours = Origin("Weft: fragments", None)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(eth_type=ethertype, ip_frag=_LATER)
-        builder.flow(side.rules, 300, where, goto=side.allowed, kind="later fragment", origin=ours)
-    ours = Origin("Weft: unknown far side", None)
-    builder.flow(side.peer, 0, (), [PEER.load(0)], side.rules, kind="unknown far side", origin=ours)
+        load = [VERDICT.load(ALLOWED), FRESH.load(0), LATER.load(1)]
+        builder.flow(side.rules, 300, where, load, kind="later fragment", origin=OURS)
+    builder.flow(side.peers, 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
 
 
 def members_of(memo: Memo, names: Iterable[str]) -> tuple[SecurityGroup, ...]:
@@ -155,42 +224,90 @@ def members_of(memo: Memo, names: Iterable[str]) -> tuple[SecurityGroup, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def write_rules(builder: Builder, side: Side, names: Groups) -> None:
-    """Write the flows of a class of ports for one direction."""
-    members = members_of(builder.memo, names)
-    if not members and side.direction is Direction.EGRESS:
-        # A port without groups is closed to others, but may itself speak (nothing in, everything out).
-        _write_open(builder, side, names, Origin("ports without security groups", None))
+def write_class(builder: Builder, side: Side, names: Groups) -> None:
+    """Write the flows of a class of ports for one direction: its stamp, and its rules."""
+    members, direction = members_of(builder.memo, names), side.direction
+    mine: dict[str, Wanted] = {JUDGED.field: JUDGED.is_(class_key(names))}
+    origin = Origin(f"ports of {class_name(names)}" if names else "ports without security groups", None)
+    good = stamp(direction, class_name(names), members, (rule for _, rule in rules_of(members, direction)))
+    # A port without groups is closed to others, but may itself speak (nothing in, everything out).
+    opened = _opening(members, direction) if members else origin if direction is Direction.EGRESS else None
+    asks = opened is None and bool(named_groups(members, direction))
+    look = [Resubmit(builder.table(side.peers))] if asks else []
+    keep: list[Action] = [move(PEER.field, side.peer.field)] if asks else [side.peer.load(0)]
+    judge = [side.key.load(good), FRESH.load(1), *look, *keep]
+    builder.flow(side.judge, 100, match(**mine), judge, side.rules, kind="judged", origin=origin)
+    if opened is not None:
+        # Below the tracker's word all IP is open; new connections pass by a flow of their own, which goes first when a rule closes.
+        where, old = match(**mine), match(**mine, ct_state=OLD)
+        load: list[Action] = [VERDICT.load(ALLOWED)]
+        builder.flow(side.judge, 200, where, load, kind="everything allowed", origin=opened)
+        builder.flow(side.known, 200, old, [VERDICT.load(KNOWN)], kind="known", origin=opened)
         return
-    if is_open(members, side.direction):
-        _write_open_class(builder, side, members)
-        return
-    for found in rule_matches(builder.memo, members, side.direction, side.own):
+    where = match(**mine, ct_state=OLD, **bears(direction, good))
+    if asks:
+        load = [side.key.load(good), *look]
+        builder.flow(side.known, 100, where, load, side.same, kind="known", origin=origin)
+        _write_same(builder, side, members, mine, origin)
+    else:
+        load = [side.key.load(good), VERDICT.load(KNOWN)]
+        builder.flow(side.known, 100, where, load, kind="known", origin=origin)
+    _write_rules(builder, side, members, mine, origin)
+
+
+def _opening(members: tuple[SecurityGroup, ...], direction: Direction) -> Origin | None:
+    """Return the origin of the rule that opens a class wholly, None if none does."""
+    for group, rule in rules_of(members, direction):
+        if is_unrestricted(rule):
+            return Origin(f"{group.name} {direction} rule", rule.place, rule)
+    return None
+
+
+def _write_same(
+    builder: Builder, side: Side, members: tuple[SecurityGroup, ...], mine: dict[str, Wanted], origin: Origin
+) -> None:
+    """Write which far sides are what they were: a member that leaves a group takes its connections along, and no others."""
+    load: list[Action] = [move(PEER.field, side.peer.field), VERDICT.load(KNOWN)]
+    named = far_names(builder.memo, named_groups(members, side.direction))
+    for combination in sorted(map(sorted, named)):
+        peer = class_key(combination)
+        where = match(**mine, **{PEER.field: PEER.is_(peer)}, **bears_peer(side.direction, peer))
+        builder.flow(side.same, 100, where, load, kind="same far side", origin=origin)
+    # Whoever was let through as anybody may be somebody by now.
+    where = match(**mine, **bears_peer(side.direction, 0))
+    builder.flow(side.same, 100, where, load, kind="same far side", origin=origin)
+
+
+def _write_rules(
+    builder: Builder, side: Side, members: tuple[SecurityGroup, ...], mine: dict[str, Wanted], origin: Origin
+) -> None:
+    own = class_name(group.name for group in members)
+    for found in rule_matches(builder.memo, members, side.direction, mine, own):
+        rule = found.origin.rule
+        is_dry = rule is not None and not rule.enforce
         if found.conjunctions:
-            where, parts, why = found.match, found.conjunctions, found.origin
-            builder.flow(side.rules, _JOINT, where, parts, kind="part of a rule", origin=why)
+            priority, kind = (_DRY_JOINT, "part of a dry rule") if is_dry else (_JOINT, "part of a rule")
+            builder.flow(side.rules, priority, found.match, found.conjunctions, kind=kind, origin=found.origin)
         else:
-            builder.flow(side.rules, _DIRECT, found.match, goto=side.allowed, kind="rule", origin=found.origin)
+            priority, kind = (_DRY_DIRECT, "dry rule") if is_dry else (_DIRECT, "rule")
+            load = [VERDICT.load(WOULD_REFUSE if is_dry else ALLOWED)]
+            builder.flow(side.rules, priority, found.match, load, kind=kind, origin=found.origin)
+    if members and not any(group.enforce for group in members):
+        load = [VERDICT.load(WOULD_REFUSE)]
+        builder.flow(side.rules, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)
 
 
-def _write_open_class(builder: Builder, side: Side, members: tuple[SecurityGroup, ...]) -> None:
-    """Write the shortcut of a class that a rule opens wholly."""
-    rule = next(rule for _, rule in rules_of(members, side.direction) if is_unrestricted(rule))
-    group = next(group for group, found in rules_of(members, side.direction) if found is rule)
-    origin = Origin(f"{group.name} {side.direction} rule", rule.place, rule)
-    _write_open(builder, side, tuple(member.name for member in members), origin)
-
-
-def _write_open(builder: Builder, side: Side, names: tuple[str, ...], origin: Origin) -> None:
-    # Only what is tracked is open: a frame that is neither IP nor ARP stays closed for ports under policy.
-    own = {side.own.field: side.own.is_(class_key(names))}
-    near = match(**own, ct_state=(CT_TRACKED, CT_TRACKED))
-    builder.flow(side.state, 250, near, goto=side.allowed, kind="everything allowed", origin=origin)
+@query
+def is_dry(memo: Memo, names: Groups, direction: Direction) -> bool:
+    """Return whether policy lets a packet of a class pass that it would refuse if all of it was enforced."""
+    members = members_of(memo, names)
+    no_default = bool(members) and not any(group.enforce for group in members)
+    return no_default or any(not rule.enforce for _, rule in rules_of(members, direction))
 
 
 @query
 def _named(memo: Memo, names: Groups, direction: Direction) -> frozenset[str]:
-    """Return the groups that must be known by their members' addresses where a class is judged."""
+    """Return what must be known of far addresses where a class is judged: groups and address groups."""
     members = members_of(memo, names)
     return frozenset() if is_open(members, direction) else frozenset(named_groups(members, direction))
 
@@ -203,13 +320,13 @@ def named_on(memo: Memo, host: str, space: str, direction: Direction) -> frozens
 
 
 def write_identity(builder: Builder, side: Side, space: str, identity: Identity, direction: Direction) -> None:
-    """Write whose an address is in an address space, for the rules of one direction."""
+    """Write what an address of an address space is, for the rules of one direction."""
     if direction is not side.direction:
         return
     version = identity.prefix.version
-    field = f"ip_{side.far}" if version == 4 else f"ipv6_{side.far}"
+    field = f"ct_nw_{side.far}" if version == 4 else f"ct_ipv6_{side.far}"
     here: dict[str, Wanted] = {SPACE.field: SPACE.is_(key("space", space)), field: identity.prefix}
-    where = match(**here, eth_type=ETH_IPV4 if version == 4 else ETH_IPV6)
+    where: Match = match(**here, eth_type=ETH_IPV4 if version == 4 else ETH_IPV6, ct_state=TRACKED)
     load, origin = PEER.load(class_key(identity.groups)), Origin(f"members of {class_name(identity.groups)}", None)
     priority = 100 + identity.prefix.prefixlen
-    builder.flow(side.peer, priority, where, [load], side.rules, kind="far side", origin=origin)
+    builder.flow(side.peers, priority, where, [load], kind="far side", origin=origin)

@@ -59,9 +59,24 @@ SOURCE_CLASS = Register(
 TARGET_CLASS = Register("target_class", "reg5", 0, 32, "class of the receiver; 0 is free of policy")
 ZONE = Register("zone", "reg6", 0, 16, "conntrack zone of the address space on this host")
 FROM = Register("from", "reg6", 16, 2, "where the packet came from: 0 a local port, 1 a tunnel, 2 a physical network")
-PEER = Register("peer", "reg7", 0, 32, "class of the far address, looked up for rules that name groups; 0 unknown")
+VERDICT = Register(
+    "verdict", "reg6", 18, 2, "what policy says: 0 refused, 1 let in before, 2 allowed, 3 would be refused"
+)
+FRESH = Register("fresh", "reg6", 20, 1, "1 once rules were met: the connection's stamps are to be written")
+LATER = Register("later", "reg6", 21, 1, "1 if rules let a later fragment by: the tracker has to see the first with it")
+PEER = Register("peer", "reg7", 0, 32, "what the far address is, looked up for rules that name groups; 0 unknown")
+JUDGED = Register("judged", "reg8", 0, 32, "class whose policy is asked: the sender's or the receiver's")
+EGRESS_KEY = Register("egress_key", "reg9", 0, 32, "stamp of the opener's policy, as it let the connection out")
+EGRESS_PEER = Register("egress_peer", "reg10", 0, 32, "what the answerer's address was then")
+INGRESS_KEY = Register("ingress_key", "reg11", 0, 32, "stamp of the answerer's policy, as it let the connection in")
+INGRESS_PEER = Register("ingress_peer", "reg12", 0, 32, "what the opener's address was then")
 
-REGISTERS = (NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, PEER)
+REGISTERS = (
+    *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER),
+)
+
+REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.
 
 FROM_PORT, FROM_TUNNEL, FROM_PHYSICAL = 0, 1, 2
 NO_CLASS = 0

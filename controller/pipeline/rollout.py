@@ -23,7 +23,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 
+from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output, SetField, ToGroup
+from controller.pipeline.registers import JUDGED, SOURCE_CLASS, TARGET_CLASS
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
@@ -38,7 +40,11 @@ class Role(Enum):
     SEND = "puts packets on their way to other hosts, or tells ports of each other"
     LEAVE = "hands packets to another bridge of its host"
     ALLOW = "lets new connections pass, or, if it drops, refuses them"
+    RECALL = "says which stamps of connections are good: what policy has let through before"
 
+
+_JUDGED = BY_NAME[JUDGED.field].index
+_CLASSES = frozenset(BY_NAME[register.field].index for register in (SOURCE_CLASS, TARGET_CLASS))
 
 # The phases in which senders come, and those in which they go.
 _FIRST = {Role.SEND: Phase.SEND, Role.LEAVE: Phase.LEAVE}
@@ -52,7 +58,8 @@ def roles(pipeline: Pipeline) -> Callable[[Flow], Role]:
     """
     declared: dict[tuple[str, str], Role] = {}
     for feature in pipeline.features:
-        kinds = {Role.SEND: feature.sends, Role.LEAVE: feature.leaves, Role.ALLOW: feature.allows}
+        kinds = {Role.SEND: feature.sends, Role.LEAVE: feature.leaves}
+        kinds |= {Role.ALLOW: feature.allows, Role.RECALL: feature.recalls}
         mine = {(feature.name, kind): role for role, found in kinds.items() for kind in found}
         if len(mine) < sum(map(len, kinds.values())) or any(kind not in feature.kinds for _, kind in mine):
             raise ContractError(f"{feature.name} declares roles of kinds that it has not, or two of one kind: {mine}")
@@ -80,7 +87,7 @@ def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[di
     if not split[Phase.LEAVE]:
         _join(split[Phase.SEND], split[Phase.STOP])
         split[Phase.STOP] = {}
-    found = _joined(split) or [{}]
+    found = _joined(split, role) or [{}]
     for dpid, delta in idle.items():
         if delta:
             share = next((shares[dpid] for shares in found if dpid in shares), None)
@@ -122,6 +129,7 @@ def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[in
     """Return a bridge's share of each phase."""
     parts = [Delta() for _ in Phase]
     due = _policy(delta, role, comes, searches)
+    restamped = _judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
     for key, flow in delta.puts.items():
         former = delta.replaced.get(key)
         phase = due.get(key)
@@ -133,6 +141,10 @@ def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[in
         phase = due.get(key)
         if phase is None:
             phase = _LAST.get(role(flow), Phase.BREAK)
+            if role(flow) is Role.RECALL and _judged([flow]) <= restamped:
+                phase = (
+                    Phase.RECEIVE
+                )  # With the stamp that takes its place; a class that leaves the host keeps it to the end.
         parts[phase].deletes[key] = flow
     _place_groups(parts, delta)
     return parts
@@ -216,10 +228,17 @@ def _written(actions: Iterable[Action]) -> Iterator[tuple[int, int]]:
     for action in actions:
         if isinstance(action, SetField) and action.mask is None:
             yield action.field, action.value
+            if action.field in _CLASSES:
+                yield _JUDGED, action.value  # Rules ask for a class there, whichever side has it.
 
 
 def _groups(flow: Flow) -> Iterator[int]:
     return (action.group for action in flow.actions if isinstance(action, ToGroup))
+
+
+def _judged(flows: Iterable[Flow]) -> set[int]:
+    """Return the classes that flows are about."""
+    return {value for flow in flows for index, value, _ in flow.match if index == _JUDGED}
 
 
 def _drops(flow: Flow) -> bool:
@@ -230,14 +249,14 @@ def _only_outputs(flow: Flow) -> bool:
     return all(isinstance(action, Output) for action in flow.actions)
 
 
-def _joined(split: list[dict[int, Delta]]) -> list[dict[int, Delta]]:
+def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list[dict[int, Delta]]:
     """Return the phases in which something happens; two become one where no bridge has to wait for another."""
     found: list[dict[int, Delta]] = []
     last = Phase.TIGHTEN
     for phase, shares in zip(Phase, split, strict=True):
         if not shares:
             continue
-        if found and not _must_wait(last, found[-1], shares):
+        if found and not _must_wait(last, found[-1], shares, role):
             _join(found[-1], shares)
         else:
             found.append(shares)
@@ -245,17 +264,19 @@ def _joined(split: list[dict[int, Delta]]) -> list[dict[int, Delta]]:
     return found
 
 
-def _must_wait(phase: Phase, first: dict[int, Delta], then: dict[int, Delta]) -> bool:
+def _must_wait(phase: Phase, first: dict[int, Delta], then: dict[int, Delta], role: Callable[[Flow], Role]) -> bool:
     """Return whether a phase has to be done everywhere before the next: tightening has not if nothing is opened elsewhere."""
     if len(first.keys() | then.keys()) == 1:
         return False
     if phase is not Phase.TIGHTEN:
         return True
-    return any(_opens(delta) and any(other != dpid for other in first) for dpid, delta in then.items())
+    return any(_opens(delta, role) and any(other != dpid for other in first) for dpid, delta in then.items())
 
 
-def _opens(delta: Delta) -> bool:
-    return bool(delta.puts or delta.group_puts or any(map(_drops, delta.deletes.values())))
+def _opens(delta: Delta, role: Callable[[Flow], Role]) -> bool:
+    # A good stamp opens nothing: only rules give it.
+    comes = any(role(flow) is not Role.RECALL for flow in delta.puts.values())
+    return bool(comes or delta.group_puts or any(map(_drops, delta.deletes.values())))
 
 
 def _join(phase: dict[int, Delta], more: Mapping[int, Delta]) -> None:

@@ -3,6 +3,10 @@
 A rule is a product of what it says of the protocol (port ranges become masks) and of the far side (prefixes and, for groups,
 the classes that hold their members). Where one factor is single the product is written out; otherwise the two become the
 dimensions of a conjunction, so that a rule costs the sum and never the product (ovs-actions(7), "conjunction").
+
+Rules look at the packet that opened the connection, as the tracker remembers it, and not at the one that is there: so they say the same
+of an answer, of an error about the connection and of every fragment. Of SCTP the userspace tracker does not know the ports; there
+they are the packet's own, the other way round in an answer.
 """
 
 from __future__ import annotations
@@ -11,20 +15,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from controller.graph import queries
+from controller.graph.queries import addresses_name
 from controller.memo import Memo
 from controller.model.entities import Direction, Range, Rule, SecurityGroup
 from controller.model.ids import key
-from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP
+from controller.pipeline.fields import CT_INVALID, CT_REPLY, CT_TRACKED, ETH_IPV4, ETH_IPV6, PROTO_SCTP
 from controller.pipeline.flow import Conjunction, Match, Origin, Wanted, match
-from controller.pipeline.registers import PEER, Register
-from controller.pipeline.view import class_key, class_name
+from controller.pipeline.registers import PEER
+from controller.pipeline.view import class_key
 
 Conditions = dict[str, Wanted]
 
-_PORT_FIELD = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
-_ICMP: dict[tuple[int, int | None], str] = {(PROTO_ICMP, 4): "icmp", (PROTO_ICMPV6, 6): "icmpv6"}
 _PORT_BITS = 16
+
+# What lets a flow ask for the packet that opened a connection (ovs-fields(7), "Conntrack Fields").
+_TRACKED: Conditions = {"ct_state": (CT_TRACKED, CT_TRACKED | CT_INVALID)}
+# The two ways of SCTP: the field that holds the answerer's port, and the direction of the packet.
+_SCTP = (("sctp_dst", 0), ("sctp_src", CT_REPLY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ def masks(ports: Range) -> Iterator[tuple[int, int]]:
 
 def is_unrestricted(rule: Rule) -> bool:
     """Return whether the rule allows everything in its direction."""
-    return rule.is_from_anyone and rule.ethertype is None and rule.protocol is None
+    return rule.is_from_anyone and rule.ethertype is None and rule.protocol is None and rule.enforce
 
 
 def rules_of(groups: Iterable[SecurityGroup], direction: Direction) -> list[tuple[SecurityGroup, Rule]]:
@@ -64,31 +72,40 @@ def rules_of(groups: Iterable[SecurityGroup], direction: Direction) -> list[tupl
 
 
 def named_groups(groups: Iterable[SecurityGroup], direction: Direction) -> set[str]:
-    """Return the groups that the rules of a class name as their far side."""
-    return {name for _, rule in rules_of(groups, direction) for name in rule.groups}
+    """Return what the rules of a class name as their far side: groups, and address groups by `queries.addresses_name`."""
+    return {name for _, rule in rules_of(groups, direction) for name in _far(rule)}
 
 
-def rule_matches(memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direction, own: Register) -> list[RuleMatch]:
-    """Return what the rules of a class match, each match once; `own` is the register that holds the class."""
-    name = class_name(group.name for group in groups)
-    base: Conditions = {own.field: own.is_(class_key(group.name for group in groups))}
+def far_names(memo: Memo, names: Iterable[str]) -> set[frozenset[str]]:
+    """Return all that an address may be that belongs to one of these groups or address groups."""
+    return {combination for name in names for combination in queries.combinations_with(memo, name)}
+
+
+def rule_matches(
+    memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direction, base: Conditions, own: str
+) -> list[RuleMatch]:
+    """Return what the rules of a class match, each match once.
+
+    `base` holds the condition that the class is judged, `own` is the class's name.
+    """
     direct: dict[Match, Origin] = {}
     joint: dict[Match, tuple[list[Conjunction], Origin]] = {}
-    for group, rule in rules_of(groups, direction):
+    # A match that two rules have is the enforced one's.
+    for group, rule in sorted(rules_of(groups, direction), key=lambda found: not found[1].enforce):
         origin = Origin(f"{group.name} {direction} rule", rule.place, rule)
         for version in _versions(rule):
             start = base if version is None else base | {"eth_type": _ETHERTYPES[version]}
-            protocols = list(_protocols(rule, version))
+            protocols = list(_protocols(rule))
             peers = list(_peers(memo, rule, version, direction))
             if len(protocols) * len(peers) <= len(protocols) + len(peers) + 1:
                 for protocol in protocols:
                     for peer in peers:
-                        direct.setdefault(match(**start, **protocol, **peer), origin)
+                        direct.setdefault(match(**start, **(protocol | peer)), origin)
                 continue
-            number = key("conjunction", f"{direction} {name} {group.name} {version} {_text(rule)}")
+            number = key("conjunction", f"{direction} {own} {group.name} {version} {_text(rule)}")
             for clause, dimension in enumerate((protocols, peers), 1):
                 for part in dimension:
-                    found, _ = joint.setdefault(match(**start, **part), ([], origin))
+                    found, _ = joint.setdefault(match(**(start | part)), ([], origin))
                     if (conjunction := Conjunction(number, clause, 2)) not in found:
                         found.append(conjunction)
             direct.setdefault(match(**start, conj_id=number), origin)
@@ -104,43 +121,57 @@ def _versions(rule: Rule) -> list[int] | list[None]:
     """Return the IP versions that take a flow each; None stands for both at once, as only IP meets the rules."""
     if rule.ethertype is not None:
         return [rule.ethertype]
-    return [4, 6] if rule.protocol is not None or rule.cidrs else [None]
+    # An address is of one version, and so is a flow that looks at SCTP's ports.
+    return [4, 6] if rule.cidrs or (rule.protocol == PROTO_SCTP and rule.ports) else [None]
 
 
-def _protocols(rule: Rule, version: int | None) -> Iterator[Conditions]:
+def _protocols(rule: Rule) -> Iterator[Conditions]:
     """Yield what the rule says of the protocol, one per mask of its port ranges."""
     if rule.protocol is None:
         yield {}
         return
-    start: Conditions = {"ip_proto": rule.protocol}
-    if rule.ports:
-        field = _PORT_FIELD[rule.protocol]
-        for value, mask in sorted({pair for ports in rule.ports for pair in masks(ports)}):
-            yield start | {field: (value, mask)}
+    start: Conditions = _TRACKED | {"ct_nw_proto": rule.protocol}
+    parts = sorted({pair for ports in rule.ports for pair in masks(ports)})
+    if rule.protocol == PROTO_SCTP and parts:
+        for field, way in _SCTP:
+            here: Conditions = {
+                "ip_proto": PROTO_SCTP,
+                "ct_state": (CT_TRACKED | way, CT_TRACKED | CT_INVALID | CT_REPLY),
+            }
+            for pair in parts:
+                yield here | {field: pair}
         return
-    prefix = _ICMP.get((rule.protocol, version))
-    if prefix is not None and rule.icmp_type is not None:
-        start |= {f"{prefix}_type": rule.icmp_type}
+    for pair in parts:
+        yield start | {"ct_tp_dst": pair}
+    if not parts:
+        if rule.icmp_type is not None:
+            start["ct_tp_src"] = rule.icmp_type
         if rule.icmp_code is not None:
-            start |= {f"{prefix}_code": rule.icmp_code}
-    yield start
+            start["ct_tp_dst"] = rule.icmp_code
+        yield start
 
 
 def _peers(memo: Memo, rule: Rule, version: int | None, direction: Direction) -> Iterator[Conditions]:
-    """Yield the far sides of a rule: prefixes, and the classes of addresses whose owners are in its groups."""
+    """Yield the far sides of a rule: prefixes, and what addresses are that belong to its groups and address groups."""
     if rule.is_from_anyone:
         yield {}
         return
     far = "src" if direction is Direction.INGRESS else "dst"
-    field = f"ip_{far}" if version == 4 else f"ipv6_{far}"
+    field = f"ct_nw_{far}" if version == 4 else f"ct_ipv6_{far}"
     for cidr in rule.cidrs:
         if cidr.version == version:
-            yield {field: cidr}
-    named = {combination for name in rule.groups for combination in queries.combinations_with(memo, name)}
-    for combination in sorted(map(sorted, named)):
+            # A prefix of no length is anybody of that version.
+            yield _TRACKED | ({field: cidr} if cidr.prefixlen else {})
+    for combination in sorted(map(sorted, far_names(memo, _far(rule)))):
         yield {PEER.field: PEER.is_(class_key(combination))}
+
+
+def _far(rule: Rule) -> list[str]:
+    return [*rule.groups, *map(addresses_name, rule.addresses)]
 
 
 def _text(rule: Rule) -> str:
     """Return what a rule says, without where it says it: a moved line keeps its numbers."""
-    return repr((rule.protocol, rule.ports, rule.icmp_type, rule.icmp_code, rule.cidrs, rule.groups))
+    said = rule.protocol, rule.ports, rule.icmp_type, rule.icmp_code, rule.cidrs, rule.groups
+    more = tuple(each for each in (rule.addresses, rule.enforce) if each not in ((), True))
+    return repr(said + more)

@@ -40,6 +40,8 @@ class Stage(Enum):
     FORWARD = (Bridge.INTEGRATION, 5, "the destination address becomes a local port, a set of ports or the way out")
     INGRESS_POLICY = (Bridge.INTEGRATION, 6, "new connections meet the receiver's rules")
     DELIVER = (Bridge.INTEGRATION, 7, "the connection is kept and the packet leaves through its port")
+    STAMPS = (Bridge.INTEGRATION, 8, "asked from either policy stage: has present policy let this connection in?")
+    RULES = (Bridge.INTEGRATION, 9, "asked where it has not: what do the rules say of the connection's first packet?")
     TUNNEL_CLASSIFY = (Bridge.TUNNEL, 0, "from br-int or from a tunnel")
     FROM_TUNNEL = (Bridge.TUNNEL, 1, "the key and the sender become a local tag")
     TO_TUNNEL = (Bridge.TUNNEL, 2, "the tag and the destination become a key and a VTEP")
@@ -95,7 +97,8 @@ class Feature:
     """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their makers by scope.
 
     `sends` are the kinds that put packets on their way to other hosts, `leaves` those that hand them to another bridge of the same
-    host, `allows` those that let new connections pass: a change of several hosts is ordered by them (`controller.pipeline.rollout`).
+    host, `allows` those that let new connections pass, `recalls` those that say which stamps are good: a change of several hosts is
+    ordered by them (`controller.pipeline.rollout`).
     """
 
     name: str
@@ -106,6 +109,7 @@ class Feature:
     sends: frozenset[str] = frozenset()
     leaves: frozenset[str] = frozenset()
     allows: frozenset[str] = frozenset()
+    recalls: frozenset[str] = frozenset()
 
 
 class ContractError(ValueError):

@@ -157,7 +157,8 @@ def _settle(came: list[_Unit], gone: list[_Unit], stale: AbstractSet[tuple[int, 
 
 
 def _rule(flow: Flow, clauses: tuple[tuple[Match, ...], ...]) -> Rule:
-    return Rule((flow.actions, flow.goto, flow.feature), flow.table, clauses)
+    # What lets pass does so whatever register says it, and whether or not that is counted as something that would be refused.
+    return Rule((flow.feature, flow.goto), flow.table, clauses)
 
 
 def _clauses(parts: list[tuple[Conjunction, Flow]]) -> tuple[tuple[Match, ...], ...]:

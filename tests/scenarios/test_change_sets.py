@@ -95,13 +95,13 @@ def test_a_save_becomes_a_change_set_with_a_number(net: Net) -> None:
     write(net.lab.folder / TENANT, ONE_MORE_RULE)
     change = control.request(net.lab.control, {"do": "wait", "after": last, "deadline": 20})
     assert (change["number"], change["cause"], change["state"]) == (last + 1, "files", "done")
-    assert (change["flows"], change["switches"]) == (4, 2)  # The rule for IPv4 and IPv6, on both hosts.
+    assert (change["flows"], change["switches"]) == (8, 2)  # The rule and, for the old stamp, the new one, on both hosts.
 
 
 def test_what_one_switch_refuses_is_taken_back_everywhere(net: Net) -> None:
     """A host's table of rules is full: with the rollback no host keeps the new rule, and nobody loses a packet."""
     before = installed(net)
-    with full(net, "hv2", 50), Stream(net, "red/w1", "red/w2") as stream:
+    with full(net, "hv2", 73), Stream(net, "red/w1", "red/w2") as stream:
         write(net.lab.folder / TENANT, ONE_MORE_RULE)
         done = weft(net, "apply", "--rollback-on-failure")
         assert done.returncode == 3
@@ -121,7 +121,7 @@ def test_what_one_switch_refuses_is_taken_back_everywhere(net: Net) -> None:
 
 
 def test_a_full_table_heals_by_itself_when_there_is_room_again(net: Net) -> None:
-    with full(net, "hv2", 50):
+    with full(net, "hv2", 73):
         write(net.lab.folder / TENANT, ONE_MORE_RULE)
         done = weft(net, "apply", "--wait")
         assert done.returncode == 3

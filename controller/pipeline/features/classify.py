@@ -36,6 +36,8 @@ def _port(builder: Builder, port: PortView) -> None:
         *([SOURCE_CLASS.load(port.plug.class_key)] if port.plug.class_key else []),
     ]
     here: dict[str, Wanted] = {"in_port": port.plug.number, "vlan_tci": _UNTAGGED}
+    forged = match(in_port=port.plug.number)
+    builder.flow("classify", 10, forged, kind="forged MAC", origin=port.origin)
     if port.plug.is_open:
         # Above the flows of its MACs: a port that loses its guard has lost it when this comes, not when they go.
         builder.flow("classify", 110, match(**here), load, Stage.RESPOND, kind="open port", origin=port.origin)
@@ -81,13 +83,14 @@ FEATURE = Feature(
             writes=("reg0", "reg1", "reg3", "reg4", "reg6"),
             next=(Stage.SOURCE_GUARD, Stage.RESPOND, Stage.EGRESS_POLICY),
             purpose="in_port, tag and source MAC -> network, address space, zone, source port and class",
-            miss="dropped: forged, with a MAC that is not the port's or a tag, or from a port that no file names",
+            miss="dropped: from a port or of a network that no file names",
         ),
     ),
     kinds={
         "group source": "a frame whose source is a group address is nobody's",
         "local port": "an untagged frame of a port that a file names, from a MAC of the port",
         "open port": "an untagged frame of a port without port security, from any MAC; the guard is passed over",
+        "forged MAC": "a frame with a MAC that is not the port's, or with a tag",
         "from a tunnel": "a frame that br-tun took from a known VTEP",
         "from a physical network": "a frame of a flat or VLAN network that came in from the wire",
     },

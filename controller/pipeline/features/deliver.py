@@ -6,26 +6,19 @@ from collections.abc import Iterable
 
 from controller.pipeline.features.forward import EVERYONE, OPEN, of_mac, set_key
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Conntrack, Origin, Output, OutputField, match, move
-from controller.pipeline.policy import LEFT_ONLY, NEW_CONNECTIONS
+from controller.pipeline.flow import Origin, Output, OutputField, match
+from controller.pipeline.policy import OURS
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NO_CLASS, SET_OF_PORTS, TARGET, TARGET_CLASS, ZONE
+from controller.pipeline.registers import SET_OF_PORTS, TARGET
+from controller.pipeline.stamps import COMMIT_KINDS, COMMIT_MATCHES, COMMIT_WRITES, write_commits
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView, Plug
 
 
 def _always(builder: Builder, _host: HostView) -> None:
     """Write the commit, and the output to a single port."""
-    ours = Origin("Weft: connections", None)
-    mark = move(TARGET_CLASS.field, "ct_mark")
-    commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index, actions=(mark,))]
-    for new in NEW_CONNECTIONS:
-        builder.flow("commit", 100, new, commit, "output", kind="keep the connection", origin=ours)
-    free = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(NO_CLASS)})
-    builder.flow("commit", 95, free, goto="output", kind="nothing to keep", origin=ours)
-    for unmarked in LEFT_ONLY:
-        builder.flow("commit", 90, unmarked, commit, "output", kind="let in later", origin=ours)
-    builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=ours)
+    write_commits(builder, "commit", "output")
+    builder.flow("commit", 0, (), goto="output", kind="nothing to keep", origin=OURS)
     where = match(**{TARGET.field: (0, SET_OF_PORTS)})
     number = [OutputField(BY_NAME[TARGET.field].index)]
     builder.flow("output", 100, where, number, kind="one port", origin=Origin("Weft: local ports", None))
@@ -61,10 +54,10 @@ FEATURE = Feature(
             name="commit",
             stage=Stage.DELIVER,
             slot=0,
-            matches=("reg5", "ct_state", "ct_mark", "eth_type"),
-            writes=("ct_mark",),
+            matches=COMMIT_MATCHES,
+            writes=COMMIT_WRITES,
             next=("output",),
-            purpose="a new connection that both sides allow is kept, marked with the class that let it in",
+            purpose="a new connection that both sides allow is kept, with the stamps of their policies",
             miss="cannot be reached",
         ),
         Table(
@@ -79,8 +72,7 @@ FEATURE = Feature(
         ),
     ),
     kinds={
-        "keep the connection": "from now on its packets are established",
-        "let in later": "a connection that had left the host before its receiver came to it bears the mark from now on",
+        **COMMIT_KINDS,
         "nothing to keep": "everything else goes straight out",
         "one port": "the port that the destination MAC belongs to; the target is its number",
         "several ports": "the ports of one class that get copies",

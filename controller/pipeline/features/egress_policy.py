@@ -1,81 +1,133 @@
-"""Egress policy: one connection lookup for every IP packet; new connections meet the sender's rules."""
+"""Egress policy: one connection lookup for every IP packet; what leaves a port needs the word of that port's policy."""
 
 from __future__ import annotations
 
 from controller.graph.queries import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import (
-    BY_NAME,
-    CT_ESTABLISHED,
-    CT_INVALID,
     CT_RELATED,
     CT_TRACKED,
     ETH_IPV4,
     ETH_IPV6,
     PROTO_ICMPV6,
+    PROTO_SCTP,
     PROTO_UDP,
 )
-from controller.pipeline.flow import Conntrack, Origin, match
+from controller.pipeline.flow import match
 from controller.pipeline.policy import (
+    ALLOWING,
+    ANSWER,
+    EGRESS,
+    INVALID,
+    OLD,
+    OPENER,
+    OURS,
+    RECALLING,
     RULE_KINDS,
-    SCTP_OF_OPENER,
     UNTRACKED_ICMPV6,
-    Side,
-    going,
-    rule_tables,
-    write_fragments,
+    ask,
+    policy_tables,
+    write_class,
+    write_counts,
     write_identity,
-    write_rules,
+    write_policy,
 )
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NO_CLASS, SOURCE_CLASS, ZONE
-from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import Groups, HostView
-
-_SIDE = Side(
-    Direction.EGRESS, "egress_state", "egress_peer", "egress_rules", SOURCE_CLASS, far="dst", allowed=Stage.FORWARD
+from controller.pipeline.registers import (
+    ALLOWED,
+    EGRESS_KEY,
+    JUDGED,
+    KNOWN,
+    NO_CLASS,
+    REFUSED,
+    SOURCE,
+    SOURCE_CLASS,
+    VERDICT,
+    WOULD_REFUSE,
 )
+from controller.pipeline.stamps import DHCP_STAMP, TURN, bears, look_up
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import Groups, HostView, PortView
+
 _DHCP = ((ETH_IPV4, 68, 67), (ETH_IPV6, 546, 547))
 
 
 def _always(builder: Builder, _host: HostView) -> None:
-    """Write the tracking of every packet."""
-    ours = Origin("Weft: connections", None)
+    """Write what happens to every packet."""
     for kind in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
-        builder.flow("track", 200, where, goto=Stage.FORWARD, kind="not tracked", origin=ours)
-    look_up = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("egress_state"))]
+        builder.flow("track", 200, where, goto=Stage.FORWARD, kind="not tracked", origin=OURS)
+    ask_tracker = [look_up(builder.table("egress_state"))]
     for ethertype in (ETH_IPV4, ETH_IPV6):
-        builder.flow("track", 100, match(eth_type=ethertype), look_up, kind="look up", origin=ours)
-    builder.flow("track", 0, (), goto=Stage.FORWARD, kind="not tracked", origin=ours)
+        builder.flow("track", 100, match(eth_type=ethertype), ask_tracker, kind="look up", origin=OURS)
+    builder.flow("track", 0, (), goto=Stage.FORWARD, kind="not tracked", origin=OURS)
+    _state(builder)
+    _unknown(builder)
+    write_policy(builder, EGRESS)
+
+
+def _state(builder: Builder) -> None:
+    """Write what becomes of a packet by the tracker's word."""
     free = match(**{SOURCE_CLASS.field: SOURCE_CLASS.is_(NO_CLASS)})
-    builder.flow("egress_state", 400, free, goto=Stage.FORWARD, kind="free of policy", origin=ours)
-    for state, priority, goto, name in (
-        (CT_INVALID, 300, None, "invalid"),
-        (CT_ESTABLISHED, 200, Stage.FORWARD, "established"),
-        (CT_RELATED, 200, Stage.FORWARD, "established"),
-    ):
-        where = match(ct_state=(CT_TRACKED | state, CT_TRACKED | state))
-        builder.flow("egress_state", priority, where, goto=goto, kind=name, origin=ours)
-    for answering in going(reply=True):
-        where = match(ct_state=answering, ct_mark=0)
-        builder.flow("egress_state", 205, where, goto="egress_peer", kind="answer to nothing", origin=ours)
-    for opener in SCTP_OF_OPENER:
-        builder.flow("egress_state", 210, opener, goto="egress_peer", kind="SCTP of the opener", origin=ours)
+    builder.flow("egress_state", 400, free, goto=Stage.FORWARD, kind="free of policy", origin=OURS)
+    builder.flow("egress_state", 300, INVALID, kind="invalid", origin=OURS)
+    stamped = [EGRESS_KEY.load(DHCP_STAMP)]
     for ethertype, source, target in _DHCP:
         where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
-        builder.flow("egress_state", 160, where, goto=Stage.FORWARD, kind="DHCP client", origin=ours)
-    builder.flow("egress_state", 0, (), goto="egress_peer", kind="new", origin=ours)
-    write_fragments(builder, _SIDE)
+        builder.flow("egress_state", 260, where, stamped, Stage.FORWARD, kind="DHCP client", origin=OURS)
+    where = match(**bears(Direction.EGRESS, DHCP_STAMP), ct_state=OLD)
+    answered = [*stamped, VERDICT.load(KNOWN)]
+    builder.flow("egress_known", 300, where, answered, kind="DHCP answer", origin=OURS)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
+        # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
+        where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
+        load = ask(builder, SOURCE_CLASS)
+        builder.flow("egress_state", 210, where, load, "egress_unknown", kind="SCTP", origin=OURS)
+    for way, table, kind in ((OPENER, "egress_known", "opener"), (ANSWER, "ingress_known", "answer")):
+        load = ask(builder, SOURCE_CLASS, table)
+        builder.flow("egress_state", 100, match(ct_state=way), load, "egress_unknown", kind=kind, origin=OURS)
+
+
+def _unknown(builder: Builder) -> None:
+    """Write how the rules are asked, and what becomes of what they say."""
+    known = match(**{VERDICT.field: VERDICT.is_(KNOWN)})
+    builder.flow("egress_unknown", 200, known, goto=Stage.FORWARD, kind="let through before", origin=OURS)
+    for table, way, judge, goto, kind in (
+        ("egress_unknown", OPENER, "egress_judge", "egress_verdict", "opener"),
+        ("egress_unknown", ANSWER, "ingress_judge", "egress_answer", "answer"),
+        ("egress_turned", OPENER, "egress_judge", "egress_verdict", "opener"),
+    ):
+        load = ask(builder, SOURCE_CLASS, judge)
+        builder.flow(table, 100, match(ct_state=way), load, goto, kind=kind, origin=OURS)
+    builder.flow("egress_turned", 300, INVALID, kind="invalid", origin=OURS)
+    # An answer to what this port's rules do not let in opens a connection of its own, if the rules let it.
+    refused = {VERDICT.field: VERDICT.is_(REFUSED)}
+    error = match(**refused, ct_state=(CT_TRACKED | CT_RELATED, CT_TRACKED | CT_RELATED))
+    builder.flow("egress_answer", 200, error, goto="egress_verdict", kind="answer", origin=OURS)
+    turn = [TURN, look_up(builder.table("egress_turned"))]
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        where = match(**refused, eth_type=ethertype)
+        builder.flow("egress_answer", 100, where, turn, kind="answer to nothing", origin=OURS)
+    builder.flow("egress_answer", 0, (), goto="egress_verdict", kind="answer", origin=OURS)
+    for verdict, kind in ((ALLOWED, "allowed"), (WOULD_REFUSE, "not enforced")):
+        where = match(**{VERDICT.field: VERDICT.is_(verdict)})
+        builder.flow("egress_verdict", 200, where, goto=Stage.FORWARD, kind=kind, origin=OURS)
+
+
+def _port(builder: Builder, port: PortView) -> None:
+    write_counts(builder, EGRESS, port, {SOURCE.field: SOURCE.is_(port.plug.key)}, Stage.FORWARD)
 
 
 def _class(builder: Builder, groups: Groups) -> None:
-    write_rules(builder, _SIDE, groups)
+    write_class(builder, EGRESS, groups)
 
 
 def _identity(builder: Builder, space: str, identity: Identity, direction: Direction) -> None:
-    write_identity(builder, _SIDE, space, identity, direction)
+    write_identity(builder, EGRESS, space, identity, direction)
 
+
+_ASKS = (JUDGED.field, VERDICT.field)
 
 FEATURE = Feature(
     name="egress_policy",
@@ -95,13 +147,53 @@ FEATURE = Feature(
             name="egress_state",
             stage=Stage.EGRESS_POLICY,
             slot=1,
-            matches=("reg4", "ct_state", "ct_mark", "eth_type", "ip_proto", "udp_src", "udp_dst"),
-            writes=(),
-            next=("egress_peer", Stage.FORWARD),
-            purpose="established goes straight on, only new connections meet rules",
-            miss="cannot be reached: what is left is new",
+            matches=("reg4", "ct_state", "eth_type", "ip_proto", "udp_src", "udp_dst"),
+            writes=(*_ASKS, EGRESS_KEY.field),
+            next=("egress_unknown", "egress_known", "ingress_known", Stage.FORWARD),
+            purpose="has the sender's policy let the connection through: out as its opener, or in as its answerer?",
+            miss="cannot be reached: every packet here is an opener's or an answer",
         ),
-        *rule_tables(_SIDE, Stage.EGRESS_POLICY, slot=2),
+        Table(
+            name="egress_unknown",
+            stage=Stage.EGRESS_POLICY,
+            slot=2,
+            matches=(VERDICT.field, "ct_state"),
+            writes=_ASKS,
+            next=("egress_answer", "egress_verdict", "egress_judge", "ingress_judge", Stage.FORWARD),
+            purpose="established goes straight on; only what present policy has not let through meets rules",
+            miss="cannot be reached: every packet here is an opener's or an answer",
+        ),
+        Table(
+            name="egress_answer",
+            stage=Stage.EGRESS_POLICY,
+            slot=3,
+            matches=(VERDICT.field, "eth_type", "ct_state"),
+            writes=("ct_mark", "ct_label"),
+            next=("egress_turned", "egress_verdict"),
+            purpose="an answer in a connection that the rules do not let in is turned into an opener of its own",
+            miss="cannot be reached: the last flow takes what is allowed",
+        ),
+        Table(
+            name="egress_turned",
+            stage=Stage.EGRESS_POLICY,
+            slot=4,
+            matches=("ct_state",),
+            writes=_ASKS,
+            next=("egress_verdict", "egress_judge"),
+            purpose="the turned connection meets the sender's rules",
+            miss="dropped: the tracker did not turn it",
+        ),
+        Table(
+            name="egress_verdict",
+            stage=Stage.EGRESS_POLICY,
+            slot=5,
+            matches=(VERDICT.field, SOURCE.field, "ct_state"),
+            writes=(),
+            next=(Stage.FORWARD,),
+            purpose="what the rules said, counted by port where they refuse",
+            miss="dropped: egress default deny",
+        ),
+        *policy_tables(EGRESS),
     ),
     kinds={
         **RULE_KINDS,
@@ -109,12 +201,18 @@ FEATURE = Feature(
         "not tracked": "ARP and discovery belong to no connection",
         "free of policy": "a port without port security, or a packet from another host, has been judged or never is",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
-        "established": "a packet of a connection that was allowed, or an ICMP error about one",
-        "answer to nothing": "an answer to what no port here has let in is a connection of its own",
+        "SCTP": "ports are looked at in every packet, because not every tracker tells associations apart by them",
+        "opener": "a packet of the side that opened the connection, or that opens it: the sender's egress policy is asked",
+        "answer": "a packet of the other side, or an error from there: the sender's ingress policy is asked",
+        "answer to nothing": "its connection is not allowed: from now on it is the opener of another one",
+        "let through before": "the connection was let through by the policy of today",
+        "allowed": "the rules allow the connection",
         "DHCP client": "a client may always ask for an address",
-        "new": "a new connection meets the rules",
-        "everything allowed": "a rule lets the class send anything, so nothing is looked up",
+        "DHCP answer": "the answer to a client's question",
+        "egress refused": "what the port may not send",
+        "egress would be refused": "what the port might not send if all was enforced",
     },
-    flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.IDENTITY: _identity},
-    allows=frozenset({"rule", "part of a rule", "everything allowed", "free of policy", "DHCP client"}),
+    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.CLASS: _class, Scope.IDENTITY: _identity},
+    allows=ALLOWING | {"free of policy", "DHCP client"},
+    recalls=RECALLING,
 )

@@ -11,10 +11,8 @@ from collections.abc import Iterable
 
 from controller.graph import queries
 from controller.model.ids import key
-from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import (
     Action,
-    Conntrack,
     Match,
     Origin,
     Output,
@@ -25,9 +23,9 @@ from controller.pipeline.flow import (
     match,
     set_field,
 )
-from controller.pipeline.policy import NEW_CONNECTIONS
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SET_OF_PORTS, TARGET, TARGET_CLASS, ZONE
+from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SET_OF_PORTS, TARGET, TARGET_CLASS
+from controller.pipeline.stamps import COMMIT_KINDS, COMMIT_MATCHES, COMMIT_WRITES, write_commits
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Claim, HostView, NetworkView, Plug
 
@@ -50,10 +48,7 @@ def set_key(view: NetworkView, name: str, class_key: int) -> int:
 
 
 def _always(builder: Builder, _host: HostView) -> None:
-    ours = Origin("Weft: connections", None)
-    commit = [Conntrack(commit=True, zone_field=BY_NAME[ZONE.field].index)]
-    for new in NEW_CONNECTIONS:
-        builder.flow("keep", 100, new, commit, kind="keep the connection", origin=ours)
+    write_commits(builder, "keep", None)
     # Above the flows of an unknown MAC from outside, below those of one that a local port sends to.
     where = match(**{FROM.field: FROM.is_(FROM_PORT)})
     builder.flow("forward", 105, where, goto="leave", kind="not local", origin=Origin("Weft: remote ports", None))
@@ -180,8 +175,8 @@ FEATURE = Feature(
             name="keep",
             stage=Stage.FORWARD,
             slot=2,
-            matches=("ct_state", "eth_type"),
-            writes=(),
+            matches=COMMIT_MATCHES,
+            writes=COMMIT_WRITES,
             next=(),
             purpose="a connection that leaves the host is kept on the sender's side too",
             miss="nothing: what belongs to no new connection leaves as it is",
@@ -196,7 +191,7 @@ FEATURE = Feature(
         "unknown MAC": "a MAC that no file names goes to the ports without port security",
         "unknown MAC, out": "and out, if a local port sent the packet",
         "not local": "what is not here is looked for in br-tun or on the physical network",
-        "keep the connection": "a new connection that was allowed is committed before it leaves",
+        **COMMIT_KINDS,
         "way out": "the patch port that leads out, with the network's tag; what came from outside does not leave again",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.MAC: _mac},

@@ -1,78 +1,96 @@
-"""Ingress policy: new connections meet the receiver's rules in a pass of their own."""
+"""Ingress policy: what comes to a port needs the word of that port's policy; new connections meet rules in a pass of their own."""
 
 from __future__ import annotations
 
 from controller.graph.queries import Identity
 from controller.model.entities import Direction
-from controller.pipeline.fields import (
-    BY_NAME,
-    CT_INVALID,
-    CT_TRACKED,
-    ETH_ARP,
-    ETH_IPV4,
-    ETH_IPV6,
-    PROTO_ICMPV6,
-)
-from controller.pipeline.flow import Conntrack, Origin, match
+from controller.pipeline.fields import ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
+from controller.pipeline.flow import match
 from controller.pipeline.policy import (
+    ALLOWING,
+    ANSWER,
+    INGRESS,
+    INVALID,
+    OPENER,
+    OURS,
+    RECALLING,
     RULE_KINDS,
-    SCTP_OF_OPENER,
     UNTRACKED_ICMPV6,
-    Side,
-    going,
-    is_open,
-    members_of,
-    rule_tables,
-    write_fragments,
+    ask,
+    policy_tables,
+    write_class,
+    write_counts,
     write_identity,
-    write_rules,
+    write_policy,
 )
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NO_CLASS, TARGET_CLASS, ZONE
-from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import Groups, HostView, class_key, class_name
-
-_SIDE = Side(
-    Direction.INGRESS, "ingress_state", "ingress_peer", "ingress_rules", TARGET_CLASS, far="src", allowed=Stage.DELIVER
+from controller.pipeline.registers import (
+    ALLOWED,
+    JUDGED,
+    KNOWN,
+    NO_CLASS,
+    TARGET,
+    TARGET_CLASS,
+    VERDICT,
+    WOULD_REFUSE,
 )
+from controller.pipeline.stamps import look_up
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import Groups, HostView, PortView
 
 
 def _always(builder: Builder, _host: HostView) -> None:
-    """Write the states of connections."""
-    ours = Origin("Weft: connections", None)
+    """Write what happens to every packet."""
     free = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(NO_CLASS)})
-    builder.flow("ingress_state", 400, free, goto=Stage.DELIVER, kind="free of policy", origin=ours)
-    builder.flow("ingress_state", 350, match(eth_type=ETH_ARP), goto=Stage.DELIVER, kind="not tracked", origin=ours)
-    for kind in UNTRACKED_ICMPV6:
-        where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
-        builder.flow("ingress_state", 350, where, goto=Stage.DELIVER, kind="not tracked", origin=ours)
-    invalid = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
-    builder.flow("ingress_state", 300, invalid, kind="invalid", origin=ours)
-    for state in going(reply=True):
-        builder.flow("ingress_state", 200, match(ct_state=state), goto=Stage.DELIVER, kind="answer", origin=ours)
-    # A second lookup recirculates: the megaflows of the two directions' rules then add up and do not multiply.
-    again = [Conntrack(zone_field=BY_NAME[ZONE.field].index, table=builder.table("ingress_peer"))]
+    builder.flow("ingress_state", 400, free, goto=Stage.DELIVER, kind="free of policy", origin=OURS)
+    builder.flow("ingress_state", 350, match(eth_type=ETH_ARP), goto=Stage.DELIVER, kind="not tracked", origin=OURS)
+    for number in UNTRACKED_ICMPV6:
+        where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=number)
+        builder.flow("ingress_state", 350, where, goto=Stage.DELIVER, kind="not tracked", origin=OURS)
+    builder.flow("ingress_state", 300, INVALID, kind="invalid", origin=OURS)
     for ethertype in (ETH_IPV4, ETH_IPV6):
-        where = match(eth_type=ethertype, ct_state=(CT_TRACKED, CT_TRACKED))
-        builder.flow("ingress_state", 100, where, again, kind="new", origin=ours)
-    for opener in SCTP_OF_OPENER:
-        builder.flow("ingress_state", 210, opener, again, kind="SCTP of the opener", origin=ours)
-    write_fragments(builder, _SIDE)
+        where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
+        load = ask(builder, TARGET_CLASS)
+        builder.flow("ingress_state", 210, where, load, "ingress_unknown", kind="SCTP", origin=OURS)
+    for way, known, judge, kind in (
+        (OPENER, "ingress_known", "ingress_judge", "opener"),
+        (ANSWER, "egress_known", "egress_judge", "answer"),
+    ):
+        where = match(ct_state=way)
+        load = ask(builder, TARGET_CLASS, known)
+        builder.flow("ingress_state", 100, where, load, "ingress_unknown", kind=kind, origin=OURS)
+        load = ask(builder, TARGET_CLASS, judge)
+        builder.flow("ingress_again", 100, where, load, "ingress_verdict", kind=kind, origin=OURS)
+    _verdicts(builder)
+    write_policy(builder, INGRESS)
+
+
+def _verdicts(builder: Builder) -> None:
+    """Write what becomes of what policy says."""
+    known = match(**{VERDICT.field: VERDICT.is_(KNOWN)})
+    builder.flow("ingress_unknown", 200, known, goto=Stage.DELIVER, kind="let through before", origin=OURS)
+    # A second lookup recirculates: the megaflows of the two directions' rules then add up and do not multiply.
+    again = [look_up(builder.table("ingress_again"))]
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        builder.flow("ingress_unknown", 100, match(eth_type=ethertype), again, kind="new", origin=OURS)
+    for verdict, kind in ((ALLOWED, "allowed"), (WOULD_REFUSE, "not enforced")):
+        where = match(**{VERDICT.field: VERDICT.is_(verdict)})
+        builder.flow("ingress_verdict", 200, where, goto=Stage.DELIVER, kind=kind, origin=OURS)
+
+
+def _port(builder: Builder, port: PortView) -> None:
+    write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.number)}, Stage.DELIVER)
 
 
 def _class(builder: Builder, groups: Groups) -> None:
-    if not is_open(members_of(builder.memo, groups), Direction.INGRESS):
-        origin = Origin(f"ports of {class_name(groups)}" if groups else "ports without security groups", None)
-        found = class_key(groups)
-        for state in going(reply=False):
-            where = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(found)}, ct_state=state, ct_mark=found)
-            builder.flow("ingress_state", 200, where, goto=Stage.DELIVER, kind="established", origin=origin)
-    write_rules(builder, _SIDE, groups)
+    write_class(builder, INGRESS, groups)
 
 
 def _identity(builder: Builder, space: str, identity: Identity, direction: Direction) -> None:
-    write_identity(builder, _SIDE, space, identity, direction)
+    write_identity(builder, INGRESS, space, identity, direction)
 
+
+_ASKS = (JUDGED.field, VERDICT.field)
 
 FEATURE = Feature(
     name="ingress_policy",
@@ -82,24 +100,59 @@ FEATURE = Feature(
             name="ingress_state",
             stage=Stage.INGRESS_POLICY,
             slot=0,
-            matches=("reg5", "ct_state", "ct_mark", "eth_type", "ip_proto", "icmpv6_type"),
-            writes=(),
-            next=("ingress_peer", Stage.DELIVER),
-            purpose="established goes straight on, only new connections meet rules",
+            matches=("reg5", "ct_state", "eth_type", "ip_proto", "icmpv6_type"),
+            writes=_ASKS,
+            next=("ingress_unknown", "ingress_known", "egress_known", Stage.DELIVER),
+            purpose="has the receiver's policy let the connection through: in as its answerer, or out as its opener?",
             miss="dropped: neither IP nor ARP, for a port under policy",
         ),
-        *rule_tables(_SIDE, Stage.INGRESS_POLICY, slot=1),
+        Table(
+            name="ingress_unknown",
+            stage=Stage.INGRESS_POLICY,
+            slot=1,
+            matches=(VERDICT.field, "eth_type"),
+            writes=(),
+            next=("ingress_again", Stage.DELIVER),
+            purpose="established goes straight on; only what present policy has not let through meets rules",
+            miss="cannot be reached: all else is IP",
+        ),
+        Table(
+            name="ingress_again",
+            stage=Stage.INGRESS_POLICY,
+            slot=2,
+            matches=("ct_state",),
+            writes=_ASKS,
+            next=("ingress_verdict", "ingress_judge", "egress_judge"),
+            purpose="the rules are asked, in a pass of their own",
+            miss="cannot be reached: every packet here is an opener's or an answer",
+        ),
+        Table(
+            name="ingress_verdict",
+            stage=Stage.INGRESS_POLICY,
+            slot=3,
+            matches=(VERDICT.field, TARGET.field, "ct_state"),
+            writes=(),
+            next=(Stage.DELIVER,),
+            purpose="what the rules said, counted by port where they refuse",
+            miss="dropped: ingress default deny",
+        ),
+        *policy_tables(INGRESS),
     ),
     kinds={
         **RULE_KINDS,
         "free of policy": "a port without port security gets everything",
         "not tracked": "ARP and discovery belong to no connection",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
-        "answer": "an answer to what was allowed out, or an ICMP error about it",
-        "established": "a packet of a connection that ports of this class let in, or an ICMP error about one",
-        "new": "a new connection, and one that this class has not let in, meets the rules in a pass of its own",
-        "everything allowed": "a rule lets the class receive anything, so nothing is looked up",
+        "SCTP": "ports are looked at in every packet, because not every tracker tells associations apart by them",
+        "opener": "a packet of the side that opened the connection, or that opens it: the receiver's ingress policy is asked",
+        "answer": "a packet of the other side, or an error from there: the receiver's egress policy is asked",
+        "let through before": "the connection was let through by the policy of today",
+        "new": "a new connection, and one that present policy has not let through, meets the rules in a pass of its own",
+        "allowed": "the rules allow the connection",
+        "ingress refused": "what the port may not get",
+        "ingress would be refused": "what the port might not get if all was enforced",
     },
-    flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.IDENTITY: _identity},
-    allows=frozenset({"rule", "part of a rule", "everything allowed", "free of policy", "established"}),
+    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.CLASS: _class, Scope.IDENTITY: _identity},
+    allows=ALLOWING | {"free of policy"},
+    recalls=RECALLING,
 )

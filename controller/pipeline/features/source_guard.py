@@ -32,6 +32,8 @@ def _guard(builder: Builder, port: PortView) -> None:
     if port.port.port_security:
         _write_ipv4(builder, port)
         _write_ipv6(builder, port)
+        forged = match(**{SOURCE.field: SOURCE.is_(port.plug.key)})
+        builder.flow("source_guard", 1, forged, kind="forged address", origin=port.origin)
 
 
 def _write_always(builder: Builder, _host: HostView) -> None:
@@ -142,6 +144,7 @@ FEATURE = Feature(
         ),
     ),
     kinds={
+        "forged address": "an address that is not the port's, or an ethertype other than IP and ARP",
         "DHCP server": "a DHCP or DHCPv6 server's message from a port",
         "DHCP client": "a client without an address asks for one",
         "ARP probe": "the port asks whether an address is free (RFC 5227)",

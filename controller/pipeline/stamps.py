@@ -1,0 +1,106 @@
+"""What a connection's entry in the tracker bears: which policy let it out and in, and who the far side was then.
+
+| part of the entry | written from | meaning |
+|---|---|---|
+| `ct_mark` | `INGRESS_KEY` | stamp of the answerer's class, as its rules let the connection in; 0: nobody here did |
+| `ct_label[0..31]` | `EGRESS_KEY` | stamp of the opener's class, as its rules let the connection out |
+| `ct_label[32..63]` | `EGRESS_PEER` | what the answerer's address was then; 0 where no rule asked |
+| `ct_label[64..95]` | `INGRESS_PEER` | what the opener's address was then |
+
+A stamp is a hash of a class of ports and of all that its rules say in one direction, so it is good exactly as long as they say it. A
+packet whose connection bears a good stamp passes; any other is judged by the rules, for the connection's first packet, whichever way
+it goes itself. So a rule that goes ends its connections and no others, at the moment in which the flows change, with no entry
+touched and nothing remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controller.model.entities import Direction, Rule, SecurityGroup
+from controller.model.ids import key
+from controller.pipeline.fields import BY_NAME, CT_ESTABLISHED, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
+from controller.pipeline.flow import Conntrack, Match, Origin, match, move, set_field
+from controller.pipeline.program import Builder
+from controller.pipeline.registers import EGRESS_KEY, EGRESS_PEER, FRESH, INGRESS_KEY, INGRESS_PEER, LATER, ZONE
+from controller.pipeline.tables import Stage
+
+DHCP_STAMP = 1  # Of a client's question, which no rule allows or forbids. Stamps of rules have the highest bit.
+_OF_RULES = 1 << 31
+_BITS = 31
+_ONES = (1 << 32) - 1
+
+_AT = {EGRESS_KEY: 0, EGRESS_PEER: 32, INGRESS_PEER: 64}  # Bits of ct_label.
+
+_ZONE = BY_NAME[ZONE.field].index
+_WRITE = Conntrack(
+    commit=True,
+    zone_field=_ZONE,
+    actions=(
+        move(INGRESS_KEY.field, "ct_mark"),
+        *(move(register.field, "ct_label", offset) for register, offset in _AT.items()),
+    ),
+)
+
+# The tracker keeps later fragments back until it has seen the first, which alone the rules have judged.
+_VISIT = Conntrack(commit=True, zone_field=_ZONE)
+
+# A connection that nobody has stamped: what an answer becomes that belongs to no connection which is allowed.
+TURN = Conntrack(commit=True, force=True, zone_field=_ZONE, actions=(set_field("ct_mark", 0), set_field("ct_label", 0)))
+
+
+def look_up(table: int) -> Conntrack:
+    """Return the action that asks the tracker and goes on in a table."""
+    return Conntrack(zone_field=_ZONE, table=table)
+
+
+def stamp(direction: Direction, name: str, groups: Iterable[SecurityGroup], rules: Iterable[Rule]) -> int:
+    """Return the stamp of a class of ports in one direction; `name` is the class's."""
+    said = sorted({_text(rule) for rule in rules})
+    manner = sorted({(group.enforce, group.stateless) for group in groups})
+    return _OF_RULES | key("stamp", f"{direction} {name} {manner} {said}", _BITS)
+
+
+def _text(rule: Rule) -> str:
+    return repr(
+        (
+            *(rule.ethertype, rule.protocol, rule.icmp_type, rule.icmp_code, rule.enforce),
+            *(sorted(map(str, rule.ports)), sorted(map(str, rule.cidrs)), sorted(rule.groups), sorted(rule.addresses)),
+        )
+    )
+
+
+def bears(direction: Direction, good: int) -> dict[str, tuple[int, int]]:
+    """Return the condition that a connection bears a stamp."""
+    return {"ct_mark": (good, _ONES)} if direction is Direction.INGRESS else {"ct_label": (good, _ONES)}
+
+
+def bears_peer(direction: Direction, peer: int) -> dict[str, tuple[int, int]]:
+    """Return the condition that the far side was this when the connection was let through."""
+    offset = _AT[INGRESS_PEER if direction is Direction.INGRESS else EGRESS_PEER]
+    return {"ct_label": (peer << offset, _ONES << offset)}
+
+
+def write_commits(builder: Builder, table: str, goto: str | Stage | None) -> None:
+    """Write the flows of a table that keep new connections, and write fresh stamps on old ones."""
+    ours = Origin("Weft: connections", None)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        later = match(**{LATER.field: LATER.is_(1)}, eth_type=ethertype, ct_state=(CT_TRACKED, CT_TRACKED))
+        builder.flow(table, 110, later, [_VISIT], goto, kind="later fragment", origin=ours)
+        new = match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
+        builder.flow(table, 100, new, [_WRITE], goto, kind="keep the connection", origin=ours)
+        builder.flow(table, 90, _judged_again(ethertype), [_WRITE], goto, kind="stamp anew", origin=ours)
+
+
+def _judged_again(ethertype: int) -> Match:
+    established = CT_TRACKED | CT_ESTABLISHED
+    return match(**{FRESH.field: FRESH.is_(1)}, eth_type=ethertype, ct_state=(established, established))
+
+
+COMMIT_KINDS = {
+    "keep the connection": "from now on its packets are established; it bears the stamps of the policies that let it through",
+    "later fragment": "it goes on only if the first one has come through as well",
+    "stamp anew": "the rules were asked again and allowed the connection",
+}
+COMMIT_MATCHES = ("eth_type", "ct_state", FRESH.field)
+COMMIT_WRITES = ("ct_mark", "ct_label")
