@@ -24,6 +24,7 @@ class Fabric:
     name: str
     overlay: NetworkType
     mtu: int
+    masks: int
     hosts: Mapping[str, Host]
     physical_networks: Mapping[str, PhysicalNetwork]
     tenants: Mapping[str, Tenant]
@@ -64,7 +65,9 @@ def build_fabric(declared: Declared[FabricFile], reporter: Reporter) -> Fabric:
         )
         for name, each in content.tenants.items()
     }
-    fabric = Fabric(content.fabric, content.overlay, content.mtu, hosts, physical_networks, tenants, declared)
+    fabric = Fabric(
+        content.fabric, content.overlay, content.mtu, content.masks, hosts, physical_networks, tenants, declared
+    )
     _check_hosts(fabric, reporter)
     _check_physical_networks(fabric, reporter)
     _check_datapath_ids(fabric, reporter)

@@ -213,6 +213,7 @@ def _assemble(fabric: Fabric, parts: Mapping[str, Part], tests: Mapping[str, Exp
         ports=ByTenant({name: part.ports for name, part in parts.items()}),
         tests=tuple(test for each in tests.values() for test in each.tests),
         address_groups=ByTenant({name: part.address_groups for name, part in parts.items()}),
+        masks=fabric.masks,
     )
 
 

@@ -27,7 +27,16 @@ from controller.config.kinds import (
     members,
     words,
 )
-from controller.model.entities import TUNNEL_TYPES, Address, HostKind, NetworkType, Prefix, Range, Verdict
+from controller.model.entities import (
+    DEFAULT_MASKS,
+    TUNNEL_TYPES,
+    Address,
+    HostKind,
+    NetworkType,
+    Prefix,
+    Range,
+    Verdict,
+)
 
 MAX_VNI = (1 << 24) - 1
 MAX_VLAN = 4094
@@ -164,6 +173,11 @@ class FabricFile(Strict):
     mtu: Annotated[int, Whole("an MTU", 576, 65535)] = Field(
         default=1500,
         description="The MTU of the underlay. A network's follows from it: what the tunnel adds is taken off.",
+    )
+    masks: Annotated[int, Whole("a number of masks", 1, 1_000_000)] = Field(
+        default=DEFAULT_MASKS,
+        description="How many masks all tenants' rules together may make a datapath hold, each counted once. A datapath may have to try "
+        "all that it holds for a packet; rules that need more are refused.",
     )
     hosts: dict[Name, Host] = Field(default={}, description="The hosts by name.")
     physical_networks: dict[Name, PhysicalNetwork] = Field(default={}, description="The physical networks by name.")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+DEFAULT_MASKS = 4096  # that all rules of a fabric may make a datapath hold
 EVERYBODY = "*"  # The only name in a group's `share` that is shared with all tenants, those to come as well.
 
 Address = IPv4Address | IPv6Address
@@ -282,3 +283,4 @@ class Topology:
     ports: Mapping[str, Port] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
     address_groups: Mapping[str, AddressGroup] = field(default_factory=dict)
+    masks: int = DEFAULT_MASKS  # that all tenants' rules may make a datapath hold
