@@ -42,7 +42,7 @@ def _show(answer: Mapping[str, Any]) -> None:
     for direction, told in answer["directions"].items():
         click.echo()
         click.secho(f"{direction}", bold=True)
-        _show_rules(direction, told)
+        _show_rules(direction, told, is_dry=answer["is_dry"])
     if answer["number"] is not None and not answer["unread"]:
         for title, drops in (("dropped", answer["drops"]), (_of_the_host(answer), answer["host_drops"])):
             if drops:
@@ -71,19 +71,21 @@ def _what_it_is(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"  groups     {groups if answer['port_security'] else 'port security is off: nothing is judged'}"
 
 
-def _show_rules(direction: str, told: Mapping[str, Any]) -> None:
+def _show_rules(direction: str, told: Mapping[str, Any], *, is_dry: bool) -> None:
     rows = [_rule_row(rule) for rule in told["rules"]]
     last = told["else"]
-    refused = f"{last['refused']}", "-", "everything else is refused (default deny)"
-    rows.append((*(f"  {refused[0]}", refused[1], refused[2]), ""))
-    if last["would_be_refused"]:
-        rows.append((f"  {last['would_be_refused']}", "-", "everything else would be refused, and passed (dry)", ""))
+    if last["refused"] or not is_dry:
+        rows.append((f"  {last['refused']}", "-", "everything else is refused (default deny)", ""))
+    if last["would_be_refused"] or is_dry:
+        rows.append(
+            (f"  {last['would_be_refused']}", "-", "everything else passes, and would be refused (not enforced)", "")
+        )
     print_table(("  HITS", "GROUP", f"{direction.upper()} RULE", "PLACE"), rows)
 
 
 def _rule_row(rule: Mapping[str, Any]) -> Sequence[str]:
     hits = "-" if rule["packets"] is None else str(rule["packets"])
-    remark = "; would drop" if rule["would_drop"] else ""
+    remark = "; not enforced: passes, and would drop" if rule["would_drop"] else ""
     remark += f"; {rule['note']}" if rule["note"] else ""
     text = rule["rule"].partition(" ")[2] or rule["rule"]
     return f"  {hits}", rule["group"] or "-", f"{text}{remark}", rule["place"] or "-"

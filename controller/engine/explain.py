@@ -88,6 +88,7 @@ def _what_it_is(topology: Topology, port: Port) -> dict[str, Any]:
         ],
         "port_security": port.port_security,
         "groups": list(port.groups),
+        "is_dry": bool(port.groups) and not any(topology.groups[name].enforce for name in port.groups),
     }
 
 
@@ -181,7 +182,7 @@ def _rules(
                 "group": group,
                 "rule": rule_text(rule),
                 "place": str(rule.place),
-                "would_drop": not _is_enforced(topology, group, rule),
+                "would_drop": not rule.enforce,
                 "packets": counted.packets if counted and not note else None,
                 "bytes": counted.bytes if counted and not note else None,
                 "note": note,
@@ -200,10 +201,6 @@ def _in_order(topology: Topology, port: Port, direction: Direction) -> list[tupl
         for group in groups
         for rule in (group.ingress if direction is Direction.INGRESS else group.egress)
     ]
-
-
-def _is_enforced(topology: Topology, group: str, rule: Rule) -> bool:
-    return rule.enforce and topology.groups[group].enforce
 
 
 def _otherwise(direction: Direction, drops: list[dict[str, Any]]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -136,6 +137,19 @@ def test_an_unknown_port_is_bad_input_and_one_that_is_nowhere_is_not(shop: Shop)
     nowhere = shop.weft("explain", "red/later")
     assert nowhere.returncode == 0, nowhere.stderr
     assert "no interface red.later and no iface-id red/later has been seen on any host" in nowhere.stdout
+
+
+def test_top_goes_on_until_it_is_interrupted(shop: Shop) -> None:
+    command = [sys.executable, "-m", "controller.cli", "top", "-o", "json", "--control", str(shop.net.lab.control)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running_top:
+        assert running_top.stdout is not None
+        readings = 0
+        while readings < 2:  # A reading ends with a brace at the beginning of a line.
+            line = running_top.stdout.readline()
+            assert line, "it ended by itself"
+            readings += line == "}\n"
+        running_top.send_signal(signal.SIGINT)
+        assert running_top.wait(10) == 0
 
 
 @pytest.mark.parametrize("verb", [("explain", "red/web1"), ("top", "--once")])

@@ -153,6 +153,7 @@ def test_dry_refusals_pass_and_are_told_apart(engine: Engine, switches: Counting
     switches.more = [drop(WEB1, "ingress_policy", INGRESS_WOULD_BE_REFUSED)]
     switches.counted = [(lambda flow: flow.kind == INGRESS_WOULD_BE_REFUSED, 3)]
     told = explain(engine)
+    assert not told["is_dry"], "its groups are enforced, so this is of a moment before"
     assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 3}
     assert not told["drops"][0]["dropped"]
 

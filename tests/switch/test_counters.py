@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.pipeline.flow import Flow, Origin, Program, match
+from controller.pipeline.flow import Flow, Meter, Metered, Origin, Output, Program, match
 from controller.switch.fake import FakeSwitch
 from controller.switch.status import Count, State
 from controller.wire.message import MessageType
 from tests.ovs.twin import Twin
-from tests.switch.harness import PATIENCE_S, Control, flow, program, some_flows, wait_for
+from tests.switch.harness import PATIENCE_S, WEB1, Control, flow, program, some_flows, wait_for
 
 pytestmark = pytest.mark.ovs
 
@@ -90,6 +90,21 @@ def test_an_audit_notes_drops_as_well(twin: Twin, control: Control) -> None:
     found = count(control, OF_WEB1).grew
     assert found is not None
     assert found.before < audited, "the audit saw it first, not the reading after it"
+
+
+def test_what_a_meter_dropped_is_told_by_its_number(twin: Twin, control: Control) -> None:
+    limit = Meter(1, 1, 1, WEB1, "deliver")
+    control.bring(program(DPID, flow(0, 10, match(in_port=1), Metered(1), Output(2)), limit))
+    inject(twin, "p1", 5)
+    drops: dict[int, Count] = {}
+
+    def has_dropped() -> bool:
+        drops.update(control.switches.count([DPID], lambda _flow: False, PATIENCE_S, meters=True)[DPID].drops)
+        return drops[1].packets > 0
+
+    wait_for(has_dropped)
+    assert drops.keys() == {1}
+    assert drops[1].packets <= 4, "one of the five was within the limit"
 
 
 def test_one_flow_of_many_costs_one_small_request(control: Control) -> None:
