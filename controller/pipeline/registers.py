@@ -70,10 +70,11 @@ EGRESS_KEY = Register("egress_key", "reg9", 0, 32, "stamp of the opener's policy
 EGRESS_PEER = Register("egress_peer", "reg10", 0, 32, "what the answerer's address was then")
 INGRESS_KEY = Register("ingress_key", "reg11", 0, 32, "stamp of the answerer's policy, as it let the connection in")
 INGRESS_PEER = Register("ingress_peer", "reg12", 0, 32, "what the opener's address was then")
+OWNER = Register("owner", "reg15", 0, 32, "key of the port whose address a flow answers for; no packet has a use for it")
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
-    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER),
 )
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.
