@@ -55,6 +55,7 @@ def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
     drops = list(
         drops_of(engine, Seat(host.name, host.integration_bridge, Bridge.INTEGRATION), reading, time.monotonic())
     )
+    drops.sort(key=lambda drop: drop["last"]["at_most_s"] if drop["last"] else float("inf"))
     own = [drop for drop in drops if drop["port"] == port.name]
     hits = by_rule([(host.name, reading)])
     return told | {
@@ -69,7 +70,7 @@ def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
         }
         if port.port_security
         else {},
-        "drops": own,
+        "drops": own,  # The newest first.
         "host_drops": [drop for drop in drops if drop["port"] is None],
     }
 

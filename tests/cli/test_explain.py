@@ -39,10 +39,15 @@ security_groups:
   quiet:
     egress:
       - {protocol: icmp}
+  trial:
+    enforce: false
+    egress:
+      - {protocol: icmp, enforce: false}
 ports:
   web1: {network: web, ip: 10.0.1.11, host: hv1, security_groups: [web]}
   web2: {network: web, ip: 10.0.1.12, host: hv2, security_groups: [web]}
   quiet1: {network: web, ip: 10.0.1.13, host: hv2, security_groups: [quiet]}
+  trial1: {network: web, ip: 10.0.1.15, host: hv1, security_groups: [trial]}
   later: {network: web, ip: 10.0.1.14, security_groups: [web]}
 """,
 }
@@ -132,6 +137,25 @@ def test_a_forged_address_and_a_forged_mac_are_told_apart(shop: Shop) -> None:
         refused(shop, "red/web1", "forged MAC"),
         lambda: shop.net.send("red/web1", to_all + b"\x02\x00\x00\x00\x0b\xad" + b"\x08\x00" + payload),
     )
+
+
+def test_what_is_not_enforced_passes_and_is_counted_by_rule_and_group(shop: Shop) -> None:
+    would = refused(shop, "red/trial1", "egress would be refused")
+    shop.grows(would, lambda: shop.net.ping("red/trial1", "red/web2"))
+    told = shop.told("explain", "red/trial1")
+    (rule,) = told["directions"]["egress"]["rules"]
+    assert (rule["packets"] > 0, rule["would_drop"], told["directions"]["egress"]["else"]["would_be_refused"]) == (
+        True,
+        True,
+        0,
+    )
+    shop.grows(
+        lambda: shop.told("explain", "red/trial1")["directions"]["egress"]["else"]["would_be_refused"],
+        lambda: shop.net.tcp("red/trial1", "red/web2", 80),
+    )
+    told_by_status = {(each["group"], each["rule"]) for each in shop.told("status")["counters"]["would_drop"]}
+    assert {("red/trial", "egress icmp"), ("red/trial", "egress default deny")} <= told_by_status
+    assert "would have dropped: " in shop.weft("status").stdout
 
 
 def test_the_text_has_the_rule_s_line_and_the_port_s_place(shop: Shop) -> None:

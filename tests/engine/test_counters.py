@@ -50,6 +50,7 @@ class Counting(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.counted: list[tuple[Callable[[Flow], bool], int]] = []
+        self.older: list[Callable[[Flow], bool]] = []  # What has not grown for as long again.
         self.meters: dict[int, Count] = {}
         self.asked_for: list[Flow] = []
         self.error: str | None = None
@@ -69,7 +70,7 @@ class Counting(Recorder):
 
     def _count(self, flow: Flow) -> Count:
         packets = sum(number for is_meant, number in self.counted if is_meant(flow))
-        now = time.monotonic()
+        now = time.monotonic() - 60 * any(is_meant(flow) for is_meant in self.older)
         return Count(packets, 60 * packets, Growth(now - 30, now - 10) if packets else None)
 
 
@@ -151,6 +152,14 @@ def test_drops_are_told_by_reason_with_when_the_last_one_was(engine: Engine, swi
     assert 30 <= dropped["last"]["at_most_s"] < 32
     assert 10 <= dropped["last"]["at_least_s"] < 12
     assert told["directions"]["ingress"]["else"] == {"refused": 3, "would_be_refused": 0}
+
+
+def test_the_reason_of_the_last_drop_comes_first(engine: Engine, switches: Counting) -> None:
+    switches.counted = [(of_port("red/web1", EGRESS_REFUSED), 9), (of_port("red/web1", FORGED_MAC), 1)]
+    switches.older = [of_port("red/web1", EGRESS_REFUSED)]
+    assert [drop["reason"] for drop in explain(engine)["drops"]] == [FORGED_MAC, EGRESS_REFUSED]
+    switches.older = [of_port("red/web1", FORGED_MAC)]
+    assert [drop["reason"] for drop in explain(engine)["drops"]] == [EGRESS_REFUSED, FORGED_MAC]
 
 
 DRY = RED.replace("{protocol: icmp}", "{protocol: icmp, enforce: false}").replace(
