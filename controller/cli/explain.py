@@ -124,7 +124,7 @@ def _of_the_host(answer: Mapping[str, Any]) -> str:
 
 
 def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
-    if answer["unread"]:
+    if answer["unread"] and answer["number"] is not None:
         yield f"the counters of {answer['bridge']}@{answer['host']} could not be read: {answer['unread']}"
     if answer["directions"]:
         alike = len(answer["counted_for"])

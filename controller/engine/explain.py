@@ -48,7 +48,8 @@ def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
         return {"unknown": "port", "word": name, "hint": instead(name, topology.ports)}
     told = _what_it_is(topology, port) | _where(engine, topology, port)
     if told["number"] is None:
-        return told | {"unread": None, "directions": {}, "drops": [], "host_drops": []}
+        unread = told["unbound"] if told["state"] == State.DOWN else None
+        return told | {"unread": unread, "directions": {}, "drops": [], "host_drops": []}
     host = topology.hosts[told["host"]]
     dpid = integration_dpid(host.id)
     reading = engine.switches.count([dpid], _wanted(port), deadline_s, meters=has_rates(topology))[dpid]
@@ -109,7 +110,9 @@ def _where(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
         known = engine.switches.statuses() if engine.switches else {}
         found = known.get(integration_dpid(host.id))
         state = (found.state if found else State.DOWN).value
-        if number is None:
+        if number is None and state == State.DOWN:
+            why = f"the switch of {host.name} is not connected"
+        elif number is None:
             why = f"no interface {interface} and no iface-id {port.name} has been seen on {host.name}"
         else:
             interface = engine.observed.called(host.name, host.integration_bridge, number) or interface

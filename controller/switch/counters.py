@@ -23,7 +23,6 @@ from controller.switch.status import Count, Reading
 from controller.wire import counts, dump
 from controller.wire.counts import Counted
 from controller.wire.message import MessageType
-from controller.wire.pack import flow_add
 
 _FEW = 4  # A table is read flow by flow if it has more than so many times the flows that are wanted.
 _AT_ONCE = 100  # Requests that wait for answers: a change that comes meanwhile waits for no more than these.
@@ -55,7 +54,8 @@ def read(
         SessionOver: The connection ended.
         NoAnswer: The switch has not told all in time.
     """
-    known = {flow_add(flow)[:8]: flow for flow in wanted}
+    # What has not been packed has not been sent either.
+    known = {flow.packed[:8]: flow for flow in wanted if flow.packed is not None}
     found = Found()
     requests = _plan(flows, known, meters=meters)
     for at in range(0, len(requests), _AT_ONCE):
@@ -123,4 +123,5 @@ def _ask(
 
 def _read_flows(frame: bytes, known: Mapping[bytes, Flow]) -> Iterator[tuple[bytes, tuple[Flow, Counted]]]:
     for flow, counted in counts.flows(frame, known):
-        yield flow_add(flow)[:8], (flow, counted)
+        if flow.packed is not None:
+            yield flow.packed[:8], (flow, counted)

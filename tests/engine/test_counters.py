@@ -230,6 +230,13 @@ def test_a_port_that_is_nowhere_says_so(engine: Engine) -> None:
     assert told["unbound"] == "no interface red.bare and no iface-id red/bare has been seen on any host"
 
 
+def test_a_port_whose_switch_has_not_told_its_interfaces_is_unread(engine: Engine) -> None:
+    engine.connected(HV2, {"patch-tun": 1})
+    wait_for(lambda: explain(engine, "red/web2")["number"] is None)
+    told = explain(engine, "red/web2")
+    assert (told["unbound"], told["unread"]) == ("the switch of hv2 is not connected",) * 2
+
+
 def test_an_unknown_port_is_answered_with_the_nearest(engine: Engine) -> None:
     assert explain(engine, "red/wbe1") == {
         "unknown": "port",
