@@ -88,10 +88,10 @@ class Worker:
             self._session.end("an internal error, see the log")
 
     def _settle(self) -> None:
-        """Set what OpenFlow leaves to the controller: what fragments can be matched by, and no news but of ports."""
+        """Set what OpenFlow leaves to the controller: what fragments can be matched by, and no news but of ports and samples."""
         with self._session.claim(3) as claim:
             first = claim.first
-            settings = message.config(first), message.only_port_status(first + 1)
+            settings = message.config(first), message.only_news(first + 1)
             self._session.write(b"".join(settings) + message.barrier(first + 2))
             for error in errors_until(claim, MessageType.BARRIER_REPLY, first + 2, ANSWER_S):
                 LOG.warning("%016x refused a setting: %s", self._session.id, error.name)
