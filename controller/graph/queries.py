@@ -14,6 +14,7 @@ import networkx as nx
 
 from controller.memo import Input, Memo, query
 from controller.model.entities import (
+    EVERYBODY,
     Address,
     AddressGroup,
     Host,
@@ -321,12 +322,18 @@ def combinations_with(memo: Memo, name: str) -> frozenset[frozenset[str]]:
     addresses = name.removeprefix(_ADDRESSES)
     shared = group(memo, name) if addresses == name else address_group(memo, addresses)
     spaces: set[str] = set()
-    for tenant in () if shared is None else (shared.tenant, *shared.share):
+    for tenant in () if shared is None else _users(memo, shared):
         if addresses == name:
             spaces |= spaces_of_groups(memo, tenant).get(name, frozenset())
         else:
             spaces |= spaces_asking(memo, tenant, addresses)
     return frozenset(each for space in spaces for each in combinations_in(memo, space) if name in each)
+
+
+def _users(memo: Memo, shared: SecurityGroup | AddressGroup) -> tuple[str, ...]:
+    if EVERYBODY in shared.share:
+        return tenants(memo) or ()
+    return (shared.tenant, *shared.share)
 
 
 @query
