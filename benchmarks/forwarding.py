@@ -20,6 +20,7 @@ SECURITY = "security"
 SAME_HOST, ACROSS = "same host", "across hosts"
 
 _WARM_S, _MEASURED_S = 0.25, 0.5
+_STREAMS_S, _CONNECTIONS_S = 10.0, 4.0  # On a machine that is busy with others there are fewer repetitions.
 _CONNECTIONS, _FEW = 20_000, 20
 _FIRST_SOURCE = 10_000  # Below and above it there are enough numbers that no rule and no program has taken.
 _GB = 1e9
@@ -58,10 +59,10 @@ def measure_streams(
         client: Who sends.
         server: Who receives.
         where: The hosts that the stream passes, and what to call them in the figure of the passes; the first name is the stream's.
-        pairs: How many times each pipeline is measured.
+        pairs: How many times each pipeline is measured, if there is time.
     """
     runs: dict[Pipeline, list[_Run]] = {pipeline: [] for pipeline in Pipeline}
-    for pipeline in turns(pairs):
+    for pipeline in turns(pairs, _STREAMS_S):
         pipelines.use(pipeline)
         runs[pipeline].append(_stream(site, pipelines, client, server, list(where)))
     name = ACROSS if len(where) > 1 else SAME_HOST
@@ -105,7 +106,7 @@ def measure_connections(site: Site, pipelines: Pipelines, client: Port, server: 
         raise NotEnforced(f"{full_name(client)} reaches {full_name(server)} at udp/{closed}, which nothing allows")
     frames = _first_packets(client, server, SERVICE, _CONNECTIONS)
     rates: dict[Pipeline, list[float]] = {pipeline: [] for pipeline in Pipeline}
-    for pipeline in turns(pairs):
+    for pipeline in turns(pairs, _CONNECTIONS_S):
         pipelines.use(pipeline)
         arrived, seconds = connect_often(source, target, SERVICE, frames)
         if arrived < 0.99 * len(frames):

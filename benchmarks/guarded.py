@@ -6,6 +6,8 @@ is the flows alone.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -145,13 +147,16 @@ def _identities(lines: Iterable[str]) -> list[str]:
     return sorted(line.partition(" actions=")[0] for line in lines)
 
 
-def turns(pairs: int) -> Iterator[Pipeline]:
-    """Yield each pipeline so often, in an order in which what drifts steadily favours neither.
+def turns(pairs: int, seconds: float = math.inf) -> Iterator[Pipeline]:
+    """Yield each pipeline so often, in an order in which what drifts steadily favours neither; begin no pair after so many seconds.
 
     >>> " ".join(turns(3))
     'Weft bare bare Weft Weft bare'
     """
+    deadline = time.monotonic() + seconds
     for number in range(pairs):
+        if number and time.monotonic() > deadline:
+            return
         yield from (Pipeline.WEFT, Pipeline.BARE) if number % 2 == 0 else (Pipeline.BARE, Pipeline.WEFT)
 
 

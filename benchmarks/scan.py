@@ -28,6 +28,7 @@ KEPT = "what a stream beside it keeps"
 _PACKETS = 20_000
 _SPREAD_S, _WARM_S, _ALONE_S = 1.0, 0.25, 0.5
 _SETTLE_S = 0.05
+_SCANS_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def measure_scans(site: Site, pipelines: Pipelines, document: Document, pairs: i
         headers = probes(rules[guard["groups"][0]], document["networks"][0]["cidr"], _PACKETS)
         frames = [frame(scanner, players.victim, header) for header in headers]
         scans: dict[Pipeline, list[Scan]] = {pipeline: [] for pipeline in Pipeline}
-        for pipeline in turns(pairs):
+        for pipeline in turns(pairs, _SCANS_S):
             pipelines.use(pipeline)
             scans[pipeline].append(_scan(site, pipelines, document, scanner, frames))
         yield from _figures(name, scans[Pipeline.WEFT], scans[Pipeline.BARE])

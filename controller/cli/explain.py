@@ -44,7 +44,10 @@ def _show(answer: Mapping[str, Any]) -> None:
         click.secho(f"{direction}", bold=True)
         _show_rules(direction, told, is_dry=answer["is_dry"])
     if answer["number"] is not None and not answer["unread"]:
-        for title, drops in (("dropped", answer["drops"]), (_of_the_host(answer), answer["host_drops"])):
+        for title, drops in (
+            ("dropped, the newest reason first", answer["drops"]),
+            (_of_the_host(answer), answer["host_drops"]),
+        ):
             if drops:
                 click.echo()
                 click.secho(title, bold=True)
@@ -121,7 +124,7 @@ def _of_the_host(answer: Mapping[str, Any]) -> str:
 
 
 def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
-    if answer["unread"]:
+    if answer["unread"] and answer["number"] is not None:
         yield f"the counters of {answer['bridge']}@{answer['host']} could not be read: {answer['unread']}"
     if answer["directions"]:
         alike = len(answer["counted_for"])

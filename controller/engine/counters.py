@@ -17,7 +17,7 @@ from controller.model.names import interface_name
 from controller.pipeline.flow import Flow, Origin
 from controller.pipeline.plan import pipeline
 from controller.pipeline.program import MISS
-from controller.pipeline.reasons import BY_KIND, TOO_MANY, WOULD_DROP_RULE, is_drop, is_rule, miss_text
+from controller.pipeline.reasons import BY_KIND, TOO_MANY, is_drop, is_dry, is_rule, miss_text
 from controller.pipeline.tables import Bridge
 from controller.proof.rules import rule_text
 from controller.switch.status import Count, Reading
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from controller.engine.engine import Engine
 
 PORT = "port "  # How the origin of a port's flow begins.
+CLASS = "ports of "  # How the origin of a flow of a class of ports begins.
 _STATUS_S = 1.0  # How long `weft status` waits for counters.
 
 
@@ -48,8 +49,18 @@ class Hits:
 
     @property
     def group(self) -> str | None:
-        """The group that has the rule; None for what holds for ports without any."""
-        return self.origin.what.partition(" ")[0] if self.origin.rule is not None else None
+        """The group that has the rule; of a default deny all groups of the ports, and None for ports without any."""
+        what = self.origin.what
+        if self.origin.rule is not None:
+            return what.partition(" ")[0]
+        return what.removeprefix(CLASS) if what.startswith(CLASS) else None
+
+    @property
+    def text(self) -> str:
+        """The rule in the words of the files."""
+        if self.origin.rule is not None:
+            return rule_text(self.origin.rule)
+        return f"{self.direction} default deny" if self.is_dry else f"{self.direction} any"
 
     def tell(self, locate: Callable[[Origin], Origin]) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -57,7 +68,7 @@ class Hits:
         return {
             "group": self.group,
             "direction": self.direction,
-            "rule": rule_text(self.origin.rule) if self.origin.rule is not None else self.origin.what,
+            "rule": self.text,
             "place": None if place is None else str(place),
             "would_drop": self.is_dry,
             "hosts": len(self.hosts),
@@ -108,9 +119,8 @@ def totals(engine: Engine) -> dict[str, Any] | None:
     return {
         "dropped": sum(drop["packets"] for drop in dropped),
         "ports": len({drop["port"] for drop in dropped if drop["port"] is not None}),
-        "is_dry": _is_dry(topology),
-        "would_drop": [each.tell(engine.locate) for each in hits.values() if each.packets]
-        + _would_refuse(topology, drops),
+        "is_dry": _is_anything_dry(topology),
+        "would_drop": [each.tell(engine.locate) for each in hits.values() if each.packets],
         "unread": [str(seats[dpid]) for dpid, reading in readings.items() if reading.error is not None],
     }
 
@@ -123,7 +133,7 @@ def by_rule(readings: Iterable[tuple[str, Reading]]) -> dict[Key, Hits]:
             if is_rule(flow):
                 hits = found.get(key := rule_key(flow))
                 if hits is None:
-                    hits = found[key] = Hits(flow.origin, key[2], flow.kind == WOULD_DROP_RULE)
+                    hits = found[key] = Hits(flow.origin, key[2], is_dry(flow))
                 hits.add(host, count)
     return found
 
@@ -213,28 +223,12 @@ def _tell_switch(seat: Seat, reading: Reading) -> dict[str, Any]:
 
 
 def _is_told_by_status(flow: Flow) -> bool:
-    return is_drop(flow) or flow.kind == WOULD_DROP_RULE
+    return is_drop(flow) or (is_rule(flow) and is_dry(flow))
 
 
-def _is_dry(topology: Topology) -> bool:
+def _is_anything_dry(topology: Topology) -> bool:
     """Return whether any group or rule is not enforced."""
     return any(
         not group.enforce or not all(rule.enforce for rule in (*group.ingress, *group.egress))
         for group in topology.groups.values()
     )
-
-
-def _would_refuse(topology: Topology, drops: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what default denies that are not enforced would have dropped, by the groups of the ports."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for drop in drops:
-        port = topology.ports.get(drop["port"] or "")
-        if drop["dropped"] or port is None:
-            continue
-        groups, direction = ",".join(port.groups), str(drop["reason"]).partition(" ")[0]
-        entry = {"group": groups, "direction": direction, "rule": "default deny", "place": None, "would_drop": True}
-        told = found.setdefault((groups, direction), entry | {"hosts": set(), "packets": 0, "bytes": 0})
-        told["hosts"].add(drop["host"])
-        told["packets"] += drop["packets"]
-        told["bytes"] += drop["bytes"]
-    return [entry | {"hosts": len(entry["hosts"])} for entry in found.values()]

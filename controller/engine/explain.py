@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.config.suggest import instead
 from controller.engine.counters import (
+    CLASS,
     PORT,
     Hits,
     Key,
@@ -25,16 +26,16 @@ from controller.model.names import interface_name
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Flow
 from controller.pipeline.reasons import EVERYTHING_ALLOWED, REASONS, is_drop, is_rule
-from controller.pipeline.registers import SOURCE_CLASS, TARGET_CLASS, Register
+from controller.pipeline.registers import JUDGED
 from controller.pipeline.tables import Bridge
-from controller.pipeline.view import policy_class
+from controller.pipeline.view import class_name, policy_class
 from controller.proof.rules import rule_text
 from controller.switch.status import Reading, State
 
 if TYPE_CHECKING:
     from controller.engine.engine import Engine
 
-_CLASS: Mapping[str, Register] = {"egress": SOURCE_CLASS, "ingress": TARGET_CLASS}
+_JUDGED = BY_NAME[JUDGED.field].index
 
 
 def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
@@ -47,13 +48,15 @@ def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
         return {"unknown": "port", "word": name, "hint": instead(name, topology.ports)}
     told = _what_it_is(topology, port) | _where(engine, topology, port)
     if told["number"] is None:
-        return told | {"unread": None, "directions": {}, "drops": [], "host_drops": []}
+        unread = told["unbound"] if told["state"] == State.DOWN else None
+        return told | {"unread": unread, "directions": {}, "drops": [], "host_drops": []}
     host = topology.hosts[told["host"]]
     dpid = integration_dpid(host.id)
     reading = engine.switches.count([dpid], _wanted(port), deadline_s, meters=has_rates(topology))[dpid]
     drops = list(
         drops_of(engine, Seat(host.name, host.integration_bridge, Bridge.INTEGRATION), reading, time.monotonic())
     )
+    drops.sort(key=lambda drop: drop["last"]["at_most_s"] if drop["last"] else float("inf"))
     own = [drop for drop in drops if drop["port"] == port.name]
     hits = by_rule([(host.name, reading)])
     return told | {
@@ -62,13 +65,13 @@ def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
         "directions": {
             direction.value: {
                 "rules": _rules(topology, port, direction, hits, reading),
-                "else": _otherwise(direction, own),
+                "else": _otherwise(port, direction, own, hits),
             }
             for direction in Direction
         }
         if port.port_security
         else {},
-        "drops": own,
+        "drops": own,  # The newest first.
         "host_drops": [drop for drop in drops if drop["port"] is None],
     }
 
@@ -107,7 +110,9 @@ def _where(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
         known = engine.switches.statuses() if engine.switches else {}
         found = known.get(integration_dpid(host.id))
         state = (found.state if found else State.DOWN).value
-        if number is None:
+        if number is None and state == State.DOWN:
+            why = f"the switch of {host.name} is not connected"
+        elif number is None:
             why = f"no interface {interface} and no iface-id {port.name} has been seen on {host.name}"
         else:
             interface = engine.observed.called(host.name, host.integration_bridge, number) or interface
@@ -124,18 +129,11 @@ def _where(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
 def _wanted(port: Port) -> Callable[[Flow], bool]:
     """Return which flows say something of a port on its own host: its own drops, those of nobody, and the rules of its class."""
     mine = policy_class(port)
-    judged = {
-        f"{direction}_policy": (BY_NAME[register.field].index, *register.is_(mine))
-        for direction, register in _CLASS.items()
-    }
 
     def is_wanted(flow: Flow) -> bool:
         if is_drop(flow):
             return flow.origin.what == PORT + port.name or port_of(flow) is None
-        if not is_rule(flow):
-            return False
-        field, value, _ = judged[flow.feature]
-        return any(index == field and its_value == value for index, its_value, _ in flow.match)
+        return is_rule(flow) and any(field == _JUDGED and value == mine for field, value, _ in flow.match)
 
     return is_wanted
 
@@ -175,7 +173,11 @@ def _rules(
         elif rule in said and said[rule] is not rule:
             note = f"says what {said[rule].place} says, which counts"
         elif counted is None and reading.error is None:
-            note = "nobody is its far side at present" if rule.groups else "another rule allows all of it, and counts"
+            note = (
+                "nobody is its far side at present"
+                if rule.groups or rule.addresses
+                else "another rule allows all of it, and counts"
+            )
         said.setdefault(rule, rule)
         told.append(
             {
@@ -203,11 +205,13 @@ def _in_order(topology: Topology, port: Port, direction: Direction) -> list[tupl
     ]
 
 
-def _otherwise(direction: Direction, drops: list[dict[str, Any]]) -> dict[str, int]:
-    """Return what no rule of a direction allowed: refused, and what would have been if enforcement were not dry."""
-    kinds = {reason.kind: reason.drops for reason in REASONS if reason.direction is direction}
-    counted = {"refused": 0, "would_be_refused": 0}
-    for drop in drops:
-        if drop["reason"] in kinds:
-            counted["refused" if kinds[drop["reason"]] else "would_be_refused"] += drop["packets"]
-    return counted
+def _otherwise(
+    port: Port, direction: Direction, drops: list[dict[str, Any]], hits: Mapping[Key, Hits]
+) -> dict[str, int]:
+    """Return what no rule of a direction allowed: refused to the port, and what passes because no group of its ports is enforced."""
+    kinds = {reason.kind for reason in REASONS if reason.direction is direction and reason.drops}
+    passed = hits.get((CLASS + class_name(port.groups), None, direction.value))
+    return {
+        "refused": sum(drop["packets"] for drop in drops if drop["reason"] in kinds),
+        "would_be_refused": passed.packets if passed else 0,
+    }

@@ -39,6 +39,7 @@ address_group: Input[AddressGroup | None] = Input("address group")
 port: Input[Port | None] = Input("port")
 networks_in: Input[tuple[str, ...] | None] = Input("networks of a tenant")
 ports_in: Input[tuple[Port, ...] | None] = Input("ports of a tenant")
+connections: Input[int | None] = Input("connections of a tenant in one address space on one host")
 found_on: Input[str | None] = Input("the host of a port without host")
 
 
@@ -73,6 +74,8 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
             _exchange(memo, kind, part(before, section, name), part(topology, section, name))
         memo.set(networks_in, (name,), tuple(part(topology, "networks", name)) or None)
         memo.set(ports_in, (name,), tuple(part(topology, "ports", name).values()) or None)
+        granted = topology.tenants.get(name)
+        memo.set(connections, (name,), None if granted is None else granted.connections)
 
 
 def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from controller.memo import Input, Memo, query
 from controller.model.ids import Exhausted, allocate
 
 _ZONES = 65535  # Zone 0 is the tracker's default, which others on the host may use.
-_NOTE = re.compile(r"(?:tag (\d{1,4}) )?zone (\d{1,5}) (\S+) (\S+)")
+_NOTE = re.compile(r"(?:tag (\d{1,4}) )?zone (\d{1,5}) (?:limit (\d{1,10}) )?(\S+) (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,17 @@ class Numbers:
 remembered: Input[Numbers | None] = Input("numbers that a switch remembers")
 
 
-def note(tag: int | None, zone: int, network_name: str, space: str) -> str:
-    """Return the text by which a switch remembers a network's numbers.
+def note(tag: int | None, zone: int, network_name: str, space: str, limit: int | None = None) -> str:
+    """Return the text by which a switch remembers a network's numbers, and how many connections its zone may hold.
 
     >>> note(17, 4, "red/web", "red/app")
     'tag 17 zone 4 red/web red/app'
+    >>> note(17, 4, "red/web", "red/app", 5000)
+    'tag 17 zone 4 limit 5000 red/web red/app'
     """
     start = "" if tag is None else f"tag {tag} "
-    return f"{start}zone {zone} {network_name} {space}"
+    word = "" if limit is None else f"limit {limit} "
+    return f"{start}zone {zone} {word}{network_name} {space}"
 
 
 def read_notes(notes: Iterable[str]) -> Numbers:
@@ -47,11 +50,35 @@ def read_notes(notes: Iterable[str]) -> Numbers:
     for text in notes:
         found = _NOTE.fullmatch(text)
         if found is not None:
-            tag, zone, network_name, space = found.groups()
+            tag, zone, _limit, network_name, space = found.groups()
             if tag is not None:
                 tags.setdefault(network_name, int(tag))
             zones.setdefault(space, int(zone))
     return Numbers(tags, zones)
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneNote:
+    """A conntrack zone, whose it is, and how many connections it may hold; None is no limit."""
+
+    zone: int
+    space: str
+    limit: int | None
+
+
+def read_zones(notes: Iterable[str]) -> Mapping[int, ZoneNote]:
+    """Return the zones that notes tell of, by number. Should notes of one zone differ, the least limit counts.
+
+    >>> read_zones(["tag 17 zone 4 limit 5000 red/web red/app", "port red/vm"])
+    {4: ZoneNote(zone=4, space='red/app', limit=5000)}
+    """
+    zones: dict[int, ZoneNote] = {}
+    for found in filter(None, map(_NOTE.fullmatch, notes)):
+        number, limit = int(found[2]), None if found[3] is None else int(found[3])
+        told = zones.setdefault(number, ZoneNote(number, found[5], limit))
+        if limit is not None and (told.limit is None or limit < told.limit):
+            zones[number] = ZoneNote(number, told.space, limit)
+    return zones
 
 
 def place_note(port: str) -> str:

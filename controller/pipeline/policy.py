@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from controller.graph import queries
 from controller.graph.queries import Identity
 from controller.memo import Memo, query
-from controller.model.entities import Direction, SecurityGroup
+from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import (
     CT_INVALID,
@@ -48,14 +48,15 @@ from controller.pipeline.registers import (
     Register,
 )
 from controller.pipeline.rules import RuleMatch, far_names, is_unrestricted, named_groups, rule_matches, rules_of
+from controller.pipeline.samples import is_logged, logs_drops, sample
 from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage, Table
 from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
-# What is not enforced comes last: only what it alone lets through is counted there.
-_DIRECT, _JOINT = 200, 100
-_DRY_DIRECT, _DRY_JOINT, _DRY_DEFAULT = 60, 50, 10
+# What is not enforced comes last: only what it alone lets through is counted there. Of each kind, what is logged comes first.
+_DIRECT, _JOINT = {True: 240, False: 200}, {True: 220, False: 100}
+_DRY_DIRECT, _DRY_JOINT, _DRY_DEFAULT = {True: 80, False: 60}, {True: 70, False: 50}, 10
 
 # The tracker hands fragments on when it has seen all of a packet, and those that rules have let by do not leave without
 # another visit there. So the first fragment, which alone names ports, decides: without it the others stay with the tracker.
@@ -69,9 +70,16 @@ TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
 OLD = (CT_TRACKED, CT_TRACKED | CT_NEW | CT_INVALID)
 
 
-def is_open(members: Iterable[SecurityGroup], direction: Direction) -> bool:
-    """Return whether a rule of these groups allows everything in a direction."""
-    return any(is_unrestricted(rule) for _, rule in rules_of(members, direction))
+def opening(members: Iterable[SecurityGroup], direction: Direction) -> tuple[SecurityGroup, Rule] | None:
+    """Return the rule of these groups, with its group, that makes all others superfluous in a direction; None if none does.
+
+    A rule that allows everything does, unless others are logged and it is not.
+    """
+    rules = rules_of(members, direction)
+    found = sorted((each for each in rules if is_unrestricted(each[1])), key=lambda each: not is_logged(*each))
+    if not found or (any(is_logged(*each) for each in rules) and not is_logged(*found[0])):
+        return None
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +230,8 @@ def write_counts(builder: Builder, side: Side, port: PortView, here: Mapping[str
         new = match(**_with_verdict(here, ALLOWED), ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
         builder.flow(table, 220, new, limit, onward, kind="limited", origin=port.origin)
     refused = match(**_with_verdict(here, REFUSED))
-    builder.flow(table, 100, refused, kind=f"{direction} refused", origin=port.origin)
+    told = sample(wanted=logs_drops(builder.memo, port.port.groups))
+    builder.flow(table, 100, refused, told, kind=f"{direction} refused", origin=port.origin)
     if is_dry(builder.memo, port.port.groups, direction):
         where = match(**_with_verdict(here, WOULD_REFUSE))
         builder.flow(table, 210, where, limit, onward, kind=f"{direction} would be refused", origin=port.origin)
@@ -261,7 +270,7 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     origin = origin_of(names)
     good = stamp(direction, class_name(names), members, (rule for _, rule in rules_of(members, direction)))
     # A port without groups is closed to others, but may itself speak (nothing in, everything out).
-    opened = opening(members, direction) if members else origin if direction is Direction.EGRESS else None
+    opened = _opened(members, direction) if members else (origin, False) if direction is Direction.EGRESS else None
     asks = opened is None and bool(named_groups(members, direction))
     look = [Resubmit(builder.table(side.peers))] if asks else []
     keep: list[Action] = [move(PEER.field, side.peer.field)] if asks else [side.peer.load(0)]
@@ -270,9 +279,10 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     if opened is not None:
         # Below the tracker's word all IP is open; new connections pass by a flow of their own, which goes first when a rule closes.
         where, old = match(**mine), match(**mine, ct_state=OLD)
-        load: list[Action] = [VERDICT.load(ALLOWED)]
-        builder.flow(side.judge, 200, where, load, kind="everything allowed", origin=opened)
-        builder.flow(side.known, 200, old, [VERDICT.load(KNOWN)], kind="known", origin=opened)
+        opener, is_told = opened
+        load: list[Action] = [VERDICT.load(ALLOWED), *sample(wanted=is_told)]
+        builder.flow(side.judge, 200, where, load, kind="everything allowed", origin=opener)
+        builder.flow(side.known, 200, old, [VERDICT.load(KNOWN)], kind="known", origin=opener)
         return
     where = match(**mine, ct_state=OLD, **bears(direction, good))
     if asks:
@@ -286,12 +296,13 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     write_rules(builder, side.rules, members, found, mine, origin)
 
 
-def opening(members: tuple[SecurityGroup, ...], direction: Direction) -> Origin | None:
-    """Return the origin of the rule that opens a class wholly, None if none does."""
-    for group, rule in rules_of(members, direction):
-        if is_unrestricted(rule):
-            return Origin(f"{group.name} {direction} rule", rule.place, rule)
-    return None
+def _opened(members: tuple[SecurityGroup, ...], direction: Direction) -> tuple[Origin, bool] | None:
+    """Return the origin of the rule that opens a class wholly and whether it is logged, None if none does."""
+    found = opening(members, direction)
+    if found is None:
+        return None
+    group, rule = found
+    return Origin(f"{group.name} {direction} rule", rule.place, rule), is_logged(group, rule)
 
 
 def _write_same(
@@ -322,14 +333,15 @@ def write_rules(
         rule = each.origin.rule
         dry = rule is not None and not rule.enforce
         if each.conjunctions:
-            priority, kind = (_DRY_JOINT, "part of a dry rule") if dry else (_JOINT, "part of a rule")
+            levels, kind = (_DRY_JOINT, "part of a dry rule") if dry else (_JOINT, "part of a rule")
+            priority = levels[each.is_logged]
             builder.flow(table, priority, each.match, each.conjunctions, kind=kind, origin=each.origin)
         else:
-            priority, kind = (_DRY_DIRECT, "dry rule") if dry else (_DIRECT, "rule")
-            load = [VERDICT.load(WOULD_REFUSE if dry else ALLOWED)]
-            builder.flow(table, priority, each.match, load, kind=kind, origin=each.origin)
+            levels, kind = (_DRY_DIRECT, "dry rule") if dry else (_DIRECT, "rule")
+            load: list[Action] = [VERDICT.load(WOULD_REFUSE if dry else ALLOWED), *sample(wanted=each.is_logged)]
+            builder.flow(table, levels[each.is_logged], each.match, load, kind=kind, origin=each.origin)
     if members and not any(group.enforce for group in members):
-        load = [VERDICT.load(WOULD_REFUSE)]
+        load = [VERDICT.load(WOULD_REFUSE), *sample(wanted=any(group.log for group in members))]
         builder.flow(table, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)
 
 
@@ -345,7 +357,7 @@ def is_dry(memo: Memo, names: Groups, direction: Direction) -> bool:
 def _named(memo: Memo, names: Groups, direction: Direction) -> frozenset[str]:
     """Return what must be known of far addresses where a class is judged: groups and address groups."""
     members = members_of(memo, names)
-    return frozenset() if is_open(members, direction) else frozenset(named_groups(members, direction))
+    return frozenset() if opening(members, direction) else frozenset(named_groups(members, direction))
 
 
 @query

@@ -22,15 +22,16 @@ INGRESS_WOULD_BE_REFUSED = "ingress would be refused"
 INVALID = "invalid"
 RATE = "rate"
 
+# What a conjunction lets in is counted by the flow that accepts it, which is a `RULE`, and not by its parts.
 RULE = "rule"
-PART_OF_A_RULE = "part of a rule"  # Counts nothing: the flow that accepts the conjunction, a `RULE`, does.
 EVERYTHING_ALLOWED = "everything allowed"
-WOULD_DROP_RULE = "would drop rule"
+DRY_RULE = "dry rule"
+NOT_ENFORCED = "not enforced"  # What no rule allows of a class none of whose groups is enforced.
 
 _DROPPED = "Weft: dropped: "  # How the origin of a table's last flow begins that drops.
 
-# The kinds of flows that count what a rule lets in.
-RULES = frozenset({RULE, EVERYTHING_ALLOWED, WOULD_DROP_RULE})
+_RULES = frozenset({RULE, EVERYTHING_ALLOWED, DRY_RULE})
+_POLICY = ("egress_policy", "ingress_policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,15 @@ TOO_MANY = Reason("meter", RATE, "too many new connections")
 
 REASONS = (
     Reason("classify", FORGED_MAC, "a frame with a MAC that is not the port's, or with a tag"),
-    Reason(
-        "source_guard", FORGED_ADDRESS, "IP, ARP or discovery from an address that is not the port's, or a server's"
-    ),
+    Reason("source_guard", FORGED_ADDRESS, "an address that is not the port's, or an ethertype other than IP and ARP"),
     Reason("egress_policy", EGRESS_REFUSED, "no egress rule allows it", Direction.EGRESS),
     Reason(
-        *("egress_policy", EGRESS_WOULD_BE_REFUSED, "no enforced egress rule allows it; it passed"),
+        *("egress_policy", EGRESS_WOULD_BE_REFUSED, "no enforced egress rule allows it, but it passed"),
         *(Direction.EGRESS, False),
     ),
     Reason("ingress_policy", INGRESS_REFUSED, "no ingress rule allows it", Direction.INGRESS),
     Reason(
-        *("ingress_policy", INGRESS_WOULD_BE_REFUSED, "no enforced ingress rule allows it; it passed"),
+        *("ingress_policy", INGRESS_WOULD_BE_REFUSED, "no enforced ingress rule allows it, but it passed"),
         *(Direction.INGRESS, False),
     ),
     Reason("egress_policy", INVALID, "from a port, and no connection can have the packet"),
@@ -90,5 +89,12 @@ def miss_text(flow: Flow) -> str:
 
 
 def is_rule(flow: Flow) -> bool:
-    """Return whether a flow counts what a rule lets in."""
-    return flow.kind in RULES and flow.feature in ("egress_policy", "ingress_policy")
+    """Return whether a flow counts what a rule of a class of ports lets in, or what only passes as none of its groups is enforced."""
+    if flow.feature not in _POLICY:
+        return False
+    return flow.kind in _RULES or (flow.kind == NOT_ENFORCED and flow.goto is None)
+
+
+def is_dry(flow: Flow) -> bool:
+    """Return whether what a rule's flow counts would be dropped if everything was enforced."""
+    return flow.kind in (DRY_RULE, NOT_ENFORCED)

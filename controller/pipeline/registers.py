@@ -71,10 +71,13 @@ EGRESS_PEER = Register("egress_peer", "reg10", 0, 32, "what the answerer's addre
 INGRESS_KEY = Register("ingress_key", "reg11", 0, 32, "stamp of the answerer's policy, as it let the connection in")
 INGRESS_PEER = Register("ingress_peer", "reg12", 0, 32, "what the opener's address was then")
 PORT = Register("port", "reg13", 0, 16, "destination port of a packet that is judged by itself")
+OWNER = Register(
+    "owner", "reg15", 0, 32, "key of the port whose address a flow answers for; no packet has a use for it"
+)
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
-    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, PORT),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, PORT, OWNER),
 )
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.

@@ -22,6 +22,7 @@ from controller.model.ids import key
 from controller.pipeline.fields import CT_INVALID, CT_REPLY, CT_TRACKED, ETH_IPV4, ETH_IPV6, PROTO_SCTP
 from controller.pipeline.flow import Conjunction, Match, Origin, Wanted, match
 from controller.pipeline.registers import PEER
+from controller.pipeline.samples import is_logged
 from controller.pipeline.view import class_key
 
 Conditions = dict[str, Wanted]
@@ -42,6 +43,7 @@ class RuleMatch:
     match: Match
     conjunctions: tuple[Conjunction, ...]
     origin: Origin
+    is_logged: bool
 
 
 def masks(ports: Range) -> Iterator[tuple[int, int]]:
@@ -95,11 +97,16 @@ def rule_matches(
     connection's first packet.
     """
     look = look or FIRST_PACKET
-    direct: dict[Match, Origin] = {}
-    joint: dict[Match, tuple[list[Conjunction], Origin]] = {}
-    # A match that two rules have is the enforced one's.
-    for group, rule in sorted(rules_of(groups, direction), key=lambda found: not found[1].enforce):
+    direct: dict[Match, tuple[Origin, bool]] = {}
+    joint: dict[tuple[Match, bool], tuple[list[Conjunction], Origin]] = {}
+    # What is not enforced is a drop that does not happen, and is logged where drops are.
+    logs_drops = any(group.log for group in groups)
+    # A match that two rules have is the enforced one's, and the one's that is logged.
+    for group, rule in sorted(
+        rules_of(groups, direction), key=lambda found: (not found[1].enforce, not is_logged(*found))
+    ):
         origin = Origin(f"{group.name} {direction} rule", rule.place, rule)
+        logged = is_logged(group, rule) or (logs_drops and not rule.enforce)
         for version in look.versions(rule):
             start = base if version is None else base | {"eth_type": _ETHERTYPES[version]}
             protocols = list(look.protocols(rule, version))
@@ -107,20 +114,20 @@ def rule_matches(
             if len(protocols) * len(peers) <= len(protocols) + len(peers) + 1:
                 for protocol in protocols:
                     for peer in peers:
-                        direct.setdefault(match(**start, **(protocol | peer)), origin)
+                        direct.setdefault(match(**start, **(protocol | peer)), (origin, logged))
                 continue
             number = key("conjunction", f"{direction} {own} {group.name} {version} {_text(rule)}")
             for clause, dimension in enumerate((protocols, peers), 1):
                 for part in dimension:
-                    found, _ = joint.setdefault(match(**(start | part)), ([], origin))
+                    found, _ = joint.setdefault((match(**(start | part)), logged), ([], origin))
                     if (conjunction := Conjunction(number, clause, 2)) not in found:
                         found.append(conjunction)
-            direct.setdefault(match(**start, conj_id=number), origin)
-    allowed = [RuleMatch(conditions, (), origin) for conditions, origin in direct.items()]
+            direct.setdefault(match(**start, conj_id=number), (origin, logged))
+    allowed = [RuleMatch(conditions, (), origin, logged) for conditions, (origin, logged) in direct.items()]
     # In the order of their numbers: rules that change places leave the flows as they are.
     return allowed + [
-        RuleMatch(conditions, tuple(sorted(found, key=lambda part: (part.id, part.clause))), origin)
-        for conditions, (found, origin) in joint.items()
+        RuleMatch(conditions, tuple(sorted(found, key=lambda part: (part.id, part.clause))), origin, logged)
+        for (conditions, logged), (found, origin) in joint.items()
     ]
 
 
@@ -163,8 +170,9 @@ def port_masks(rule: Rule) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Where rules look: the IP versions that a rule needs flows for, its protocol, the fields of addresses by version and what
-    these need.
+    """Where rules look: the IP versions that a rule needs flows for, what it says of the protocol, and the far address.
+
+    `addresses` are the beginnings of its fields' names by IP version, `with_address` is what these fields need.
     """
 
     versions: Callable[[Rule], list[int] | list[None]]

@@ -255,6 +255,11 @@ class NetworkView:
         return zone(self.memo, self.on.name, self.name)
 
     @property
+    def connections(self) -> int | None:
+        """How many connections its address space may have here; None is no limit."""
+        return queries.connections(self.memo, self.network.tenant)
+
+    @property
     def tag(self) -> int:
         """The local VLAN tag of a tunnel network here."""
         return tag(self.memo, self.on.name, self.name)

@@ -1,8 +1,8 @@
 """Reading what flows count, beside the worker that keeps the switch in sync: in the asker's thread, over the same session.
 
-    wanted flows ─► per table: few of many? ─ yes ─► one request a flow, by cookie
-                                            └ no ──► one request for the table
-                                                          └─► replies, by xid ─► counted, flow by flow
+    wanted flows ─► few, or few of their table? ─ yes ─► one request a flow, by cookie
+                                                └ no ──► one request for the table
+                                                             └─► replies, by xid ─► counted, flow by flow
 
 So a port's counters cost what the port has, not what the host has, and a change under way waits for no dump of everything.
 """
@@ -23,12 +23,9 @@ from controller.switch.status import Count, Reading
 from controller.wire import counts, dump
 from controller.wire.counts import Counted
 from controller.wire.message import MessageType
-from controller.wire.pack import flow_add
 
 _FEW = 4  # A table is read flow by flow if it has more than so many times the flows that are wanted.
-_AT_ONCE = (
-    500  # Requests that wait for answers at a switch: a change that comes meanwhile waits for no more than these.
-)
+_AT_ONCE = 100  # Requests that wait for answers: a change that comes meanwhile waits for no more than these.
 
 
 @dataclass(slots=True)
@@ -57,7 +54,8 @@ def read(
         SessionOver: The connection ended.
         NoAnswer: The switch has not told all in time.
     """
-    known = {flow_add(flow)[:8]: flow for flow in wanted}
+    # What has not been packed has not been sent either.
+    known = {flow.packed[:8]: flow for flow in wanted if flow.packed is not None}
     found = Found()
     requests = _plan(flows, known, meters=meters)
     for at in range(0, len(requests), _AT_ONCE):
@@ -86,9 +84,11 @@ Request = Callable[[int], bytes]  # From an xid to the message.
 
 def _plan(flows: Iterable[Flow], known: Mapping[bytes, Flow], *, meters: bool) -> list[Request]:
     """Return what must be asked so that all of these flows are told."""
-    wanted = Counter(flow.table for flow in known.values())
-    there = Counter(flow.table for flow in flows)
-    whole = {table for table, count in wanted.items() if count * _FEW >= there[table]}
+    whole: set[int] = set()
+    if len(known) > _AT_ONCE:
+        wanted = Counter(flow.table for flow in known.values())
+        there = Counter(flow.table for flow in flows)
+        whole = {table for table, count in wanted.items() if count * _FEW >= there[table]}
     requests: list[Request] = [partial(counts.ask_table, table=table) for table in sorted(whole)]
     requests += [
         partial(counts.ask_flow, table=flow.table, cookie=cookie)
@@ -123,4 +123,5 @@ def _ask(
 
 def _read_flows(frame: bytes, known: Mapping[bytes, Flow]) -> Iterator[tuple[bytes, tuple[Flow, Counted]]]:
     for flow, counted in counts.flows(frame, known):
-        yield flow_add(flow)[:8], (flow, counted)
+        if flow.packed is not None:
+            yield flow.packed[:8], (flow, counted)

@@ -80,6 +80,10 @@ def test_what_drifts_steadily_favours_neither_pipeline() -> None:
     assert sum(places[Pipeline.WEFT]) == sum(places[Pipeline.BARE])
 
 
+def test_without_time_each_pipeline_has_one_turn() -> None:
+    assert list(turns(4, seconds=0)) == [Pipeline.WEFT, Pipeline.BARE]
+
+
 def test_one_port_of_web_becomes_a_member_of_the_other_group(tmp_path: Path) -> None:
     document = generate(FEW)
     write_topology(document, tmp_path)

@@ -39,10 +39,15 @@ security_groups:
   quiet:
     egress:
       - {protocol: icmp}
+  trial:
+    enforce: false
+    egress:
+      - {protocol: icmp, enforce: false}
 ports:
   web1: {network: web, ip: 10.0.1.11, host: hv1, security_groups: [web]}
   web2: {network: web, ip: 10.0.1.12, host: hv2, security_groups: [web]}
   quiet1: {network: web, ip: 10.0.1.13, host: hv2, security_groups: [quiet]}
+  trial1: {network: web, ip: 10.0.1.15, host: hv1, security_groups: [trial]}
   later: {network: web, ip: 10.0.1.14, security_groups: [web]}
 """,
 }
@@ -69,6 +74,10 @@ class Shop:
         rules = self.told("explain", port)["directions"][direction]["rules"]
         (hits,) = (rule["packets"] for rule in rules if str(rule["place"]).endswith(place))
         return int(hits)
+
+    def drops(self, port: str) -> dict[str, int]:
+        """Return what was dropped of a port, by reason."""
+        return {drop["reason"]: drop["packets"] for drop in self.told("explain", port)["drops"]}
 
     def grows(self, of: Callable[[], int], do: Callable[[], object]) -> int:
         """Do something and wait until a counter has grown; return by how much."""
@@ -97,6 +106,58 @@ def test_a_connection_counts_once_however_much_it_carries(shop: Shop) -> None:
     assert 1 <= grown <= 2, "of a dozen packets only those that opened it were judged"
 
 
+def refused(shop: Shop, port: str, reason: str) -> Callable[[], int]:
+    return lambda: shop.drops(port).get(reason, 0)
+
+
+def test_what_no_rule_of_the_receiver_allows_is_its_drop(shop: Shop) -> None:
+    shop.grows(refused(shop, "red/web2", "ingress refused"), lambda: shop.net.udp("red/web1", "red/web2", 53))
+    told = shop.told("explain", "red/web2")
+    (dropped,) = [drop for drop in told["drops"] if drop["reason"] == "ingress refused"]
+    assert dropped["last"]["at_least_s"] <= dropped["last"]["at_most_s"] < 60
+    assert told["directions"]["ingress"]["else"]["refused"] == dropped["packets"]
+    assert "ingress refused" not in shop.drops("red/web1")
+
+
+def test_what_no_rule_of_the_sender_allows_is_its_drop(shop: Shop) -> None:
+    before = shop.drops("red/web2")
+    shop.grows(refused(shop, "red/quiet1", "egress refused"), lambda: shop.net.udp("red/quiet1", "red/web2", 53))
+    assert shop.drops("red/web2") == before
+
+
+def test_a_forged_address_and_a_forged_mac_are_told_apart(shop: Shop) -> None:
+    mac = bytes.fromhex(shop.told("explain", "red/web1")["mac"].replace(":", ""))
+    payload = bytes.fromhex("4500001c00000000401100000a0001630a00010c0001000200080000") + bytes(18)
+    to_all = b"\xff" * 6
+    shop.grows(
+        refused(shop, "red/web1", "forged address"),
+        lambda: shop.net.send("red/web1", to_all + mac + b"\x08\x00" + payload),
+    )
+    shop.grows(
+        refused(shop, "red/web1", "forged MAC"),
+        lambda: shop.net.send("red/web1", to_all + b"\x02\x00\x00\x00\x0b\xad" + b"\x08\x00" + payload),
+    )
+
+
+def test_what_is_not_enforced_passes_and_is_counted_by_rule_and_group(shop: Shop) -> None:
+    would = refused(shop, "red/trial1", "egress would be refused")
+    shop.grows(would, lambda: shop.net.ping("red/trial1", "red/web2"))
+    told = shop.told("explain", "red/trial1")
+    (rule,) = told["directions"]["egress"]["rules"]
+    assert (rule["packets"] > 0, rule["would_drop"], told["directions"]["egress"]["else"]["would_be_refused"]) == (
+        True,
+        True,
+        0,
+    )
+    shop.grows(
+        lambda: shop.told("explain", "red/trial1")["directions"]["egress"]["else"]["would_be_refused"],
+        lambda: shop.net.tcp("red/trial1", "red/web2", 80),
+    )
+    told_by_status = {(each["group"], each["rule"]) for each in shop.told("status")["counters"]["would_drop"]}
+    assert {("red/trial", "egress icmp"), ("red/trial", "egress default deny")} <= told_by_status
+    assert "would have dropped: " in shop.weft("status").stdout
+
+
 def test_the_text_has_the_rule_s_line_and_the_port_s_place(shop: Shop) -> None:
     shop.net.ping("red/web1", "red/web2")
     done = shop.weft("explain", "red/web2")
@@ -107,11 +168,13 @@ def test_the_text_has_the_rule_s_line_and_the_port_s_place(shop: Shop) -> None:
     assert "Hits are packets on hv2" in done.stdout
 
 
-def test_top_once_has_rules_over_hosts(shop: Shop) -> None:
+def test_top_once_has_rules_over_hosts_and_drops_by_port(shop: Shop) -> None:
+    shop.grows(refused(shop, "red/web2", "ingress refused"), lambda: shop.net.udp("red/web1", "red/web2", 53))
     told = shop.told("top", "--once", "--by", "drops")
     assert {switch["error"] for switch in told["switches"]} == {None}
     (icmp,) = [rule for rule in told["rules"] if rule["rule"] == "ingress icmp"]
     assert (icmp["group"], icmp["direction"], icmp["hosts"], icmp["rate"]) == ("red/web", "ingress", 2, None)
+    assert ("red/web2", "ingress refused") in {(drop["port"], drop["reason"]) for drop in told["drops"]}
     text = shop.weft("top", "--once").stdout
     assert "PACKETS/S" in text
     assert ICMP in text

@@ -11,8 +11,15 @@ import pytest
 
 from controller.engine import Engine
 from controller.engine.answers import answer
-from controller.pipeline.flow import Flow, Match, Origin, match
-from controller.pipeline.reasons import INGRESS_REFUSED, INGRESS_WOULD_BE_REFUSED
+from controller.pipeline.flow import Flow
+from controller.pipeline.reasons import (
+    EGRESS_REFUSED,
+    FORGED_ADDRESS,
+    FORGED_MAC,
+    INGRESS_REFUSED,
+    INGRESS_WOULD_BE_REFUSED,
+    is_rule,
+)
 from controller.switch.status import Count, Growth, Reading
 from tests.engine.test_engine import FABRIC, HV1, HV2, INT1, INT2, Recorder, running
 from tests.switch.harness import wait_for
@@ -35,7 +42,6 @@ ports:
   web2: {network: web, ip: 10.0.1.12, host: hv2, security_groups: [web]}
   bare: {network: web, ip: 10.0.1.13, security_groups: []}
 """
-WEB1, WEB2 = Origin("port red/web1", None), Origin("port red/web2", None)
 
 
 class Counting(Recorder):
@@ -44,7 +50,7 @@ class Counting(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.counted: list[tuple[Callable[[Flow], bool], int]] = []
-        self.more: list[Flow] = []  # What the first host's switch has besides the program.
+        self.older: list[Callable[[Flow], bool]] = []  # What has not grown for as long again.
         self.meters: dict[int, Count] = {}
         self.asked_for: list[Flow] = []
         self.error: str | None = None
@@ -58,14 +64,13 @@ class Counting(Recorder):
     def _reading(self, dpid: int, wanted: Callable[[Flow], bool], *, meters: bool) -> Reading:
         if dpid not in self.programs or self.error:
             return Reading(error=self.error or "it is not connected")
-        flows = [*self.programs[dpid].snapshot()[0], *(self.more if dpid == HV1 else [])]
-        chosen = [flow for flow in flows if wanted(flow)]
+        chosen = [flow for flow in self.programs[dpid].snapshot()[0] if wanted(flow)]
         self.asked_for = chosen
         return Reading(tuple((flow, self._count(flow)) for flow in chosen), self.meters if meters else {})
 
     def _count(self, flow: Flow) -> Count:
         packets = sum(number for is_meant, number in self.counted if is_meant(flow))
-        now = time.monotonic()
+        now = time.monotonic() - 60 * any(is_meant(flow) for is_meant in self.older)
         return Count(packets, 60 * packets, Growth(now - 30, now - 10) if packets else None)
 
 
@@ -99,8 +104,9 @@ def of_rule(words: str) -> Callable[[Flow], bool]:
     return lambda flow: flow.kind == "rule" and words in repr(flow.origin.rule)
 
 
-def drop(origin: Origin, feature: str, kind: str, where: Match = ()) -> Flow:
-    return Flow(20, 1, where, (), None, origin, feature, kind)
+def of_port(name: str, kind: str) -> Callable[[Flow], bool]:
+    """The flow that counts a port's drops of a kind."""
+    return lambda flow: (flow.origin.what, flow.kind) == (f"port {name}", kind)
 
 
 def test_a_port_s_rules_stand_in_the_order_of_the_files_with_their_hits(engine: Engine, switches: Counting) -> None:
@@ -128,19 +134,18 @@ def test_a_rule_counts_with_the_flows_of_all_its_port_masks_and_versions(engine:
 
 
 def test_only_flows_that_concern_the_port_are_read(engine: Engine, switches: Counting) -> None:
-    switches.more = [drop(WEB1, "ingress_policy", INGRESS_REFUSED), drop(WEB2, "ingress_policy", INGRESS_REFUSED)]
     explain(engine)
-    ports = {flow.origin.what for flow in switches.asked_for if flow.origin.what.startswith("port ")}
-    assert ports == {"port red/web1"}
+    assert {flow.origin.what for flow in switches.asked_for if flow.origin.what.startswith("port ")} == {
+        "port red/web1"
+    }
+    assert {flow.kind for flow in switches.asked_for if flow.origin.what == "port red/web1"} == {
+        *(FORGED_MAC, FORGED_ADDRESS, EGRESS_REFUSED, INGRESS_REFUSED)
+    }
+    assert len(switches.asked_for) < len(switches.programs[HV1].flows) / 3
 
 
 def test_drops_are_told_by_reason_with_when_the_last_one_was(engine: Engine, switches: Counting) -> None:
-    switches.more = [
-        drop(WEB1, "ingress_policy", INGRESS_REFUSED),
-        drop(WEB1, "classify", "forged MAC", match(in_port=5)),
-        drop(WEB2, "ingress_policy", INGRESS_REFUSED, match(in_port=6)),
-    ]
-    switches.counted = [(lambda flow: flow.kind == INGRESS_REFUSED, 3)]
+    switches.counted = [(of_port("red/web1", INGRESS_REFUSED), 3), (of_port("red/web2", INGRESS_REFUSED), 5)]
     told = explain(engine)
     (dropped,) = told["drops"]
     assert (dropped["reason"], dropped["packets"], dropped["dropped"]) == (INGRESS_REFUSED, 3, True)
@@ -149,13 +154,61 @@ def test_drops_are_told_by_reason_with_when_the_last_one_was(engine: Engine, swi
     assert told["directions"]["ingress"]["else"] == {"refused": 3, "would_be_refused": 0}
 
 
-def test_dry_refusals_pass_and_are_told_apart(engine: Engine, switches: Counting) -> None:
-    switches.more = [drop(WEB1, "ingress_policy", INGRESS_WOULD_BE_REFUSED)]
-    switches.counted = [(lambda flow: flow.kind == INGRESS_WOULD_BE_REFUSED, 3)]
-    told = explain(engine)
-    assert not told["is_dry"], "its groups are enforced, so this is of a moment before"
-    assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 3}
-    assert not told["drops"][0]["dropped"]
+def test_the_reason_of_the_last_drop_comes_first(engine: Engine, switches: Counting) -> None:
+    switches.counted = [(of_port("red/web1", EGRESS_REFUSED), 9), (of_port("red/web1", FORGED_MAC), 1)]
+    switches.older = [of_port("red/web1", EGRESS_REFUSED)]
+    assert [drop["reason"] for drop in explain(engine)["drops"]] == [FORGED_MAC, EGRESS_REFUSED]
+    switches.older = [of_port("red/web1", FORGED_MAC)]
+    assert [drop["reason"] for drop in explain(engine)["drops"]] == [EGRESS_REFUSED, FORGED_MAC]
+
+
+DRY = RED.replace("{protocol: icmp}", "{protocol: icmp, enforce: false}").replace(
+    "  ops: {}", "  ops: {enforce: false}"
+)
+DRY += "  ops1: {network: web, ip: 10.0.1.14, host: hv2, security_groups: [ops]}\n"
+
+
+@pytest.fixture
+def dry(engine: Engine, switches: Counting) -> Engine:
+    """The engine with a rule and a group that are not enforced."""
+    (engine.folder / "tenants" / "red.yaml").write_text(DRY)
+    assert engine.reload().report.accepted
+    engine.connected(HV2, INT2 | {"red.ops1": 8})
+    wait_for(lambda: "port red/ops1" in switches.outputs(HV2))
+    return engine
+
+
+def test_what_a_rule_that_is_not_enforced_alone_lets_in_passes_and_is_told(dry: Engine, switches: Counting) -> None:
+    switches.counted = [
+        (lambda flow: flow.kind == "dry rule", 2),
+        (of_port("red/web1", INGRESS_WOULD_BE_REFUSED), 2),
+    ]
+    told = explain(dry)
+    (icmp,) = (rule for rule in told["directions"]["ingress"]["rules"] if rule["rule"] == "ingress icmp")
+    assert (icmp["packets"], icmp["would_drop"]) == (2, True)
+    assert [(drop["reason"], drop["dropped"]) for drop in told["drops"]] == [(INGRESS_WOULD_BE_REFUSED, False)]
+    assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 0}
+
+
+def test_what_only_passes_because_no_group_of_a_port_is_enforced_is_told(dry: Engine, switches: Counting) -> None:
+    switches.counted = [(lambda flow: flow.origin.what == "ports of red/ops" and is_rule(flow), 6)]
+    told = explain(dry, "red/ops1")
+    assert told["is_dry"]
+    assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 6}
+
+
+def test_status_tells_what_enforcement_would_have_dropped_by_rule_and_group(dry: Engine, switches: Counting) -> None:
+    switches.counted = [
+        (lambda flow: flow.kind == "dry rule", 2),
+        (lambda flow: flow.origin.what == "ports of red/ops" and is_rule(flow), 6),
+        (of_port("red/web1", INGRESS_WOULD_BE_REFUSED), 2),
+    ]
+    told = answer(dry, {"do": "status", "counters": True})["counters"]
+    assert (told["dropped"], told["is_dry"]) == (0, True)
+    assert {(each["group"], each["rule"], each["packets"]) for each in told["would_drop"]} == {
+        ("red/web", "ingress icmp", 4),
+        ("red/ops", "ingress default deny", 6),
+    }
 
 
 def test_a_port_says_where_it_is(engine: Engine) -> None:
@@ -175,6 +228,13 @@ def test_a_port_that_is_nowhere_says_so(engine: Engine) -> None:
     told = explain(engine, "red/bare")
     assert (told["host"], told["number"], told["directions"]) == (None, None, {})
     assert told["unbound"] == "no interface red.bare and no iface-id red/bare has been seen on any host"
+
+
+def test_a_port_whose_switch_has_not_told_its_interfaces_is_unread(engine: Engine) -> None:
+    engine.connected(HV2, {"patch-tun": 1})
+    wait_for(lambda: explain(engine, "red/web2")["number"] is None)
+    told = explain(engine, "red/web2")
+    assert (told["unbound"], told["unread"]) == ("the switch of hv2 is not connected",) * 2
 
 
 def test_an_unknown_port_is_answered_with_the_nearest(engine: Engine) -> None:
@@ -206,10 +266,9 @@ def test_a_rule_is_summed_over_hosts(engine: Engine, switches: Counting) -> None
 
 
 def test_drops_of_nobody_are_the_operator_s_alone(engine: Engine, switches: Counting) -> None:
-    switches.more = [drop(WEB1, "ingress_policy", INGRESS_REFUSED)]
-    switches.counted = [(lambda _flow: True, 1)]
-    assert {drop["port"] for drop in counters(engine)["drops"]} == {None, "red/web1"}
-    assert {drop["port"] for drop in counters(engine, tenant="red")["drops"]} == {"red/web1"}
+    switches.counted = [(lambda flow: flow.kind in {INGRESS_REFUSED, "invalid"}, 1)]
+    assert {drop["port"] for drop in counters(engine)["drops"]} == {None, "red/web1", "red/web2"}
+    assert {drop["port"] for drop in counters(engine, tenant="red")["drops"]} == {"red/web1", "red/web2"}
 
 
 def test_what_a_limit_of_connections_dropped_is_read_from_the_port_s_meter(engine: Engine, switches: Counting) -> None:
@@ -229,18 +288,8 @@ def test_an_unknown_host_or_tenant_is_said(engine: Engine, what: str, word: str)
 
 
 def test_status_tells_drops_in_total_only_where_it_is_asked(engine: Engine, switches: Counting) -> None:
-    switches.more = [
-        drop(WEB1, "ingress_policy", INGRESS_REFUSED),
-        drop(WEB1, "ingress_policy", INGRESS_WOULD_BE_REFUSED, match(in_port=5)),
-    ]
-    switches.counted = [(lambda flow: flow.origin is WEB1, 3)]
+    switches.counted = [(of_port("red/web1", INGRESS_REFUSED), 3), (of_port("red/web2", EGRESS_REFUSED), 4)]
     assert "counters" not in answer(engine, {"do": "status"})
     told = answer(engine, {"do": "status", "counters": True})["counters"]
-    assert (told["dropped"], told["ports"], told["is_dry"]) == (3, 1, False)
-    (passed,) = told["would_drop"]
-    assert (passed["group"], passed["direction"], passed["rule"], passed["packets"]) == (
-        "red/web",
-        "ingress",
-        "default deny",
-        3,
-    )
+    assert (told["dropped"], told["ports"], told["is_dry"], told["would_drop"]) == (7, 2, False, [])
+    assert told["unread"] == ["br-tun@hv1", "br-tun@hv2"], "they have not connected"

@@ -28,6 +28,7 @@ _KEYS = (
 _TABLE = re.compile(r"^\s*(\d+)\. ")
 _FLOW = re.compile(r"^\s*(\d+)\. .*?priority (\d+), cookie (0x[0-9a-f]+)$")
 _BRIDGE = re.compile(r'^\s*bridge\("(.+)"\)$')
+_TAGGED = re.compile(r"set_field:(\d+)->vlan_vid|(pop_vlan)")
 _PASSING = ("ct_clear", "meter")
 
 
@@ -173,6 +174,13 @@ def _split(text: str) -> Iterator[str]:
             start = place + 1
     if text:
         yield text[start:]
+
+
+def entering(text: str, vlan: int | None) -> int | None:
+    """Return the tag that a packet bears after the first bridge of a trace, which it came to with `vlan`."""
+    for pushed, popped in _TAGGED.findall(text):
+        vlan = None if popped else int(pushed) & 0xFFF
+    return vlan
 
 
 def visited(text: str) -> Iterator[tuple[str, int, int | None]]:

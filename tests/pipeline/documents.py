@@ -109,6 +109,7 @@ class Document:
     addresses: dict[str, int] = field(default_factory=lambda: {name: place for place, name in enumerate(HOSTS, 1)})
     wires: dict[str, list[str]] = field(default_factory=lambda: {"phys1": ["hv1", "hv2"]})
     tenants: dict[str, Tenant] = field(default_factory=_start)
+    connections: dict[str, int] = field(default_factory=dict)  # Tenant -> how many an address space may have on a host.
     is_torn: bool = False  # The first tenant's file ends in the middle.
 
     def copy(self) -> Document:
@@ -144,7 +145,10 @@ class Document:
         for name in self.tenants:
             place = TENANTS.index(name)
             vlans = dict.fromkeys(self.wires, f"{110 + 10 * place}-{113 + 10 * place}")
-            yield f"  {name}: {json.dumps({'segments': f'{1000 + 100 * place}-{1004 + 100 * place}', 'vlans': vlans})}"
+            grants: Entry = {"segments": f"{1000 + 100 * place}-{1004 + 100 * place}", "vlans": vlans}
+            if name in self.connections:
+                grants["connections"] = self.connections[name]
+            yield f"  {name}: {json.dumps(grants)}"
 
 
 Edit = Callable[[Document, int, int, int], None]
@@ -315,6 +319,14 @@ def remove_or_add_tenant(document: Document, who: int, what: int, how: int) -> N
         document.tenants[name] = _start()[name]
         if what % 2 and how % 2:
             document.tenants[name].ports = {}
+
+
+@edit
+def limit_connections(document: Document, who: int, _what: int, how: int) -> None:
+    name = TENANTS[who % 2]
+    document.connections.pop(name, None)
+    if how % 3:
+        document.connections[name] = how % 3 * 1000
 
 
 @edit

@@ -10,14 +10,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from controller.model.entities import Address
-from controller.model.names import interface_name, physical_bridge, tunnel_port
+from controller.model.names import (
+    PATCH_TO_TUNNEL,
+    interface_name,
+    patch_to_physical,
+    physical_bridge,
+    tunnel_port,
+)
 from controller.pipeline.flow import Flow, Program
 from controller.pipeline.text import group_text, raw_text
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
 from tests.ovs.fabric import UPLINK, WIRE_NUMBER, FabricTwin
 from tests.ovs.frames import frame
-from tests.ovs.tracing import Commit, Encapsulation, Exit, Outcome, flow_text, ports, read, visited, written_already
+from tests.ovs.tracing import (
+    Commit,
+    Encapsulation,
+    Exit,
+    Outcome,
+    entering,
+    flow_text,
+    ports,
+    read,
+    visited,
+    written_already,
+)
 from tests.ovs.vtep import Tunnelled
 
 _LOOKUPS = 6  # More than any packet visits the tracker on one host.
@@ -61,7 +78,7 @@ class Entry:
     """What a host's tracker keeps of one connection."""
 
     opener: Opener
-    zone: int
+    zone: int | None  # None: wherever it is looked for.
     mark: int = 0
     label: int = 0
 
@@ -78,10 +95,14 @@ Memory = Mapping[str, Entry]  # By host.
 class Passage:
     """Where a packet came out, how it was changed on its way, and what the trackers remember then."""
 
+    packet: Packet
     received: dict[str, list[Changes]] = field(default_factory=dict)
     memory: dict[str, Entry] = field(default_factory=dict)
     traces: list[tuple[str, str]] = field(default_factory=list)  # (host, text)
     strange: list[str] = field(default_factory=list)  # What left by no port of the files.
+    is_turned: bool = (
+        False  # Whether some tracker was told that the packet opens a connection, though it answers in one.
+    )
 
     def note(self, port: str, changes: Changes) -> None:
         self.received.setdefault(port, []).append(changes)
@@ -113,7 +134,8 @@ class Tracer:
     def __init__(self, twin: FabricTwin) -> None:
         self.twin = twin
         self.count = 0
-        self._flows: list[Flow] = []
+        self._flows: list[Flow] = []  # By cookie, which begins with 1; kept, so that each is itself for good.
+        self._cookies: dict[int, int] = {}
         self._names = {host: ports(each.control.call("dpif/show")) for host, each in twin.hosts.items()}
         self._host_at = {host.tunnel_ip: host.name for host in twin.topology.hosts.values()}
         self._port_at = {(where, interface_name(port)): port for port, where in twin.location.items()}
@@ -125,15 +147,13 @@ class Tracer:
             twin.ofctl("del-flows", program.bridge)
             twin.ofctl("del-groups", program.bridge)
             lines = [f"group add {group_text(group)}" for group in program.groups.values()]
-            for flow in program.flows.values():
-                self._flows.append(flow)
-                lines.append(f"flow add {raw_text(flow, cookie=len(self._flows))}")
+            lines += [f"flow add {raw_text(flow, cookie=self.cookie(flow))}" for flow in program.flows.values()]
             twin.install(program.bridge, lines)
 
     def walk(self, sent: Sent, memory: Memory | None = None) -> Passage:
         """Follow a packet from its source to wherever it ends; `memory` is what the trackers know of its connection before."""
         twin, packet = self.twin, sent.packet
-        passage = Passage(memory=dict(memory or {}))
+        passage = Passage(packet, memory=dict(memory or {}))
         host = twin.location[packet.source]
         interface = interface_name(packet.source)
         waiting: list[_Arrival] = []
@@ -149,6 +169,14 @@ class Tracer:
             waiting += self._visit(waiting.pop(), sent, memory or {}, passage)
         return passage
 
+    def cookie(self, flow: Flow) -> int:
+        """Return the number by which traces name a flow; a new one is one that they have not seen."""
+        number = self._cookies.get(id(flow))
+        if number is None:
+            self._flows.append(flow)
+            number = self._cookies[id(flow)] = len(self._flows)
+        return number
+
     def flows_of(self, passage: Passage) -> Iterator[tuple[str, str, int, Flow | None]]:
         """Yield every look-up of a passage: host, bridge, table, and the flow that was found there."""
         for host, text in passage.traces:
@@ -160,7 +188,7 @@ class Tracer:
         assert at.hops < _HOPS, f"a packet goes round and round: {sent.packet}"
         entry = memory.get(at.host)
         text, outcome = self._trace(at, sent, entry)
-        if entry is not None and outcome.zones - {entry.zone}:
+        if entry is not None and entry.zone is not None and outcome.zones - {entry.zone}:
             # The connection is kept in another zone than the packet is looked up in, so it is not found.
             text, outcome = self._trace(at, sent, None)
         passage.traces.append((at.host, text))
@@ -172,24 +200,41 @@ class Tracer:
         return leaving
 
     def _trace(self, at: _Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
-        state, told = _state(sent, entry)
-        parts = [f"in_port={self._number(at)}", flow_text(sent.packet, sent.fragment), told, _metadata(at.tunnel)]
+        """Trace a packet from where it arrives.
+
+        What is told of its connection does not survive a patch port (ovs-fields(7)), so a packet from outside is traced once to
+        where it enters br-int, and once more from there.
+        """
         vlan = at.vlan
         if sent.packet.tagged:
             assert vlan is None, "a frame with a tag of its own is on a wire"
             vlan = _TAG
+        text = self._ask(at, sent, entry, vlan)
+        inside = self.twin.topology.hosts[at.host].integration_bridge
+        outside, entered, _ = text.partition(f'bridge("{inside}")')
+        if at.bridge == inside or not entered:
+            return text, read(text, self._names[at.host], vlan)
+        vlan = entering(outside, vlan)
+        patch = PATCH_TO_TUNNEL if at.tunnel is not None else patch_to_physical(at.interface.removeprefix("wire-"))
+        text = self._ask(_Arrival(at.host, inside, patch, vlan), sent, entry, vlan)
+        return outside + text, read(text, self._names[at.host], vlan)
+
+    def _ask(self, at: _Arrival, sent: Sent, entry: Entry | None, vlan: int | None) -> str:
+        state, told = _state(sent, entry)
+        fragment = "later" if sent.packet.later_fragment else sent.fragment
+        parts = [f"in_port={self._number(at)}", flow_text(sent.packet, fragment), told, _metadata(at.tunnel)]
         if vlan is not None:
             parts.insert(2, f"dl_vlan={vlan}")
         options = ("--ct-next", f"trk,{state}") * (_LOOKUPS if state != "new" else 0)
-        text = self.twin.hosts[at.host].trace(at.bridge, ",".join(filter(None, parts)), *options)
         self.count += 1
-        return text, read(text, self._names[at.host], vlan)
+        return self.twin.hosts[at.host].trace(at.bridge, ",".join(filter(None, parts)), *options)
 
     def _keep(self, host: str, sent: Sent, commit: Commit, passage: Passage) -> None:
         """Remember what a commit says; in another zone, or where it turns the connection round, that is a new entry."""
         known = passage.memory.get(host)
         own = Opener.of(sent.packet, knows_sctp=sent.knows_sctp)
-        if known is None or known.zone != commit.zone or (commit.turns and known.opener != own):
+        passage.is_turned |= commit.turns
+        if known is None or known.zone not in (None, commit.zone) or (commit.turns and known.opener != own):
             assert own is not None, f"the tracker cannot keep {sent.packet}"
             known = Entry(own, commit.zone)
         passage.memory[host] = known.after(commit)

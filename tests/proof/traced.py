@@ -6,7 +6,7 @@ what the packet before them made the trackers keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -21,10 +21,12 @@ from controller.proof.oracle import Oracle
 from controller.proof.packet import Packet
 from tests.ovs.tracing import written_already
 from tests.proof.compare import answer_to, is_foreign, siblings
-from tests.proof.passage import Changes, Memory, Opener, Passage, Sent, Tracer
+from tests.proof.passage import Changes, Entry, Memory, Opener, Passage, Sent, Tracer
+from tests.proof.samples import dice
 
 Received = dict[str, list[Changes]]
 _AS_SENT: list[Changes] = [()]
+_NOTHING, _ANYTHING, _ONE_BIT = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +50,36 @@ class Judge:
         self.oracle = oracle
         self.tracer = tracer
         self.packets = 0
+        self.watch: Callable[[Passage], None] | None = None  # Is shown every passage.
 
-    def disagreements(self, packet: Packet, random: Random) -> Iterator[Finding]:
-        """Yield how oracle and traces disagree about a packet, as the first one and later in its connection."""
-        ports = self.oracle.topology.ports
+    def disagreements(self, packet: Packet, random: Random | None = None) -> Iterator[Finding]:
+        """Yield how oracle and traces disagree about a packet, as the first one and later in its connection.
+
+        With `random` some of what may follow is left to chance, without it all of it is judged.
+        """
         # The two kinds of tracker keep different things of an SCTP association: either must do.
-        first = Sent(packet, knows_sctp=packet.protocol != wire.SCTP or random.random() < 0.5)
+        knowing = [True, False] if packet.protocol == wire.SCTP else [True]
+        for knows_sctp in knowing if random is None else [random.choice(knowing)]:
+            yield from self._connection(Sent(packet, knows_sctp=knows_sctp), random)
+
+    def _connection(self, first: Sent, random: Random | None) -> Iterator[Finding]:
+        packet, ports = first.packet, self.oracle.topology.ports
         expected = self._expected(packet)
         passage, wrong = self._judged(first, expected, "the first packet")
         yield from wrong
         if packet.version is None or packet.tagged or Opener.of(packet) is None:
             return
-        if packet.protocol in wire.WITH_PORTS and random.random() < 0.2:
+        if packet.protocol in wire.WITH_PORTS and _happens(random, 0.2):
             yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
         for name in expected:
             answer = answer_to(packet, ports[packet.source], ports[name])
             if answer is not None:
                 yield from self._conversation(first, answer, expected, passage.memory)
-        if expected and not is_foreign(self.tracer.twin, packet.source) and random.random() < 0.3:
+        if expected and not is_foreign(self.tracer.twin, packet.source) and _happens(random, 0.3):
             yield from self._carried_along(first, passage.memory)
+        if not packet.opens_nothing and not _is_untracked(packet) and _happens(random, 0.4):
+            for memory in self._forgeries(first, passage.memory, random):
+                yield from self._unstamped(first, expected, memory)
 
     def _conversation(self, first: Sent, answer: Packet, expected: Received, memory: Memory) -> Iterator[Finding]:
         """Judge what follows a packet that was allowed: an answer, an error, and the opener's next packet."""
@@ -97,6 +110,45 @@ class Judge:
             if any(seen[name] != allowed.get(name) for name in seen):
                 yield Finding(Sent(sibling), f"in the connection of {first.packet}", allowed, seen, passage)
 
+    def _forgeries(self, first: Sent, memory: Memory, random: Random | None) -> Iterator[Memory]:
+        """Yield what trackers might hold of the connection that no policy has written: nothing, anything, or all but one bit."""
+        opener = Opener.of(first.packet, knows_sctp=first.knows_sctp)
+        assert opener is not None
+        chance = random or dice(opener.dport)
+        kinds = [_NOTHING, _ANYTHING, _ONE_BIT]
+        for kind in kinds if random is None else [random.choice(kinds)]:
+            made = {}
+            for host in self.tracer.twin.hosts:
+                entry = memory.get(host, Entry(opener, None))
+                if kind is _NOTHING:
+                    entry = replace(entry, mark=0, label=0)
+                elif kind is _ANYTHING:
+                    entry = replace(entry, mark=chance.getrandbits(32), label=chance.getrandbits(128))
+                else:
+                    bit = 1 << chance.randrange(32 + 96)
+                    entry = replace(entry, mark=entry.mark ^ bit & 0xFFFFFFFF, label=entry.label ^ bit >> 32)
+                made[host] = entry
+            yield made
+
+    def _unstamped(self, first: Sent, expected: Received, memory: Memory) -> Iterator[Finding]:
+        """Judge a connection without good stamps: the rules decide of it as of a new one, for the answers as well."""
+        packet, ports = first.packet, self.oracle.topology.ports
+        yield from self._judged(first, expected, "in a connection without good stamps", memory)[1]
+        for name in {} if packet.is_dhcp_reply else self.oracle.receivers(packet):
+            answer = answer_to(packet, ports[packet.source], ports[name])
+            if answer is None or (is_foreign(self.tracer.twin, name) and is_foreign(self.tracer.twin, packet.source)):
+                continue
+            back: Received = {packet.source: _AS_SENT} if name in expected else {}
+            passage, wrong = self._judged(
+                replace(first, packet=answer),
+                back,
+                f"the answer to {packet} in a connection without good stamps",
+                memory,
+            )
+            if name in expected or not passage.is_turned:
+                # An answer that is turned into an opener goes on as a packet of its own, which no trace can show.
+                yield from wrong
+
     def _expected(self, packet: Packet) -> Received:
         """Return who gets a packet that opens a connection."""
         allowed = [name for name, decision in self.oracle.receivers(packet).items() if decision.allowed]
@@ -120,7 +172,10 @@ class Judge:
 
     def _walk(self, sent: Sent, memory: Memory | None) -> Passage:
         self.packets += 1
-        return self.tracer.walk(sent, memory)
+        passage = self.tracer.walk(sent, memory)
+        if self.watch is not None:
+            self.watch(passage)
+        return passage
 
     def _seen(self, packet: Packet, passage: Passage) -> Received:
         twin = self.tracer.twin
@@ -154,6 +209,14 @@ class Judge:
 
     def _ports(self, packet: Packet, names: Iterable[str]) -> list[Port]:
         return [self.oracle.topology.ports[name] for name in dict.fromkeys((packet.source, *names))]
+
+
+def _is_untracked(packet: Packet) -> bool:
+    return packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED
+
+
+def _happens(random: Random | None, chance: float) -> bool:
+    return random is None or random.random() < chance
 
 
 def _answer(packet: Packet, owner: Port) -> Changes:

@@ -117,6 +117,22 @@ def test_one_flow_of_many_costs_one_small_request(control: Control) -> None:
         assert [flow for flow, _ in asked.flows] == [wanted]
 
 
+def test_a_whole_table_is_one_request(control: Control) -> None:
+    with FakeSwitch(control.address, DPID) as switch:
+        control.bring(program(DPID, *some_flows(2000)))
+        before = switch.received[MessageType.MULTIPART_REQUEST]
+        asked = control.switches.count([DPID], lambda _flow: True, PATIENCE_S)[DPID]
+        assert (switch.received[MessageType.MULTIPART_REQUEST], len(asked.flows)) == (before + 1, 2000)
+
+
+def test_more_flows_than_may_wait_at_once_are_all_read(twin: Twin, control: Control) -> None:
+    few = [flow(4, 100, match(reg5=number)) for number in range(1200)]
+    control.bring(program(DPID, *few, *[flow(4, 90, match(reg5=number), Output(1)) for number in range(4000)]))
+    asked = control.switches.count([DPID], lambda each: not each.actions, PATIENCE_S)[DPID]
+    assert len(asked.flows) == 1200
+    assert len(twin.flows("br-int")) == 5200
+
+
 def test_a_switch_that_is_away_or_does_not_answer_is_told(control: Control) -> None:
     everything = (lambda _flow: True), 0.2
     assert control.switches.count([DPID], *everything)[DPID].error == "it is not connected"

@@ -45,6 +45,7 @@ from controller.pipeline.registers import (
     VERDICT,
     WOULD_REFUSE,
 )
+from controller.pipeline.samples import write_meter
 from controller.pipeline.stamps import DHCP_STAMP, TURN, bears, look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView
@@ -52,8 +53,9 @@ from controller.pipeline.view import Groups, HostView, PortView
 _DHCP = ((ETH_IPV4, 68, 67), (ETH_IPV6, 546, 547))
 
 
-def _always(builder: Builder, _host: HostView) -> None:
-    """Write what happens to every packet."""
+def _always(builder: Builder, host: HostView) -> None:
+    """Write what happens to every packet, and the meter of what is told of them."""
+    write_meter(builder, host)
     for kind in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
         builder.flow("track", 200, where, goto=Stage.FORWARD, kind="not tracked", origin=OURS)

@@ -12,7 +12,7 @@ from controller.pipeline.view import NetworkView, PortView
 
 def _numbers(builder: Builder, view: NetworkView) -> None:
     tag = view.tag if view.network.type.is_tunnel else None
-    text = note(tag, view.zone, view.name, view.space)
+    text = note(tag, view.zone, view.name, view.space, view.connections)
     where = match(**{NETWORK.field: NETWORK.is_(view.key)})
     builder.flow("ledger", 1, where, [Note(text.encode())], kind="numbers", origin=view.origin)
 
@@ -40,7 +40,7 @@ FEATURE = Feature(
         ),
     ),
     kinds={
-        "numbers": "a network's local tag, and the conntrack zone of its address space",
+        "numbers": "a network's local tag, the conntrack zone of its address space, and how many connections that may hold",
         "place": "a port without `host:` that is here: of two hosts that claim it, the one that had it before",
     },
     flows={Scope.NETWORK: _numbers, Scope.PORT: _place},
