@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PORT = "port "  # How the origin of a port's flow begins.
 CLASS = "ports of "  # How the origin of a flow of a class of ports begins.
-_STATUS_S = 1.0  # How long `weft status` waits for counters.
+_STATUS_S = 2.0  # How long `weft status` waits for counters.
 
 
 @dataclass(slots=True)

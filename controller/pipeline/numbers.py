@@ -57,6 +57,16 @@ def read_notes(notes: Iterable[str]) -> Numbers:
     return Numbers(tags, zones)
 
 
+def noted_zone(text: str) -> int | None:
+    """Return the zone that a note tells of, None if it tells of none.
+
+    >>> noted_zone("tag 17 zone 4 red/web red/app")
+    4
+    """
+    found = _NOTE.fullmatch(text)
+    return None if found is None else int(found.group(2))
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneNote:
     """A conntrack zone, whose it is, and how many connections it may hold; None is no limit."""

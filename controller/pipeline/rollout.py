@@ -12,9 +12,11 @@ before anything new is allowed:
 | leave | flows that hand packets to another bridge of their host, which knows the rest of the way, come, change and go |
 | stop | flows go that led packets to other hosts; where nothing leaves, that is part of sending |
 | break | everything else goes |
+| release | answers for addresses that change hands, and notes of zones, change and go (`controller.pipeline.released`) |
 
 A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
 replaced changes at once: it is due when its successor is, unless it only loses outputs, or receives and its successor sends.
+Connections end with the last phase, when nobody is left who could open them again under the address that has another owner.
 The two bridges that a patch port joins are two switches. What touches one bridge only needs no order.
 """
 
@@ -26,6 +28,7 @@ from enum import Enum
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output, SetField, ToGroup
 from controller.pipeline.registers import JUDGED, SOURCE_CLASS, TARGET_CLASS
+from controller.pipeline.released import changes_hands
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
@@ -133,14 +136,16 @@ def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[in
     for key, flow in delta.puts.items():
         former = delta.replaced.get(key)
         phase = due.get(key)
-        part = parts[_phase_of_put(flow, former, role) if phase is None else phase]
+        if phase is None:
+            phase = Phase.RELEASE if changes_hands(former, flow) else _phase_of_put(flow, former, role)
+        part = parts[phase]
         part.puts[key] = flow
         if former is not None:
             part.replaced[key] = former
     for key, flow in delta.deletes.items():
         phase = due.get(key)
         if phase is None:
-            phase = _LAST.get(role(flow), Phase.BREAK)
+            phase = Phase.RELEASE if changes_hands(flow, None) else _LAST.get(role(flow), Phase.BREAK)
             if role(flow) is Role.RECALL and _judged([flow]) <= restamped:
                 phase = (
                     Phase.RECEIVE

@@ -27,6 +27,7 @@ class Phase(IntEnum):
     LEAVE = 3
     STOP = 4
     BREAK = 5
+    RELEASE = 6
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,9 @@ A bundle is all or nothing only for what the switch finds out at commit. A messa
 out, so errors are awaited with a barrier before the commit, and any one discards the bundle. What the switch is known to take
 (`controller.switch.shapes`) is committed in the same breath: that halves the time of a small change. Should the switch refuse some of it
 nevertheless, the rest is in force for as long as it takes to ask what it holds and to put it right.
+
+Connections that end with a difference are flushed in one write with the commit: once the switch holds nothing any more by which
+one could tell that they should end, they have ended.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from controller.switch.session import Claim, Session
 from controller.switch.shapes import Shapes
 from controller.wire import dump, message
 from controller.wire.errors import SwitchError
+from controller.wire.flush import Flush, flush
 from controller.wire.message import BundleControl, MessageType
 from controller.wire.pack import Unpackable
 
 ANSWER_S = 30.0
 
 _SLOWEST_FLOWS_PER_S = 2000.0  # A large bundle may take longer to answer, by this measure.
+_FLUSHES = 8  # Addresses that are flushed between two signs of life: each takes a switch with many connections a while.
 _CHUNK = 512  # Messages that are packed before they are handed to the writer.
 _ERRORS_TOLD = 3
 
@@ -30,18 +35,27 @@ class Refused(Exception):
     """The switch did not take a bundle; nothing of it is in force."""
 
 
-def commit(session: Session, changes: Changes, tell: Callable[[Subject], str], shapes: Shapes) -> None:
-    """Make a switch do all of the changes of flows and groups at once; raise Refused or Unpackable if it does none of them."""
+def commit(
+    session: Session,
+    changes: Changes,
+    tell: Callable[[Subject], str],
+    shapes: Shapes,
+    flushes: Sequence[Flush] = (),
+) -> list[SwitchError]:
+    """Make a switch do all of the changes of flows and groups at once, and flush connections right after.
+
+    Return what it says against the flushes; raise Refused or Unpackable if it does none of the changes.
+    """
     count = changes.bundled
     if not count:
-        return
+        return []
     is_known = count < _CHUNK and shapes.cover(changes)
     patience = ANSWER_S + count / _SLOWEST_FLOWS_PER_S
-    with session.claim(count + 4) as claim:
-        # The steps' xids follow the opening one's; the last three are the barrier's and the two ways to end.
+    with session.claim(count + 7) as claim:
+        # The steps' xids follow the opening one's; then the barrier's, the two ways to end, and three of the flushes.
         bundle, barrier = claim.first, claim.first + count + 1
         discard = message.bundle_control(BundleControl.DISCARD, bundle, barrier + 2)
-        do_it = message.bundle_control(BundleControl.COMMIT, bundle, barrier + 1)
+        do_it = message.bundle_control(BundleControl.COMMIT, bundle, barrier + 1) + _flush(flushes, barrier + 3)
         try:
             for chunk in _chunks(changes, bundle, barrier):
                 session.write(chunk + do_it if is_known else chunk)
@@ -53,12 +67,24 @@ def commit(session: Session, changes: Changes, tell: Callable[[Subject], str], s
             if not is_known:
                 session.write(do_it)
             errors = errors_until(claim, MessageType.BUNDLE_CONTROL, barrier + 1, patience)
+            complaints = errors_until(claim, MessageType.BARRIER_REPLY, barrier + 5, patience) if flushes else []
         else:
             session.write(discard)
     if errors:
         raise Refused(_explain(errors, changes, bundle + 1, tell))
     if not is_known:
         shapes.learn(changes)
+    return complaints
+
+
+def _flush(flushes: Sequence[Flush], first: int) -> bytes:
+    """Return the messages that end connections, with the xid `first`, barriers with the next, and a last one with that after."""
+    parts: list[bytes] = []
+    for number, each in enumerate(flushes, 1):
+        parts.append(flush(each, first))
+        if not number % _FLUSHES:
+            parts.append(message.barrier(first + 1))
+    return b"".join(parts) + message.barrier(first + 2) if parts else b""
 
 
 def errors_until(claim: Claim, kind: MessageType, xid: int, patience_s: float) -> list[SwitchError]:

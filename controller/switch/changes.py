@@ -25,10 +25,11 @@ Step = tuple[MessageType, bytes, Subject]
 
 @dataclass(slots=True)
 class Changes:
-    """A difference: what is not there, what is there and otherwise, and what goes."""
+    """A difference: what is not there, what is there and otherwise, and what goes. `formers` are what the altered flows were."""
 
     new: list[Flow] = field(default_factory=list)
     altered: list[Flow] = field(default_factory=list)
+    formers: list[Flow | HeldFlow] = field(default_factory=list)
     deletes: list[Flow | HeldFlow] = field(default_factory=list)
     new_groups: list[Group] = field(default_factory=list)
     altered_groups: list[Group] = field(default_factory=list)
@@ -66,7 +67,12 @@ def from_delta(delta: Delta) -> Changes:
     """Return what a delta sends."""
     changes = Changes(deletes=[*delta.deletes.values()], new_groups=[*delta.group_puts.values()])
     for key, flow in delta.puts.items():
-        (changes.altered if key in delta.replaced else changes.new).append(flow)
+        former = delta.replaced.get(key)
+        if former is None:
+            changes.new.append(flow)
+        else:
+            changes.altered.append(flow)
+            changes.formers.append(former)
     changes.group_deletes = [*delta.group_deletes.values()]
     for number, meter in delta.meter_puts.items():
         (changes.altered_meters if number in delta.meter_replaced else changes.new_meters).append(meter)
@@ -133,6 +139,7 @@ def _compare_flows(changes: Changes, frames: Iterable[bytes], flows: Sequence[Fl
             changes.deletes.append(held)
         elif not _is_exact(held, flow):
             changes.altered.append(flow)
+            changes.formers.append(held)
     changes.new = list(rest.values()) if others or doubles else list(missing.values())
 
 

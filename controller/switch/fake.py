@@ -46,6 +46,8 @@ class FakeSwitch:
         self.flows: dict[tuple[int, int, bytes], tuple[bytes, bytes]] = {}
         self.groups: dict[int, bytes] = {}
         self.meters: dict[int, bytes] = {}  # Flags and bands by number.
+        self.flushed: list[bytes] = []  # The bodies of the messages that end connections.
+        self.can_flush = True
         self.received: Counter[int] = Counter()
         self.errors: list[bytes] = []
         self.is_mute = False  # It takes everything and answers nothing.
@@ -142,6 +144,9 @@ class FakeSwitch:
                 kind = int.from_bytes(body[:2], "big")
                 is_known = self.has_meters or kind != Multipart.METER_CONFIG
                 return self._dump(xid, kind) if is_known else self._error(xid, _BAD_MULTIPART)
+            case MessageType.EXPERIMENTER if self.can_flush:
+                self.flushed.append(body)
+                return b""
             case MessageType.METER_MOD:
                 return self._meter(xid, body)
             case MessageType.BUNDLE_ADD_MESSAGE:

@@ -21,6 +21,7 @@ from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
 from controller.switch.changes import Changes, Dump, Subject, from_delta, from_dump
 from controller.switch.meters import drop_meters, put_meters
 from controller.switch.mirror import Mirror
+from controller.switch.releases import Releases
 from controller.switch.session import NoAnswer, Session, SessionOver
 from controller.switch.shapes import Shapes
 from controller.switch.status import AuditReport, State, SwitchStatus
@@ -28,6 +29,7 @@ from controller.switch.target import Order, Retry, Target, Work
 from controller.switch.words import Words
 from controller.wire import dump, message
 from controller.wire.dump import Malformed
+from controller.wire.flush import Flush
 from controller.wire.message import MessageType, Multipart
 from controller.wire.pack import Unpackable
 
@@ -65,6 +67,8 @@ class Worker:
         self._words = words
         self._manner = manner
         self._mirror = Mirror([], [], [])
+        self._releases = Releases()
+        self._can_flush = True
         self._shapes = Shapes()
         self._dump: Dump | None = None  # What the next sync may use.
 
@@ -141,8 +145,9 @@ class Worker:
         version, program = order.version, order.program
         if order.work is Work.CHANGE:
             changes = from_delta(order.delta)
-            self._send(program, changes)
+            self._send(program, changes, self._releases.of_change(changes))
             self._mirror.apply(order.delta)
+            self._releases.changed(changes)
         else:
             self._status = replace(self._status, flows_desired=len(program.flows))
             self._report(State.SYNCING, self._status.last_error)  # The error holds until a sync succeeds.
@@ -150,8 +155,9 @@ class Worker:
             program, version = self._target.take_up(self._session)
             flows, groups, meters = program.snapshot()
             changes = from_dump(held, flows, groups, meters)
-            self._send(program, changes)
+            self._send(program, changes, self._releases.of_sync(changes, flows))
             self._mirror = Mirror(flows, groups, meters)
+            self._releases.synced(flows)
         self._status = replace(
             self._status,
             flows_desired=len(program.flows),
@@ -178,7 +184,7 @@ class Worker:
             found = (*report.flows.lines(), *report.groups.lines(), *report.meters.lines())[:_LOGGED]
             name = _name(order.program)
             LOG.warning("%s: a third hand made %d differences\n%s", name, len(changes), "\n".join(found))
-            self._send(order.program, changes)
+            self._send(order.program, changes, self._releases.of_sync(changes, self._mirror.flows()))
             report = replace(report, repaired=True)
         self._status = replace(
             self._status,
@@ -225,21 +231,28 @@ class Worker:
                 open_requests -= not dump.has_more(frame)
         return held
 
-    def _send(self, program: Program, changes: Changes) -> None:
+    def _send(self, program: Program, changes: Changes, flushes: Sequence[Flush]) -> None:
         if changes:
             put_meters(self._session, changes, self._words.tell)
-            commit(self._session, changes, self._words.tell, self._shapes)
+            complaints = commit(self._session, changes, self._words.tell, self._shapes, flushes)
             drop_meters(self._session, changes, self._words.tell)
+            if complaints and self._can_flush:
+                # It is said once: Open vSwitch before 3.1 answers so every time.
+                self._can_flush = False
+                why = f"{_name(program)} does not end the connections of addresses that change hands: {complaints[0].name}"
+                LOG.error("%s; Open vSwitch does since 3.1", why)
             if LOG.isEnabledFor(logging.DEBUG):
-                self._tell(program, changes)
+                self._tell(program, changes, flushes)
 
-    def _tell(self, program: Program, changes: Changes) -> None:
+    def _tell(self, program: Program, changes: Changes, flushes: Sequence[Flush]) -> None:
         gone: list[Subject] = [*changes.deletes, *changes.group_deletes, *changes.meter_deletes]
         meters = (*changes.new_meters, *changes.altered_meters)
         new: list[Subject] = [*meters, *changes.new_groups, *changes.altered_groups, *changes.new, *changes.altered]
         for sign, subjects in (("-", gone), ("+", new)):
             for subject in subjects:
                 LOG.debug("%s %s %s", _name(program), sign, self._words.tell(subject))
+        for zone, address in flushes:
+            LOG.debug("%s - connections of %s in zone %d", _name(program), address or "everybody", zone)
 
 
 def _next_try(refusals: int) -> Retry:

@@ -146,14 +146,15 @@ def notes(frame: bytes, table: int) -> list[str]:
                 raise Malformed("a flow in a reply is shorter than its head")
             if its_table == table:
                 _, instructions = _contents(frame, at + _FLOW_HEAD, at + length)
-                found += _notes_in(instructions)
+                found += notes_in(instructions)
             at += length
     except struct.error as problem:
         raise Malformed(f"a flow in a reply is cut off: {problem}") from problem
     return found
 
 
-def _notes_in(instructions: bytes) -> Iterator[str]:
+def notes_in(instructions: bytes) -> Iterator[str]:
+    """Yield the texts of the notes in a flow's instructions; raise Malformed or struct.error if these are cut off."""
     for kind, instruction in _parts(instructions):
         for action_kind, action in _parts(instruction[_ACTIONS_AT:]) if kind == _APPLY_ACTIONS else ():
             if action_kind == _EXPERIMENTER_ACTION and _EXTENSION(action, 0)[2:] == (NICIRA, NOTE):

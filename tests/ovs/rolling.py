@@ -14,6 +14,7 @@ from typing import Self
 from controller.graph.fabric import Fabric
 from controller.model.entities import Topology
 from controller.model.names import interface_name
+from controller.pipeline.claims import copied
 from controller.pipeline.flow import Bindings, Delta, Program
 from controller.pipeline.plan import pipeline
 from controller.pipeline.programs import Programs
@@ -92,7 +93,7 @@ def plan(before: Topology, after: Topology, bindings: Mapping[str, Bindings]) ->
     compiled.ask_for(bindings)
     compiled.settle()
     compiled.take()
-    old = [replace(each, flows=dict(each.flows), groups=dict(each.groups)) for each in compiled.programs.values()]
+    old = [copied(each, each.host, each.bridge, each.dpid) for each in compiled.programs.values()]
     compiled.enter(after)
     compiled.settle()
     new = list(compiled.programs.values())
@@ -149,4 +150,4 @@ def _sequence(share: Mapping[int, Delta], way: int) -> list[int]:
 
 
 def _empty(change: Change, dpid: int) -> Program:
-    return next(replace(program, flows={}, groups={}) for program in change.new if program.dpid == dpid)
+    return next(Program(program.host, program.bridge, program.dpid) for program in change.new if program.dpid == dpid)

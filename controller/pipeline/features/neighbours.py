@@ -9,7 +9,7 @@ from controller.model.ids import key
 from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
 from controller.pipeline.flow import Origin, Output, PortNumber, match, move, set_field
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NETWORK, SOURCE
+from controller.pipeline.registers import NETWORK, OWNER, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, Known, PortView
 
@@ -42,9 +42,12 @@ def _answer(builder: Builder, network: str, known: Known) -> None:
     here = {NETWORK.field: NETWORK.is_(key("network", network))}
     owner, address = queries.port(builder.memo, known.port), known.address
     origin = Origin(f"port {known.port}", None if owner is None else owner.place)
+    # The packet has no use for it: by it the flow differs when the address's owner does (`controller.pipeline.released`).
+    told = OWNER.load(key("port", known.port))
     if isinstance(address, IPv4Address):
         asked = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
         actions = (
+            told,
             move("eth_src", "eth_dst"),
             set_field("eth_src", known.mac),
             set_field("arp_op", _ARP_REPLY),
@@ -58,6 +61,7 @@ def _answer(builder: Builder, network: str, known: Known) -> None:
         return
     asked = match(**here, **_SOLICIT, nd_target=int(address))
     actions_v6 = (
+        told,
         move("eth_src", "eth_dst"),
         set_field("eth_src", known.mac),
         move("ipv6_src", "ipv6_dst"),
@@ -90,7 +94,7 @@ FEATURE = Feature(
             ),
             writes=(
                 *("eth_src", "eth_dst", "arp_op", "arp_sha", "arp_tha", "arp_spa", "arp_tpa"),
-                *("ipv6_src", "ipv6_dst", "nd_options_type", "nd_reserved", "icmpv6_type"),
+                *("ipv6_src", "ipv6_dst", "nd_options_type", "nd_reserved", "icmpv6_type", "reg15"),
             ),
             next=("advertise", Stage.EGRESS_POLICY),
             purpose="who has this address? -> the answer, sent back at once",
