@@ -47,7 +47,15 @@ from controller.pipeline.registers import (
     WOULD_REFUSE,
     Register,
 )
-from controller.pipeline.rules import RuleMatch, far_names, is_unrestricted, named_groups, rule_matches, rules_of
+from controller.pipeline.rules import (
+    RuleMatch,
+    far_names,
+    is_unrestricted,
+    named_groups,
+    rank,
+    rule_matches,
+    rules_of,
+)
 from controller.pipeline.samples import is_logged, logs_drops, sample
 from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage, Table
@@ -55,8 +63,10 @@ from controller.pipeline.view import Groups, PortView, class_key, class_name, cl
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
 # What is not enforced comes last: only what it alone lets through is counted there. Of each kind, what is logged comes first.
-_DIRECT, _JOINT = {True: 240, False: 200}, {True: 220, False: 100}
-_DRY_DIRECT, _DRY_JOINT, _DRY_DEFAULT = {True: 80, False: 60}, {True: 70, False: 50}, 10
+# Flows that allow by themselves are looked up in the order of `controller.pipeline.rules.rank`, upwards of these.
+_LATER_FRAGMENT = 60_000
+_DIRECT, _JOINT = {True: 48_000, False: 36_000}, {True: 47_000, False: 35_000}
+_DRY_DIRECT, _DRY_JOINT, _DRY_DEFAULT = {True: 24_000, False: 12_000}, {True: 23_000, False: 11_000}, 10
 
 # The tracker hands fragments on when it has seen all of a packet, and those that rules have let by do not leave without
 # another visit there. So the first fragment, which alone names ports, decides: without it the others stay with the tracker.
@@ -246,7 +256,7 @@ def write_policy(builder: Builder, side: Side) -> None:
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(eth_type=ethertype, ip_frag=_LATER)
         load = [VERDICT.load(ALLOWED), FRESH.load(0), LATER.load(1)]
-        builder.flow(side.rules, 300, where, load, kind="later fragment", origin=OURS)
+        builder.flow(side.rules, _LATER_FRAGMENT, where, load, kind="later fragment", origin=OURS)
     builder.flow(side.peers, 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
 
 
@@ -339,7 +349,8 @@ def write_rules(
         else:
             levels, kind = (_DRY_DIRECT, "dry rule") if dry else (_DIRECT, "rule")
             load: list[Action] = [VERDICT.load(WOULD_REFUSE if dry else ALLOWED), *sample(wanted=each.is_logged)]
-            builder.flow(table, levels[each.is_logged], each.match, load, kind=kind, origin=each.origin)
+            priority = levels[each.is_logged] + rank(each.match)
+            builder.flow(table, priority, each.match, load, kind=kind, origin=each.origin)
     if members and not any(group.enforce for group in members):
         load = [VERDICT.load(WOULD_REFUSE), *sample(wanted=any(group.log for group in members))]
         builder.flow(table, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)

@@ -70,14 +70,16 @@ EGRESS_KEY = Register("egress_key", "reg9", 0, 32, "stamp of the opener's policy
 EGRESS_PEER = Register("egress_peer", "reg10", 0, 32, "what the answerer's address was then")
 INGRESS_KEY = Register("ingress_key", "reg11", 0, 32, "stamp of the answerer's policy, as it let the connection in")
 INGRESS_PEER = Register("ingress_peer", "reg12", 0, 32, "what the opener's address was then")
-PORT = Register("port", "reg13", 0, 16, "destination port of a packet that is judged by itself")
 OWNER = Register(
     "owner", "reg15", 0, 32, "key of the port whose address a flow answers for; no packet has a use for it"
 )
+ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
+SCRATCH = Register("scratch", "reg13", 0, 32, "what a switch is made to look at whole; 0 behind the table that does")
+PORTS = Register("ports", "reg14", 0, 32, "the two ports of a datagram that may be DHCP's; 0 behind the source guard")
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
-    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, PORT, OWNER),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, SCRATCH, PORTS),
 )
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.

@@ -11,7 +11,6 @@ from controller.pipeline.fields import (
     ETH_IPV6,
     PROTO_ICMPV6,
     PROTO_SCTP,
-    PROTO_UDP,
 )
 from controller.pipeline.flow import match
 from controller.pipeline.policy import (
@@ -35,11 +34,13 @@ from controller.pipeline.policy import (
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import (
     ALLOWED,
+    ASKS,
     EGRESS_KEY,
     JUDGED,
     KNOWN,
     NO_CLASS,
     REFUSED,
+    SCRATCH,
     SOURCE,
     SOURCE_CLASS,
     VERDICT,
@@ -49,8 +50,7 @@ from controller.pipeline.samples import write_meter
 from controller.pipeline.stamps import DHCP_STAMP, TURN, bears, look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView
-
-_DHCP = ((ETH_IPV4, 68, 67), (ETH_IPV6, 546, 547))
+from controller.pipeline.whole import look_at_whole
 
 
 def _always(builder: Builder, host: HostView) -> None:
@@ -75,9 +75,8 @@ def _state(builder: Builder) -> None:
     """Write what becomes of a packet by the tracker's word."""
     builder.flow("egress_state", 300, INVALID, kind="invalid", origin=OURS)
     stamped = [EGRESS_KEY.load(DHCP_STAMP)]
-    for ethertype, source, target in _DHCP:
-        where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
-        builder.flow("egress_state", 260, where, stamped, Stage.FORWARD, kind="DHCP client", origin=OURS)
+    where = match(**{ASKS.field: ASKS.is_(1)})
+    builder.flow("egress_state", 260, where, stamped, Stage.FORWARD, kind="DHCP client", origin=OURS)
     where = match(**bears(Direction.EGRESS, DHCP_STAMP), ct_state=OLD)
     answered = [*stamped, VERDICT.load(KNOWN)]
     builder.flow("egress_known", 300, where, answered, kind="DHCP answer", origin=OURS)
@@ -85,8 +84,11 @@ def _state(builder: Builder) -> None:
         # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
         # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
         where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
-        load = ask(builder, SOURCE_CLASS)
+        load = [*look_at_whole("sctp_src", "sctp_dst"), *ask(builder, SOURCE_CLASS)]
         builder.flow("egress_state", 210, where, load, "egress_unknown", kind="SCTP", origin=OURS)
+        where = match(eth_type=ethertype, ip_proto=PROTO_SCTP, ct_state=OPENER)
+        load = [*look_at_whole("sctp_src", "sctp_dst"), *ask(builder, SOURCE_CLASS, "egress_judge")]
+        builder.flow("egress_turned", 200, where, load, "egress_verdict", kind="SCTP", origin=OURS)
     for way, table, kind in ((OPENER, "egress_known", "opener"), (ANSWER, "ingress_known", "answer")):
         load = ask(builder, SOURCE_CLASS, table)
         builder.flow("egress_state", 100, match(ct_state=way), load, "egress_unknown", kind=kind, origin=OURS)
@@ -151,8 +153,8 @@ FEATURE = Feature(
             name="egress_state",
             stage=Stage.EGRESS_POLICY,
             slot=1,
-            matches=("ct_state", "eth_type", "ip_proto", "udp_src", "udp_dst"),
-            writes=(*_ASKS, EGRESS_KEY.field),
+            matches=(ASKS.field, "ct_state", "eth_type", "ip_proto"),
+            writes=(*_ASKS, EGRESS_KEY.field, SCRATCH.field),
             next=("egress_unknown", "egress_known", "ingress_known", Stage.FORWARD),
             purpose="has the sender's policy let the connection through: out as its opener, or in as its answerer?",
             miss="cannot be reached: every packet here is an opener's or an answer",
@@ -181,8 +183,8 @@ FEATURE = Feature(
             name="egress_turned",
             stage=Stage.EGRESS_POLICY,
             slot=4,
-            matches=("ct_state",),
-            writes=_ASKS,
+            matches=("ct_state", "eth_type", "ip_proto"),
+            writes=(*_ASKS, SCRATCH.field),
             next=("egress_verdict", "egress_judge"),
             purpose="the turned connection meets the sender's rules",
             miss="dropped: the tracker did not turn it",

@@ -30,6 +30,7 @@ from controller.pipeline.registers import (
     JUDGED,
     KNOWN,
     NO_CLASS,
+    SCRATCH,
     TARGET,
     TARGET_CLASS,
     VERDICT,
@@ -38,6 +39,7 @@ from controller.pipeline.registers import (
 from controller.pipeline.stamps import look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView, class_key, ethertypes_of
+from controller.pipeline.whole import look_at_whole
 
 
 def _always(builder: Builder, _host: HostView) -> None:
@@ -67,6 +69,10 @@ def _always(builder: Builder, _host: HostView) -> None:
         builder.flow("ingress_state", 100, where, load, "ingress_unknown", kind=kind, origin=OURS)
         load = ask(builder, TARGET_CLASS, judge)
         builder.flow("ingress_again", 100, where, load, "ingress_verdict", kind=kind, origin=OURS)
+        for ethertype in (ETH_IPV4, ETH_IPV6):
+            where = match(eth_type=ethertype, ip_proto=PROTO_SCTP, ct_state=way)
+            look = [*look_at_whole("sctp_src", "sctp_dst"), *load]
+            builder.flow("ingress_again", 200, where, look, "ingress_verdict", kind="SCTP", origin=OURS)
     _verdicts(builder)
     write_policy(builder, INGRESS)
 
@@ -141,8 +147,8 @@ FEATURE = Feature(
             name="ingress_again",
             stage=Stage.INGRESS_POLICY,
             slot=3,
-            matches=("ct_state",),
-            writes=_ASKS,
+            matches=("ct_state", "eth_type", "ip_proto"),
+            writes=(*_ASKS, SCRATCH.field),
             next=("ingress_verdict", "ingress_judge", "egress_judge"),
             purpose="the rules are asked, in a pass of their own",
             miss="cannot be reached: every packet here is an opener's or an answer",

@@ -9,11 +9,12 @@ from controller.graph.queries import host_prefix
 from controller.model.address import link_local
 from controller.model.entities import Prefix
 from controller.pipeline.fields import ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_UDP
-from controller.pipeline.flow import Origin, Wanted, match
+from controller.pipeline.flow import Origin, Wanted, match, move
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import SOURCE
+from controller.pipeline.registers import ASKS, PORTS, SCRATCH, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, PortView, macs_of
+from controller.pipeline.whole import look_at_whole
 
 _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT, _SOLICITATION, _ADVERTISEMENT, _REDIRECT = 133, 134, 135, 136, 137
 _LISTENER_REPORT, _LISTENER_DONE, _LISTENER_REPORT_2 = 131, 132, 143
@@ -44,12 +45,15 @@ def _write_always(builder: Builder, _host: HostView) -> None:
     """Write what holds for every guarded port: it may ask for an address, and is no DHCP server, no router, no neighbour that hides."""
     ours = Origin("Weft: source guard", None)
     # The frame's MAC is one of the port's: that has been looked at first.
-    request = match(**_DHCP_REQUEST, ip_src=0, ip_dst=_ONES)
-    builder.flow("source_guard", 100, request, goto=Stage.EGRESS_POLICY, kind="DHCP client", origin=ours)
-    servers = ((ETH_IPV4, _DHCP_SERVER, _DHCP_CLIENT), (ETH_IPV6, _DHCP6_SERVER, _DHCP6_CLIENT))
-    for ethertype, source, target in servers:
-        where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
-        builder.flow("source_guard", 300, where, kind="DHCP server", origin=ours)
+    for where, fields in (
+        (match(eth_type=ETH_IPV4), ("ip_src",)),
+        (match(eth_type=ETH_ARP), ("arp_spa",)),
+        (match(**_ICMPV6), ("icmpv6_type", "icmpv6_code")),
+    ):
+        look = look_at_whole(*fields)
+        builder.flow("whole", 100, where, look, "source_guard", kind="looked at whole", origin=ours)
+    builder.flow("whole", 0, (), goto="source_guard", kind="looked at", origin=ours)
+    _write_dhcp(builder, ours)
     for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT):
         builder.flow("nd_guard", 400, match(**_ICMPV6, icmpv6_type=kind), kind="router", origin=ours)
     for kind in (_ROUTER_SOLICITATION, _LISTENER_REPORT, _LISTENER_DONE, _LISTENER_REPORT_2):
@@ -62,7 +66,31 @@ def _write_always(builder: Builder, _host: HostView) -> None:
         builder.flow("nd_guard", 400, unreadable, kind="unreadable neighbour", origin=ours)
     for kind in (_SOLICITATION, _ADVERTISEMENT):
         builder.flow("nd_guard", 50, match(**_ICMPV6, icmpv6_type=kind), kind="forged neighbour", origin=ours)
-    builder.flow("nd_guard", 0, (), goto=Stage.RESPOND, kind="own IPv6 source", origin=ours)
+    builder.flow("nd_guard", 0, (), goto="service", kind="own IPv6 source", origin=ours)
+
+
+def _write_dhcp(builder: Builder, ours: Origin) -> None:
+    """Write that clients may ask, and that servers may not answer."""
+    nameless = match(eth_type=ETH_IPV4, ip_proto=PROTO_UDP, ip_src=0)
+    ports = [move("udp_src", PORTS.field), move("udp_dst", PORTS.field, 16)]
+    look = [*look_at_whole("ip_dst"), *ports]
+    builder.flow("source_guard", 100, nameless, look, "asking", kind="no address yet", origin=ours)
+    asks = [ASKS.load(1), PORTS.load(0)]
+    request = match(**{PORTS.field: _DHCP_SERVER << 16 | _DHCP_CLIENT}, eth_type=ETH_IPV4, ip_dst=_ONES)
+    builder.flow("asking", 100, request, asks, Stage.EGRESS_POLICY, kind="DHCP client", origin=ours)
+    for ethertype, server, client in (
+        (ETH_IPV4, _DHCP_SERVER, _DHCP_CLIENT),
+        (ETH_IPV6, _DHCP6_SERVER, _DHCP6_CLIENT),
+    ):
+        for port in (server, client):
+            where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_dst=port)
+            builder.flow("service", 100, where, ports, "dhcp", kind="to a DHCP port", origin=ours)
+        answer = match(**{PORTS.field: client << 16 | server}, eth_type=ethertype)
+        builder.flow("dhcp", 100, answer, kind="DHCP server", origin=ours)
+        request = match(**{PORTS.field: server << 16 | client}, eth_type=ethertype)
+        builder.flow("dhcp", 100, request, asks, Stage.RESPOND, kind="DHCP client", origin=ours)
+    builder.flow("service", 0, (), goto=Stage.RESPOND, kind="own source", origin=ours)
+    builder.flow("dhcp", 0, (), [PORTS.load(0)], Stage.RESPOND, kind="own source", origin=ours)
 
 
 def _write_ipv4(builder: Builder, port: PortView) -> None:
@@ -73,7 +101,7 @@ def _write_ipv4(builder: Builder, port: PortView) -> None:
     for mac, prefix in _pairs(port, 4):
         here = who | {"eth_src": mac}
         own = match(**here, eth_type=ETH_IPV4, ip_src=prefix)
-        builder.flow("source_guard", 100, own, goto=Stage.EGRESS_POLICY, kind="own IPv4 source", origin=port.origin)
+        builder.flow("source_guard", 100, own, goto="service", kind="own IPv4 source", origin=port.origin)
         arp = match(**here, eth_type=ETH_ARP, arp_sha=mac, arp_spa=prefix)
         builder.flow("source_guard", 100, arp, goto=Stage.RESPOND, kind="own ARP", origin=port.origin)
 
@@ -121,35 +149,80 @@ FEATURE = Feature(
     summary=__doc__.splitlines()[0],
     tables=(
         Table(
-            name="source_guard",
+            name="whole",
             stage=Stage.SOURCE_GUARD,
             slot=0,
+            matches=("eth_type", "ip_proto"),
+            writes=(SCRATCH.field,),
+            next=("source_guard",),
+            purpose="what the guard tells senders by is looked at whole: in parts it would cost the datapath a mask for each length",
+            miss="cannot be reached: the last flow lets everything else go on",
+        ),
+        Table(
+            name="source_guard",
+            stage=Stage.SOURCE_GUARD,
+            slot=1,
             matches=(
-                *("reg1", "eth_src", "eth_type", "ip_proto", "ip_src", "ip_dst", "ipv6_src", "udp_src", "udp_dst"),
+                *("reg1", "eth_src", "eth_type", "ip_proto", "ip_src", "ipv6_src"),
                 *("arp_op", "arp_sha", "arp_spa"),
             ),
-            writes=(),
-            next=("nd_guard", Stage.RESPOND, Stage.EGRESS_POLICY),
+            writes=(SCRATCH.field, PORTS.field),
+            next=("nd_guard", "asking", "service", Stage.RESPOND, Stage.EGRESS_POLICY),
             purpose="source port, MAC and address belong together; the MAC is one of the port's",
             miss="dropped: a forged address, or an ethertype other than IP and ARP",
         ),
         Table(
             name="nd_guard",
             stage=Stage.SOURCE_GUARD,
-            slot=1,
+            slot=2,
             matches=(
                 *("reg1", "eth_type", "ip_proto", "ipv6_src", "icmpv6_type", "icmpv6_code"),
                 *("nd_target", "nd_sll", "nd_tll"),
             ),
             writes=(),
-            next=(Stage.RESPOND, Stage.EGRESS_POLICY),
+            next=("service", Stage.RESPOND, Stage.EGRESS_POLICY),
             purpose="neighbour discovery speaks of the port's own addresses only",
             miss="cannot be reached: the last flow lets other IPv6 go on",
+        ),
+        Table(
+            name="asking",
+            stage=Stage.SOURCE_GUARD,
+            slot=3,
+            matches=(PORTS.field, "eth_type", "ip_dst"),
+            writes=(ASKS.field, PORTS.field),
+            next=(Stage.EGRESS_POLICY,),
+            purpose="who has no address yet may ask for one",
+            miss="dropped: a datagram from nobody",
+        ),
+        Table(
+            name="service",
+            stage=Stage.SOURCE_GUARD,
+            slot=4,
+            matches=("eth_type", "ip_proto", "udp_dst"),
+            writes=(PORTS.field,),
+            next=("dhcp", Stage.RESPOND),
+            purpose="the port of a service that not everybody may offer is told by the one it is sent to",
+            miss="cannot be reached: the last flow lets everything else go on",
+        ),
+        Table(
+            name="dhcp",
+            stage=Stage.SOURCE_GUARD,
+            slot=5,
+            matches=(PORTS.field, "eth_type"),
+            writes=(ASKS.field, PORTS.field),
+            next=(Stage.RESPOND,),
+            purpose="everybody is a DHCP client, and no port a DHCP server",
+            miss="cannot be reached: the last flow lets everything else go on",
         ),
     ),
     kinds={
         "forged address": "an address that is not the port's, or an ethertype other than IP and ARP",
         "further ethertype": "the files let this ethertype through for the port",
+        "looked at whole": "an address, or an ICMPv6 type and code, that decides whether the sender may send this",
+        "looked at": "everything else",
+        "no address yet": "a datagram from a port that has no address: where it goes is looked at, and its ports",
+        "to a DHCP port": "a datagram for a DHCP client's or server's port: both ports are looked at",
+        "own source": "the source is the port's own, and no DHCP server",
         "DHCP server": "a DHCP or DHCPv6 server's message from a port",
         "DHCP client": "a client without an address asks for one",
         "ARP probe": "the port asks whether an address is free (RFC 5227)",

@@ -15,7 +15,7 @@ from controller.pipeline.fields import (
     PROTO_TCP,
     PROTO_UDP,
 )
-from controller.pipeline.flow import Action, Resubmit, Wanted, match, move
+from controller.pipeline.flow import Action, Resubmit, Wanted, match
 from controller.pipeline.policy import (
     ALLOWING,
     EGRESS,
@@ -35,7 +35,7 @@ from controller.pipeline.registers import (
     ALLOWED,
     JUDGED,
     PEER,
-    PORT,
+    SCRATCH,
     SOURCE_CLASS,
     SPACE,
     TARGET_CLASS,
@@ -45,6 +45,7 @@ from controller.pipeline.registers import (
 from controller.pipeline.rules import Conditions, Look, named_groups, port_masks, rule_matches
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, class_key, class_name
+from controller.pipeline.whole import look_at_whole
 
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
 _PORT_FIELDS = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
@@ -99,9 +100,8 @@ def _always(builder: Builder, _host: HostView) -> None:
     for side in (EGRESS, INGRESS):
         for ethertype in _ETHERTYPES.values():
             for protocol, field in _PORT_FIELDS.items():
-                # Reading the port makes megaflows have all of it: a tenant's ranges are no masks of the datapath.
                 where = match(eth_type=ethertype, ip_proto=protocol)
-                load = [move(field, PORT.field)]
+                load = look_at_whole(field)
                 builder.flow(_packet(side), 100, where, load, _rules(side), kind="port", origin=OURS)
         builder.flow(_packet(side), 0, (), goto=_rules(side), kind="no port", origin=OURS)
         builder.flow(side.lookup(stateless=True)[0], 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
@@ -144,7 +144,7 @@ def _tables(side: Side) -> tuple[Table, ...]:
     return (
         Table(
             *(_packet(side), Stage.RULES, 2 + side.slot, ("eth_type", "ip_proto", "udp_src", "udp_dst")),
-            *((PORT.field, VERDICT.field), (_rules(side),)),
+            *((SCRATCH.field, VERDICT.field), (_rules(side),)),
             purpose="the port is read, so that the rules' ranges are no masks of the datapath",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
