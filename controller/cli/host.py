@@ -1,4 +1,4 @@
-"""`weft host init`: give this machine's Open vSwitch the bridges that the controller programs."""
+"""`weft host`: what is done on a host itself; `weft host init` gives its Open vSwitch the bridges that the controller programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.cli.completion import complete_hosts
+from controller.cli.host_limits import limits
 from controller.cli.output import Exit, leave, load_or_exit, output_option, print_json
 from controller.cli.tls import chosen, tls_options
 
@@ -24,6 +25,9 @@ _TARGET = re.compile(r"(tcp|ssl|unix):\S+")
 @click.group(short_help="Prepare a host's bridges for the controller.")
 def command() -> None:
     """Prepare a host for the controller."""
+
+
+command.add_command(limits)
 
 
 @command.command("init", short_help="Give this machine's Open vSwitch its bridges, tunnels and controller.")
@@ -107,6 +111,10 @@ def init(
         click.echo(" \\\n  -- ".join(_phrases(command_line(commands, db))))
     else:
         click.echo(f"{host}: {len(commands)} changes in one transaction")
+    limited = [tenant.name for tenant in intent.tenants.values() if tenant.connections is not None]
+    if limited:
+        said = f"{', '.join(limited)} may have so many connections only if `weft host limits --watch` runs here as well"
+        click.echo(f"{host}: {said} (docs/operating.md)", err=True)
 
 
 def _check_targets(controller: str | None, ovsdb: str | None) -> None:

@@ -71,6 +71,7 @@ class Switches:
         locate: Where an origin stands in the files by now, for texts; lines move while flows stay.
         audit_s: The time between two audits of a switch in seconds, 0 for none but those that are asked for.
         ledger_table: The table whose notes the observer is told.
+        on_packet: Is told each packet that a switch sends, by datapath id, in the thread that reads from it: it must not block.
     """
 
     def __init__(
@@ -82,10 +83,12 @@ class Switches:
         locate: Callable[[Origin], Origin] = lambda origin: origin,
         audit_s: float = 60.0,
         ledger_table: int = _LEDGER_TABLE,
+        on_packet: Callable[[int, bytes], None] = lambda _dpid, _frame: None,
     ) -> None:
         self._host_of = host_of
         self._table_name = table_name
         self._locate = locate
+        self._on_packet = on_packet
         self._manner = Manner(self._publish, self._introduce, self._count, ledger_table, audit_s)
         self._lock = threading.Lock()
         self._switches: dict[int, _Switch] = {}
@@ -227,6 +230,7 @@ class Switches:
         self._sessions.add(session)
         switch.target.begin(session)
         session.on_error = self._complain
+        session.on_packet = self._hand_on
         switch.status = replace(switch.status, state=State.CONNECTED, peer=session.peer, since=time.monotonic())
         return switch.status, None
 
@@ -326,6 +330,9 @@ class Switches:
             switch.introduced = session
             self._herald.held(session.id, notes)
             self._herald.connected(session.id, lambda: real_ports(session))
+
+    def _hand_on(self, session: Session, frame: bytes) -> None:
+        self._on_packet(session.id, frame)
 
     def _complain(self, session: Session, frame: bytes) -> None:
         """Log an error that answers no request which somebody waits for."""

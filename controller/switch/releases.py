@@ -4,10 +4,14 @@
                              └─► notes of the ledger ────► network ─► zone ────┴─► flushes, in one write with the commit
 
 A controller that ends before it has sent a change leaves the difference to the next one, which finds it in the first dump.
+
+What a datapath remembers of the former flows lives for some milliseconds after they have gone (revalidation, see ovs-vswitchd.conf.db(5)),
+so who sends without a pause may open a connection again right after it was ended. It is therefore ended once more a moment later.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from controller.pipeline.flow import Flow, Match
@@ -20,12 +24,33 @@ from controller.wire.oxm import EXACT, SIZES, read_match
 
 Was = Flow | HeldFlow
 
+AGAIN_S = 1.0  # A datapath looks through all that it remembers twice a second at the least.
+
 
 class Releases:
     """The zones of one switch's networks, as of its last commit."""
 
     def __init__(self) -> None:
         self._zones: dict[int, int] = {}
+        self._again: dict[Flush, float] = {}  # When each is due once more.
+
+    @property
+    def due_at(self) -> float | None:
+        """When something is to be ended once more, by `time.monotonic`; None if nothing is."""
+        return min(self._again.values(), default=None)
+
+    def sent(self, flushes: Iterable[Flush]) -> None:
+        """Note that these were sent."""
+        again_at = time.monotonic() + AGAIN_S
+        self._again |= dict.fromkeys(flushes, again_at)
+
+    def take_due(self) -> list[Flush]:
+        """Return what is due once more."""
+        now = time.monotonic()
+        due = [each for each, at in self._again.items() if at <= now]
+        for each in due:
+            del self._again[each]
+        return due
 
     def of_sync(self, changes: Changes, flows: Sequence[Flow]) -> list[Flush]:
         """Return what ends when a switch is brought to these flows, by changes to what it has said it holds."""

@@ -111,6 +111,7 @@ class Session(controller.Datapath):
         self.outbox = Outbox()
         self.reason = "the connection was closed"
         self.on_error: Callable[[Session, bytes], None] | None = None  # Is told errors that answer no claim.
+        self.on_packet: Callable[[Session, bytes], None] | None = None  # Is told packets, which then nobody else is.
         self.certificate_names = certificate_names
         self._lock = threading.Lock()
         self._xids = itertools.count(1)
@@ -294,7 +295,10 @@ class Session(controller.Datapath):
             else:
                 if kind == MessageType.ERROR and self.on_error is not None:
                     self.on_error(self, frame)
-                self._dispatch(frame, version, kind, xid)
+                if kind == MessageType.PACKET_IN and self.on_packet is not None:
+                    self.on_packet(self, frame)
+                else:
+                    self._dispatch(frame, version, kind, xid)
         return None, data[at:]
 
     def _dispatch(self, frame: bytes, version: int, kind: int, xid: int) -> None:

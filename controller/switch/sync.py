@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from controller.pipeline.flow import Flow, Program
 from controller.switch.audit import findings
-from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
+from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until, flush_again
 from controller.switch.changes import Changes, Dump, Subject, from_delta, from_dump
 from controller.switch.meters import drop_meters, put_meters
 from controller.switch.mirror import Mirror
@@ -29,6 +29,7 @@ from controller.switch.target import Order, Retry, Target, Work
 from controller.switch.words import Words
 from controller.wire import dump, message
 from controller.wire.dump import Malformed
+from controller.wire.errors import SwitchError
 from controller.wire.flush import Flush
 from controller.wire.message import MessageType, Multipart
 from controller.wire.pack import Unpackable
@@ -88,10 +89,10 @@ class Worker:
             self._session.end("an internal error, see the log")
 
     def _settle(self) -> None:
-        """Set what OpenFlow leaves to the controller: what fragments can be matched by, and no news but of ports."""
+        """Set what OpenFlow leaves to the controller: what fragments can be matched by, and no news but of ports and samples."""
         with self._session.claim(3) as claim:
             first = claim.first
-            settings = message.config(first), message.only_port_status(first + 1)
+            settings = message.config(first), message.only_news(first + 1)
             self._session.write(b"".join(settings) + message.barrier(first + 2))
             for error in errors_until(claim, MessageType.BARRIER_REPLY, first + 2, ANSWER_S):
                 LOG.warning("%016x refused a setting: %s", self._session.id, error.name)
@@ -110,7 +111,10 @@ class Worker:
         retry: Retry | None = None
         refusals = 0
         audit_at = self._next_audit(self._session.id * _GOLDEN % 1)
-        while (order := self._target.next(self._session, retry, audit_at)) is not None:
+        while (order := self._target.next(self._session, retry, audit_at, self._releases.due_at)) is not None:
+            if order.work is Work.FLUSH:
+                self._complain(order.program, flush_again(self._session, self._releases.take_due()))
+                continue
             try:
                 if order.work is Work.AUDIT:
                     self._audit(order)
@@ -236,13 +240,17 @@ class Worker:
             put_meters(self._session, changes, self._words.tell)
             complaints = commit(self._session, changes, self._words.tell, self._shapes, flushes)
             drop_meters(self._session, changes, self._words.tell)
-            if complaints and self._can_flush:
-                # It is said once: Open vSwitch before 3.1 answers so every time.
-                self._can_flush = False
-                why = f"{_name(program)} does not end the connections of addresses that change hands: {complaints[0].name}"
-                LOG.error("%s; Open vSwitch does since 3.1", why)
+            self._releases.sent(flushes)
+            self._complain(program, complaints)
             if LOG.isEnabledFor(logging.DEBUG):
                 self._tell(program, changes, flushes)
+
+    def _complain(self, program: Program, complaints: Sequence[SwitchError]) -> None:
+        """Say once that a switch does not end connections: Open vSwitch before 3.1 answers so every time."""
+        if complaints and self._can_flush:
+            self._can_flush = False
+            why = f"{_name(program)} does not end the connections of addresses that change hands: {complaints[0].name}"
+            LOG.error("%s; Open vSwitch does since 3.1", why)
 
     def _tell(self, program: Program, changes: Changes, flushes: Sequence[Flush]) -> None:
         gone: list[Subject] = [*changes.deletes, *changes.group_deletes, *changes.meter_deletes]

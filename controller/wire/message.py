@@ -41,6 +41,7 @@ class MessageType(IntEnum):
     FEATURES_REQUEST = 5
     FEATURES_REPLY = 6
     SET_CONFIG = 9
+    PACKET_IN = 10
     PORT_STATUS = 12
     PACKET_OUT = 13
     FLOW_MOD = 14
@@ -102,9 +103,9 @@ def barrier(xid: int) -> bytes:
     return frame(MessageType.BARRIER_REQUEST, xid)
 
 
-def dump_flows(xid: int) -> bytes:
-    """Return the request for all flows of all tables."""
-    everything = _FLOW_REQUEST(_ALL_TABLES, _ANY, _ANY, 0, 0, 1, 4)
+def dump_flows(xid: int, table: int = _ALL_TABLES) -> bytes:
+    """Return the request for all flows of all tables, or of one."""
+    everything = _FLOW_REQUEST(table, _ANY, _ANY, 0, 0, 1, 4)
     return frame(MessageType.MULTIPART_REQUEST, xid, _MULTIPART(Multipart.FLOW, 0) + everything)
 
 
@@ -126,13 +127,13 @@ def config(xid: int) -> bytes:
     return frame(MessageType.SET_CONFIG, xid, struct.pack(">HH", _FIRST_FRAGMENTS_MATCH, 0))
 
 
-def only_port_status(xid: int) -> bytes:
-    """Return the setting that a switch tells us of its own accord of ports alone.
+def only_news(xid: int) -> bytes:
+    """Return the setting that a switch tells us of its own accord of ports, and of packets that a flow sends us a sample of.
 
     Each property (OpenFlow 1.4, section 7.3.10) is a mask of reasons, even types for a slave, odd ones for
     master and equal: packets (0, 1), ports (2, 3), removed flows (4, 5).
     """
-    every_reason = 0b111
-    masks = (0, 0, every_reason, every_reason, 0, 0)
+    every_reason, by_action = 0b111, 0b10
+    masks = (0, by_action, every_reason, every_reason, 0, 0)
     properties = (_ASYNC_PROPERTY(number, 8, mask) for number, mask in enumerate(masks))
     return frame(MessageType.SET_ASYNC, xid, b"".join(properties))

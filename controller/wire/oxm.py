@@ -129,3 +129,16 @@ def read_match(packed: bytes) -> tuple[tuple[int, int, int | None], ...] | None:
         found.append((index, value, int.from_bytes(packed[at + 4 + size : end], "big") if is_masked else None))
         at = end
     return tuple(sorted(found, key=lambda condition: condition[0]))
+
+
+def read_known(packed: bytes) -> dict[int, int]:
+    """Return the values of the fields that Weft knows, by index, in OpenFlow's bytes of a match with its header; others are passed over."""
+    found: dict[int, int] = {}
+    at = 4
+    while at + 4 <= len(packed):
+        index, _ = _READ.get(packed[at : at + 4], (-1, False))
+        end = at + 4 + packed[at + 3]
+        if index >= 0:
+            found[index] = int.from_bytes(packed[at + 4 : min(end, at + 4 + SIZES[index])], "big")
+        at = end
+    return found

@@ -81,6 +81,21 @@ class Twin:
                 process.wait()
         self._processes.clear()
 
+    def restart_switch(self) -> None:
+        """Let ovs-vswitchd crash and start it again: flows, connections and what it was told at run time are gone."""
+        self.control.close()
+        process = self._processes.pop()
+        process.kill()
+        process.wait()
+        (self.directory / "switch.ctl").unlink()
+        self._offsets.clear()
+        self._sentinels = self._queued = 0
+        self._start_switch()
+        # What is in the database is there again once the next change of it is done.
+        self.configure(
+            ["--if-exists", "del-br", _SENTINEL_BRIDGE], ["remove", "open_vswitch", ".", "external_ids", "x"]
+        )
+
     def configure(self, *commands: Iterable[str]) -> None:
         """Run ovs-vsctl commands in one transaction and wait until the switch has done them."""
         words = [word for command in commands for word in ("--", *command)]
@@ -178,6 +193,9 @@ class Twin:
         )
         self._await(self.directory / "db.sock")
         self._run("ovs-vsctl", f"--db=unix:{self.directory}/db.sock", "--no-wait", "init")
+        self._start_switch()
+
+    def _start_switch(self) -> None:
         self._spawn(
             "ovs-vswitchd",
             f"unix:{self.directory}/db.sock",

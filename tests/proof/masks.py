@@ -37,6 +37,8 @@ _SAME = {
     "sctp": "transport",
     "icmpv6": "icmp",
     "hlimit": "ttl",
+    "src_port": "tp_src",
+    "dst_port": "tp_dst",
     "tclass": "tos",
 }
 _BY_VERSION = {"ipv4": "ip", "ipv6": "ip", "ct_tuple4": "ct_tuple", "ct_tuple6": "ct_tuple"}

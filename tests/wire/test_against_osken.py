@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from os_ken.base import app_manager  # noqa: F401 - os-ken's other modules need it imported first.
+from os_ken.ofproto import ofproto_v1_4
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
@@ -222,5 +223,6 @@ def test_requests_and_settings_are_osken_s() -> None:
     assert message.dump_meters(9) == of(parser.OFPMeterConfigStatsRequest(OPENFLOW_14))
     assert message.barrier(9) == of(parser.OFPBarrierRequest(OPENFLOW_14))
     assert message.config(9) == of(parser.OFPSetConfig(OPENFLOW_14, 3, 0))
-    properties = [parser.OFPAsyncConfigPropReasons(kind, 8, 7 if kind in (2, 3) else 0) for kind in range(6)]
-    assert message.only_port_status(9) == of(parser.OFPSetAsync(OPENFLOW_14, properties))
+    masks = (0, 1 << ofproto_v1_4.OFPR_APPLY_ACTION, 7, 7, 0, 0)
+    properties = [parser.OFPAsyncConfigPropReasons(kind, 8, mask) for kind, mask in enumerate(masks)]
+    assert message.only_news(9) == of(parser.OFPSetAsync(OPENFLOW_14, properties))
