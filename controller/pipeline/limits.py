@@ -15,8 +15,7 @@ from controller.memo import Memo, query
 from controller.model.entities import Port
 from controller.model.ids import key
 from controller.pipeline.flow import Origin, Uncompilable
-from controller.pipeline.registers import NO_CLASS
-from controller.pipeline.view import class_key, class_name
+from controller.pipeline.view import class_key, class_name, policy_class
 
 _LONGEST = 0xFFFF  # bytes of an OpenFlow message
 _HEADS = 256  # A bundle's header, a flow-mod's, its longest match here and an instruction's take less.
@@ -53,8 +52,8 @@ def _check_network(memo: Memo, name: str) -> None:
 def _classes(ports: Iterable[Port]) -> Counter[int]:
     """Return how many of these ports each class has."""
     found: Counter[int] = Counter()
-    for (is_secure, groups), count in Counter((port.port_security, port.groups) for port in ports).items():
-        found[class_key(groups) if is_secure else NO_CLASS] += count
+    for port in ports:
+        found[policy_class(port)] += 1
     return found
 
 

@@ -59,7 +59,8 @@ def host_parts(memo: Memo, host: str) -> None:
         memo.require(class_part, host, groups)
     for space in queries.spaces_on(memo, host):
         for direction in Direction:
-            memo.require(identities_part, host, space, direction)
+            for is_stateless in (False, True):
+                memo.require(identities_part, host, space, direction, is_stateless)
 
 
 @query
@@ -107,7 +108,9 @@ def _addresses(memo: Memo, network: str) -> Part:
 
 
 @query
-def _identity_flows(memo: Memo, space: str, direction: Direction, named: frozenset[str]) -> Mapping[Spot, _Made]:
+def _identity_flows(
+    memo: Memo, space: str, direction: Direction, is_stateless: bool, named: frozenset[str]
+) -> Mapping[Spot, _Made]:
     """Return what an address space's identities in these groups need; those that were here before keep what they have."""
     before: Mapping[Spot, _Made] = memo.previous() or {}
     found = {}
@@ -115,14 +118,15 @@ def _identity_flows(memo: Memo, space: str, direction: Direction, named: frozens
         if not named.isdisjoint(identity.groups):
             known = before.get(spot)
             if known is None or known.subject != identity:
-                known = _Made(identity, _built(memo, Scope.IDENTITY, space, identity, direction).part(None))
+                built = _built(memo, Scope.IDENTITY, space, identity, direction, is_stateless)
+                known = _Made(identity, built.part(None))
             found[spot] = known
     return found
 
 
 @query
-def _identities(memo: Memo, space: str, direction: Direction, named: frozenset[str]) -> Part:
-    return join(made.part for made in _identity_flows(memo, space, direction, named).values())
+def _identities(memo: Memo, space: str, direction: Direction, is_stateless: bool, named: frozenset[str]) -> Part:
+    return join(made.part for made in _identity_flows(memo, space, direction, is_stateless, named).values())
 
 
 # The parts, each with its host first.
@@ -163,10 +167,10 @@ def mac_part(memo: Memo, host: str, network: str, mac: int) -> Part:
 
 
 @emitting
-def identities_part(memo: Memo, host: str, space: str, direction: Direction) -> Part:
+def identities_part(memo: Memo, host: str, space: str, direction: Direction, is_stateless: bool) -> Part:
     """Return what tells the owners of an address space's addresses, as far as rules of the host's ports ask for it."""
-    named = named_on(memo, host, space, direction)
-    return _identities(memo, space, direction, named) if named else NOTHING
+    named = named_on(memo, host, space, direction, is_stateless)
+    return _identities(memo, space, direction, is_stateless, named) if named else NOTHING
 
 
 @emitting

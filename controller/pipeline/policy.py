@@ -28,7 +28,7 @@ from controller.pipeline.fields import (
     ETH_IPV4,
     ETH_IPV6,
 )
-from controller.pipeline.flow import Action, Match, Origin, Resubmit, Wanted, match, move
+from controller.pipeline.flow import Action, Match, Metered, Origin, Resubmit, Wanted, match, move
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import (
     ALLOWED,
@@ -47,7 +47,15 @@ from controller.pipeline.registers import (
     WOULD_REFUSE,
     Register,
 )
-from controller.pipeline.rules import far_names, is_unrestricted, named_groups, rank, rule_matches, rules_of
+from controller.pipeline.rules import (
+    RuleMatch,
+    far_names,
+    is_unrestricted,
+    named_groups,
+    rank,
+    rule_matches,
+    rules_of,
+)
 from controller.pipeline.samples import is_logged, logs_drops, sample
 from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage, Table
@@ -119,6 +127,17 @@ class Side:
         """The table of rules."""
         return f"{self.direction}_rules"
 
+    def lookup(self, stateless: bool) -> tuple[str, tuple[str, str], dict[str, Wanted]]:
+        """Return the table of far addresses, its fields by IP version and what else it asks for: of the packet or of its connection."""
+        if stateless:
+            return f"{self.direction}_packet_peer", (f"ip_{self.far}", f"ipv6_{self.far}"), {}
+        return self.peers, (f"ct_nw_{self.far}", f"ct_ipv6_{self.far}"), {"ct_state": TRACKED}
+
+    @property
+    def verdict(self) -> str:
+        """The table that counts what the rules said."""
+        return f"{self.direction}_verdict"
+
 
 EGRESS = Side(Direction.EGRESS, 0, EGRESS_KEY, EGRESS_PEER, "dst")
 INGRESS = Side(Direction.INGRESS, 1, INGRESS_KEY, INGRESS_PEER, "src")
@@ -140,6 +159,7 @@ RULE_KINDS = {
     "part of a dry rule": "one dimension of the conjunction of a rule that is not enforced",
     "not enforced": "a class none of whose groups is enforced: what no rule allows is counted and passes",
     "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
+    "limited": "new connections of a port, so many a second",
     "everything allowed": "a rule allows the class everything in this direction",
 }
 ALLOWING = frozenset({"rule", "part of a rule", "dry rule", "part of a dry rule", "not enforced", "everything allowed"})
@@ -210,14 +230,25 @@ def write_counts(builder: Builder, side: Side, port: PortView, here: Mapping[str
     """Write what counts what a port's policy refuses, and what it would refuse; `here` says that the packet is the port's."""
     if port.plug.is_open:
         return
-    table, direction = f"{side.direction}_verdict", side.direction
-    where = match(**here, **{VERDICT.field: VERDICT.is_(REFUSED)})
+    table, direction = side.verdict, side.direction
+    limit: list[Action] = []
+    if port.port.new_connections is not None:
+        # A meter has the number of its port, and both directions share it.
+        number, rate = port.plug.number, port.port.new_connections
+        builder.meter(number, rate, rate, origin=port.origin)
+        limit = [Metered(number)]
+        new = match(**_with_verdict(here, ALLOWED), ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
+        builder.flow(table, 220, new, limit, onward, kind="limited", origin=port.origin)
+    refused = match(**_with_verdict(here, REFUSED))
     told = sample(wanted=logs_drops(builder.memo, port.port.groups))
-    builder.flow(table, 100, where, told, kind=f"{direction} refused", origin=port.origin)
+    builder.flow(table, 100, refused, told, kind=f"{direction} refused", origin=port.origin)
     if is_dry(builder.memo, port.port.groups, direction):
-        where = match(**here, **{VERDICT.field: VERDICT.is_(WOULD_REFUSE)})
-        kind = f"{direction} would be refused"
-        builder.flow(table, 210, where, goto=onward, kind=kind, origin=port.origin)
+        where = match(**_with_verdict(here, WOULD_REFUSE))
+        builder.flow(table, 210, where, limit, onward, kind=f"{direction} would be refused", origin=port.origin)
+
+
+def _with_verdict(here: Mapping[str, Wanted], verdict: int) -> dict[str, Wanted]:
+    return {**here, VERDICT.field: VERDICT.is_(verdict)}
 
 
 def write_policy(builder: Builder, side: Side) -> None:
@@ -235,11 +266,18 @@ def members_of(memo: Memo, names: Iterable[str]) -> tuple[SecurityGroup, ...]:
     return tuple(each for each in found if each is not None)
 
 
+def origin_of(names: Groups) -> Origin:
+    """Return the origin of what a class of ports needs."""
+    return Origin(f"ports of {class_name(names)}" if names else "ports without security groups", None)
+
+
 def write_class(builder: Builder, side: Side, names: Groups) -> None:
     """Write the flows of a class of ports for one direction: its stamp, and its rules."""
+    if is_stateless(builder.memo, names):
+        return
     members, direction = members_of(builder.memo, names), side.direction
     mine: dict[str, Wanted] = {JUDGED.field: JUDGED.is_(class_key(names))}
-    origin = Origin(f"ports of {class_name(names)}" if names else "ports without security groups", None)
+    origin = origin_of(names)
     good = stamp(direction, class_name(names), members, (rule for _, rule in rules_of(members, direction)))
     # A port without groups is closed to others, but may itself speak (nothing in, everything out).
     opened = _opened(members, direction) if members else (origin, False) if direction is Direction.EGRESS else None
@@ -264,7 +302,8 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     else:
         load = [side.key.load(good), VERDICT.load(KNOWN)]
         builder.flow(side.known, 100, where, load, kind="known", origin=origin)
-    _write_rules(builder, side, members, mine, origin)
+    found = rule_matches(builder.memo, members, direction, mine, class_name(names))
+    write_rules(builder, side.rules, members, found, mine, origin)
 
 
 def _opened(members: tuple[SecurityGroup, ...], direction: Direction) -> tuple[Origin, bool] | None:
@@ -291,25 +330,30 @@ def _write_same(
     builder.flow(side.same, 100, where, load, kind="same far side", origin=origin)
 
 
-def _write_rules(
-    builder: Builder, side: Side, members: tuple[SecurityGroup, ...], mine: dict[str, Wanted], origin: Origin
+def write_rules(
+    builder: Builder,
+    table: str,
+    members: tuple[SecurityGroup, ...],
+    found: Iterable[RuleMatch],
+    mine: dict[str, Wanted],
+    origin: Origin,
 ) -> None:
-    own = class_name(group.name for group in members)
-    for found in rule_matches(builder.memo, members, side.direction, mine, own):
-        rule = found.origin.rule
-        is_dry = rule is not None and not rule.enforce
-        if found.conjunctions:
-            levels, kind = (_DRY_JOINT, "part of a dry rule") if is_dry else (_JOINT, "part of a rule")
-            priority = levels[found.is_logged]
-            builder.flow(side.rules, priority, found.match, found.conjunctions, kind=kind, origin=found.origin)
+    """Write the rules of a class, and what lets pass where none of its groups is enforced."""
+    for each in found:
+        rule = each.origin.rule
+        dry = rule is not None and not rule.enforce
+        if each.conjunctions:
+            levels, kind = (_DRY_JOINT, "part of a dry rule") if dry else (_JOINT, "part of a rule")
+            priority = levels[each.is_logged]
+            builder.flow(table, priority, each.match, each.conjunctions, kind=kind, origin=each.origin)
         else:
-            levels, kind = (_DRY_DIRECT, "dry rule") if is_dry else (_DIRECT, "rule")
-            load: list[Action] = [VERDICT.load(WOULD_REFUSE if is_dry else ALLOWED), *sample(wanted=found.is_logged)]
-            priority = levels[found.is_logged] + rank(found.match)
-            builder.flow(side.rules, priority, found.match, load, kind=kind, origin=found.origin)
+            levels, kind = (_DRY_DIRECT, "dry rule") if dry else (_DIRECT, "rule")
+            load: list[Action] = [VERDICT.load(WOULD_REFUSE if dry else ALLOWED), *sample(wanted=each.is_logged)]
+            priority = levels[each.is_logged] + rank(each.match)
+            builder.flow(table, priority, each.match, load, kind=kind, origin=each.origin)
     if members and not any(group.enforce for group in members):
         load = [VERDICT.load(WOULD_REFUSE), *sample(wanted=any(group.log for group in members))]
-        builder.flow(side.rules, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)
+        builder.flow(table, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)
 
 
 @query
@@ -328,20 +372,29 @@ def _named(memo: Memo, names: Groups, direction: Direction) -> frozenset[str]:
 
 
 @query
-def named_on(memo: Memo, host: str, space: str, direction: Direction) -> frozenset[str]:
-    """Return the groups that some rule of a host's ports in an address space names as its far side."""
-    classes = classes_of_space(memo, host, space)
+def is_stateless(memo: Memo, names: Groups) -> bool:
+    """Return whether a class's packets are judged one by one: its groups, of which there are some, are all of this kind."""
+    members = members_of(memo, names)
+    return bool(members) and all(group.stateless for group in members)
+
+
+@query
+def named_on(memo: Memo, host: str, space: str, direction: Direction, stateless: bool) -> frozenset[str]:
+    """Return the groups that some rule of a host's ports in an address space names as its far side, of one manner of judging."""
+    classes = [names for names in classes_of_space(memo, host, space) if is_stateless(memo, names) is stateless]
     return frozenset().union(*(_named(memo, names, direction) for names in classes))
 
 
-def write_identity(builder: Builder, side: Side, space: str, identity: Identity, direction: Direction) -> None:
-    """Write what an address of an address space is, for the rules of one direction."""
+def write_identity(
+    builder: Builder, side: Side, space: str, identity: Identity, direction: Direction, stateless: bool
+) -> None:
+    """Write what an address of an address space is, for the rules of one direction and manner."""
     if direction is not side.direction:
         return
-    version = identity.prefix.version
-    field = f"ct_nw_{side.far}" if version == 4 else f"ct_ipv6_{side.far}"
+    table, (v4, v6), more = side.lookup(stateless)
+    field = v4 if identity.prefix.version == 4 else v6
     here: dict[str, Wanted] = {SPACE.field: SPACE.is_(key("space", space)), field: identity.prefix}
-    where: Match = match(**here, eth_type=ETH_IPV4 if version == 4 else ETH_IPV6, ct_state=TRACKED)
+    where: Match = match(**here, eth_type=ETH_IPV4 if identity.prefix.version == 4 else ETH_IPV6, **more)
     load, origin = PEER.load(class_key(identity.groups)), Origin(f"members of {class_name(identity.groups)}", None)
     priority = 100 + identity.prefix.prefixlen
-    builder.flow(side.peers, priority, where, [load], kind="far side", origin=origin)
+    builder.flow(table, priority, where, [load], kind="far side", origin=origin)

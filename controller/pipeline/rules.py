@@ -11,7 +11,7 @@ they are the packet's own, the other way round in an answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.graph import queries
@@ -109,12 +109,19 @@ def far_names(memo: Memo, names: Iterable[str]) -> set[frozenset[str]]:
 
 
 def rule_matches(
-    memo: Memo, groups: tuple[SecurityGroup, ...], direction: Direction, base: Conditions, own: str
+    memo: Memo,
+    groups: tuple[SecurityGroup, ...],
+    direction: Direction,
+    base: Conditions,
+    own: str,
+    look: Look | None = None,
 ) -> list[RuleMatch]:
     """Return what the rules of a class match, each match once.
 
-    `base` holds the condition that the class is judged, `own` is the class's name.
+    `base` holds the condition that the class is judged, `own` is the class's name; `look` says where rules look, by default at the
+    connection's first packet.
     """
+    look = look or FIRST_PACKET
     direct: dict[Match, tuple[Origin, bool]] = {}
     joint: dict[tuple[Match, bool], tuple[list[Conjunction], Origin]] = {}
     # What is not enforced is a drop that does not happen, and is logged where drops are.
@@ -125,10 +132,10 @@ def rule_matches(
     ):
         origin = Origin(f"{group.name} {direction} rule", rule.place, rule)
         logged = is_logged(group, rule) or (logs_drops and not rule.enforce)
-        for version in _versions(rule):
+        for version in look.versions(rule):
             start = base if version is None else base | {"eth_type": _ETHERTYPES[version]}
-            protocols = list(_protocols(rule))
-            peers = list(_peers(memo, rule, version, direction))
+            protocols = list(look.protocols(rule, version))
+            peers = list(_peers(memo, look, rule, version, direction))
             if len(protocols) * len(peers) <= len(protocols) + len(peers) + 1:
                 for protocol in protocols:
                     for peer in peers:
@@ -157,19 +164,17 @@ def _versions(rule: Rule) -> list[int] | list[None]:
     return [4, 6] if rule.cidrs or (rule.protocol == PROTO_SCTP and rule.ports) else [None]
 
 
-def _protocols(rule: Rule) -> Iterator[Conditions]:
+def _protocols(rule: Rule, _version: int | None) -> Iterator[Conditions]:
     """Yield what the rule says of the protocol, one per mask of its port ranges."""
     if rule.protocol is None:
         yield {}
         return
     start: Conditions = _TRACKED | {"ct_nw_proto": rule.protocol}
-    parts = sorted({pair for ports in rule.ports for pair in masks(ports)})
+    parts = port_masks(rule)
     if rule.protocol == PROTO_SCTP and parts:
         for field, way in _SCTP:
-            here: Conditions = {
-                "ip_proto": PROTO_SCTP,
-                "ct_state": (CT_TRACKED | way, CT_TRACKED | CT_INVALID | CT_REPLY),
-            }
+            state = CT_TRACKED | way, CT_TRACKED | CT_INVALID | CT_REPLY
+            here: Conditions = {"ip_proto": PROTO_SCTP, "ct_state": state}
             for pair in parts:
                 yield here | {field: pair}
         return
@@ -183,17 +188,40 @@ def _protocols(rule: Rule) -> Iterator[Conditions]:
         yield start
 
 
-def _peers(memo: Memo, rule: Rule, version: int | None, direction: Direction) -> Iterator[Conditions]:
+def port_masks(rule: Rule) -> list[tuple[int, int]]:
+    """Return the (value, mask) pairs of a rule's ports, each once."""
+    return sorted({pair for ports in rule.ports for pair in masks(ports)})
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where rules look: the IP versions that a rule needs flows for, what it says of the protocol, and the far address.
+
+    `addresses` are the beginnings of its fields' names by IP version, `with_address` is what these fields need.
+    """
+
+    versions: Callable[[Rule], list[int] | list[None]]
+    protocols: Callable[[Rule, int | None], Iterable[Conditions]]
+    addresses: tuple[str, str]
+    with_address: Mapping[str, Wanted]
+
+    def field(self, version: int | None, direction: Direction) -> str:
+        """Return the field of the far address."""
+        return self.addresses[version == 6] + ("src" if direction is Direction.INGRESS else "dst")
+
+
+FIRST_PACKET = Look(_versions, _protocols, ("ct_nw_", "ct_ipv6_"), _TRACKED)
+
+
+def _peers(memo: Memo, look: Look, rule: Rule, version: int | None, direction: Direction) -> Iterator[Conditions]:
     """Yield the far sides of a rule: prefixes, and what addresses are that belong to its groups and address groups."""
     if rule.is_from_anyone:
         yield {}
         return
-    far = "src" if direction is Direction.INGRESS else "dst"
-    field = f"ct_nw_{far}" if version == 4 else f"ct_ipv6_{far}"
     for cidr in rule.cidrs:
         if cidr.version == version:
             # A prefix of no length is anybody of that version.
-            yield _TRACKED | ({field: cidr} if cidr.prefixlen else {})
+            yield {**look.with_address, look.field(version, direction): cidr} if cidr.prefixlen else {}
     for combination in sorted(map(sorted, far_names(memo, _far(rule)))):
         yield {PEER.field: PEER.is_(class_key(combination))}
 

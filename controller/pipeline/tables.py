@@ -89,7 +89,9 @@ class Scope(Enum):
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
     CLASS = "(groups): what ports of one combination of groups need"
     ADDRESS = "(network, view.Known): what an address of a network needs"
-    IDENTITY = "(address space, queries.Identity, Direction): how the owner of an address is known to the rules of one direction"
+    IDENTITY = (
+        "(address space, queries.Identity, Direction, stateless?): what an address is to the rules of one direction"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from controller.pipeline.registers import NO_CLASS
 # The OpenFlow number of an interface: (host, bridge, interface) -> number, None while it is absent.
 number_of: Input[int | None] = Input("OpenFlow number")
 
-Groups = tuple[str, ...]  # In name order.
+Groups = tuple[str, ...]  # In name order, then further ethertypes.
+
+_ETHERTYPE = "ethertype "  # Begins a name of a class that is no group's: groups have no spaces in their names.
 
 _SHARE = 64  # MACs in a share of a network's claims, about.
 
@@ -37,9 +39,19 @@ def class_key(groups: Iterable[str]) -> int:
     return key("class", class_name(groups))
 
 
+def policy_groups(port: Port) -> Groups:
+    """Return what makes the class of a port: its groups, and the further ethertypes that it may send and get."""
+    return (*sorted(port.groups), *(f"{_ETHERTYPE}{number:#06x}" for number in port.ethertypes))
+
+
+def ethertypes_of(names: Groups) -> list[int]:
+    """Return the further ethertypes of a class."""
+    return [int(name.removeprefix(_ETHERTYPE), 16) for name in names if name.startswith(_ETHERTYPE)]
+
+
 def policy_class(port: Port) -> int:
     """Return the class that a port's packets are judged by: none where port security is off."""
-    return class_key(port.groups) if port.port_security else NO_CLASS
+    return class_key(policy_groups(port)) if port.port_security else NO_CLASS
 
 
 class Claim(NamedTuple):
@@ -157,7 +169,7 @@ def classes_at(memo: Memo, host: str, network: str) -> frozenset[Groups]:
     """Return the combinations of groups of a network's ports that are plugged in on a host, under policy."""
     here = {each.port for each in plugs(memo, host, network) if not each.is_open}
     ports = queries.ports_on(memo, host, network)
-    return frozenset(tuple(sorted(port.groups)) for port in ports if port.name in here)
+    return frozenset(policy_groups(port) for port in ports if port.name in here)
 
 
 @query

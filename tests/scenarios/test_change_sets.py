@@ -95,7 +95,10 @@ def test_a_save_becomes_a_change_set_with_a_number(net: Net) -> None:
     write(net.lab.folder / TENANT, ONE_MORE_RULE)
     change = control.request(net.lab.control, {"do": "wait", "after": last, "deadline": 20})
     assert (change["number"], change["cause"], change["state"]) == (last + 1, "files", "done")
-    assert (change["flows"], change["switches"]) == (8, 2)  # The rule and, for the old stamp, the new one, on both hosts.
+    assert (change["flows"], change["switches"]) == (
+        8,
+        2,
+    )  # The rule and, for the old stamp, the new one, on both hosts.
 
 
 def test_what_one_switch_refuses_is_taken_back_everywhere(net: Net) -> None:

@@ -59,6 +59,9 @@ def _always(builder: Builder, host: HostView) -> None:
     for kind in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
         builder.flow("track", 200, where, goto=Stage.FORWARD, kind="not tracked", origin=OURS)
+    # A port without port security asks nobody, and what comes from elsewhere is tracked once its receiver is known.
+    free = match(**{SOURCE_CLASS.field: SOURCE_CLASS.is_(NO_CLASS)})
+    builder.flow("track", 160, free, goto=Stage.FORWARD, kind="free of policy", origin=OURS)
     ask_tracker = [look_up(builder.table("egress_state"))]
     for ethertype in (ETH_IPV4, ETH_IPV6):
         builder.flow("track", 100, match(eth_type=ethertype), ask_tracker, kind="look up", origin=OURS)
@@ -70,8 +73,6 @@ def _always(builder: Builder, host: HostView) -> None:
 
 def _state(builder: Builder) -> None:
     """Write what becomes of a packet by the tracker's word."""
-    free = match(**{SOURCE_CLASS.field: SOURCE_CLASS.is_(NO_CLASS)})
-    builder.flow("egress_state", 400, free, goto=Stage.FORWARD, kind="free of policy", origin=OURS)
     builder.flow("egress_state", 300, INVALID, kind="invalid", origin=OURS)
     stamped = [EGRESS_KEY.load(DHCP_STAMP)]
     where = match(**{ASKS.field: ASKS.is_(1)})
@@ -127,8 +128,9 @@ def _class(builder: Builder, groups: Groups) -> None:
     write_class(builder, EGRESS, groups)
 
 
-def _identity(builder: Builder, space: str, identity: Identity, direction: Direction) -> None:
-    write_identity(builder, EGRESS, space, identity, direction)
+def _identity(builder: Builder, space: str, identity: Identity, direction: Direction, stateless: bool) -> None:
+    if not stateless:
+        write_identity(builder, EGRESS, space, identity, direction, stateless)
 
 
 _ASKS = (JUDGED.field, VERDICT.field)
@@ -141,17 +143,17 @@ FEATURE = Feature(
             name="track",
             stage=Stage.EGRESS_POLICY,
             slot=0,
-            matches=("eth_type", "ip_proto", "icmpv6_type"),
-            writes=(),
-            next=("egress_state", Stage.FORWARD),
-            purpose="IP packets are looked up in the address space's zone",
+            matches=("reg4", "eth_type", "ip_proto", "icmpv6_type"),
+            writes=_ASKS,
+            next=("egress_state", "egress_verdict", "egress_packet", "egress_packet_peer", Stage.FORWARD),
+            purpose="IP packets of local ports are looked up in the address space's zone",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
         Table(
             name="egress_state",
             stage=Stage.EGRESS_POLICY,
             slot=1,
-            matches=("reg4", ASKS.field, "ct_state", "eth_type", "ip_proto"),
+            matches=(ASKS.field, "ct_state", "eth_type", "ip_proto"),
             writes=(*_ASKS, EGRESS_KEY.field, SCRATCH.field),
             next=("egress_unknown", "egress_known", "ingress_known", Stage.FORWARD),
             purpose="has the sender's policy let the connection through: out as its opener, or in as its answerer?",

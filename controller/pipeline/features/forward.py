@@ -126,7 +126,7 @@ def _copies(
 
 def _buckets(builder: Builder, view: NetworkView, name: str, members: Iterable[Plug]) -> list[tuple[Action, ...]]:
     """Return the buckets that copy a packet to a set of local ports, one for each class."""
-    enter = Resubmit(builder.table("ingress_state"))
+    enter = Resubmit(builder.table("ingress_track"))
     return [
         (TARGET.load(set_key(view, name, found)), TARGET_CLASS.load(found), enter)
         for found in sorted({each.class_key for each in members})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.graph.queries import Identity
 from controller.model.entities import Direction
-from controller.pipeline.fields import ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
+from controller.pipeline.fields import CT_TRACKED, ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
 from controller.pipeline.flow import match
 from controller.pipeline.policy import (
     ALLOWING,
@@ -17,6 +17,7 @@ from controller.pipeline.policy import (
     RULE_KINDS,
     UNTRACKED_ICMPV6,
     ask,
+    origin_of,
     policy_tables,
     write_class,
     write_counts,
@@ -37,18 +38,23 @@ from controller.pipeline.registers import (
 )
 from controller.pipeline.stamps import look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import Groups, HostView, PortView
+from controller.pipeline.view import Groups, HostView, PortView, class_key, ethertypes_of
 from controller.pipeline.whole import look_at_whole
 
 
 def _always(builder: Builder, _host: HostView) -> None:
     """Write what happens to every packet."""
     free = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(NO_CLASS)})
-    builder.flow("ingress_state", 400, free, goto=Stage.DELIVER, kind="free of policy", origin=OURS)
-    builder.flow("ingress_state", 350, match(eth_type=ETH_ARP), goto=Stage.DELIVER, kind="not tracked", origin=OURS)
+    builder.flow("ingress_track", 400, free, goto=Stage.DELIVER, kind="free of policy", origin=OURS)
+    builder.flow("ingress_track", 350, match(eth_type=ETH_ARP), goto=Stage.DELIVER, kind="not tracked", origin=OURS)
     for number in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=number)
-        builder.flow("ingress_state", 350, where, goto=Stage.DELIVER, kind="not tracked", origin=OURS)
+        builder.flow("ingress_track", 350, where, goto=Stage.DELIVER, kind="not tracked", origin=OURS)
+    tracked = match(ct_state=(CT_TRACKED, CT_TRACKED))
+    builder.flow("ingress_track", 120, tracked, goto="ingress_state", kind="tracked", origin=OURS)
+    ask_tracker = [look_up(builder.table("ingress_state"))]
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        builder.flow("ingress_track", 100, match(eth_type=ethertype), ask_tracker, kind="look up", origin=OURS)
     builder.flow("ingress_state", 300, INVALID, kind="invalid", origin=OURS)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
@@ -90,10 +96,15 @@ def _port(builder: Builder, port: PortView) -> None:
 
 def _class(builder: Builder, groups: Groups) -> None:
     write_class(builder, INGRESS, groups)
+    for ethertype in ethertypes_of(groups):
+        where = match(**{TARGET_CLASS.field: TARGET_CLASS.is_(class_key(groups))}, eth_type=ethertype)
+        kind, origin = "further ethertype", origin_of(groups)
+        builder.flow("ingress_track", 350, where, goto=Stage.DELIVER, kind=kind, origin=origin)
 
 
-def _identity(builder: Builder, space: str, identity: Identity, direction: Direction) -> None:
-    write_identity(builder, INGRESS, space, identity, direction)
+def _identity(builder: Builder, space: str, identity: Identity, direction: Direction, stateless: bool) -> None:
+    if not stateless:
+        write_identity(builder, INGRESS, space, identity, direction, stateless)
 
 
 _ASKS = (JUDGED.field, VERDICT.field)
@@ -103,19 +114,29 @@ FEATURE = Feature(
     summary=__doc__.splitlines()[0],
     tables=(
         Table(
-            name="ingress_state",
+            name="ingress_track",
             stage=Stage.INGRESS_POLICY,
             slot=0,
             matches=("reg5", "ct_state", "eth_type", "ip_proto", "icmpv6_type"),
             writes=_ASKS,
-            next=("ingress_unknown", "ingress_known", "egress_known", Stage.DELIVER),
-            purpose="has the receiver's policy let the connection through: in as its answerer, or out as its opener?",
+            next=("ingress_state", "ingress_verdict", "ingress_packet", "ingress_packet_peer", Stage.DELIVER),
+            purpose="IP packets that nobody has looked up yet are looked up in the address space's zone",
             miss="dropped: neither IP nor ARP, for a port under policy",
+        ),
+        Table(
+            name="ingress_state",
+            stage=Stage.INGRESS_POLICY,
+            slot=1,
+            matches=("ct_state", "eth_type", "ip_proto"),
+            writes=_ASKS,
+            next=("ingress_unknown", "ingress_known", "egress_known"),
+            purpose="has the receiver's policy let the connection through: in as its answerer, or out as its opener?",
+            miss="cannot be reached: every packet here is an opener's or an answer",
         ),
         Table(
             name="ingress_unknown",
             stage=Stage.INGRESS_POLICY,
-            slot=1,
+            slot=2,
             matches=(VERDICT.field, "eth_type"),
             writes=(),
             next=("ingress_again", Stage.DELIVER),
@@ -125,7 +146,7 @@ FEATURE = Feature(
         Table(
             name="ingress_again",
             stage=Stage.INGRESS_POLICY,
-            slot=2,
+            slot=3,
             matches=("ct_state", "eth_type", "ip_proto"),
             writes=(*_ASKS, SCRATCH.field),
             next=("ingress_verdict", "ingress_judge", "egress_judge"),
@@ -135,7 +156,7 @@ FEATURE = Feature(
         Table(
             name="ingress_verdict",
             stage=Stage.INGRESS_POLICY,
-            slot=3,
+            slot=4,
             matches=(VERDICT.field, TARGET.field, "ct_state"),
             writes=(),
             next=(Stage.DELIVER,),
@@ -146,6 +167,9 @@ FEATURE = Feature(
     ),
     kinds={
         **RULE_KINDS,
+        "look up": "the connection tracker tells what the packet belongs to",
+        "tracked": "it has been looked up for the sender",
+        "further ethertype": "the files let this ethertype through for the port",
         "free of policy": "a port without port security gets everything",
         "not tracked": "ARP and discovery belong to no connection",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",

@@ -33,6 +33,10 @@ def _guard(builder: Builder, port: PortView) -> None:
     if port.port.port_security:
         _write_ipv4(builder, port)
         _write_ipv6(builder, port)
+        for ethertype in port.port.ethertypes:
+            further = match(**{SOURCE.field: SOURCE.is_(port.plug.key)}, eth_type=ethertype)
+            kind = "further ethertype"
+            builder.flow("source_guard", 100, further, goto=Stage.EGRESS_POLICY, kind=kind, origin=port.origin)
         forged = match(**{SOURCE.field: SOURCE.is_(port.plug.key)})
         builder.flow("source_guard", 1, forged, kind="forged address", origin=port.origin)
 
@@ -213,6 +217,7 @@ FEATURE = Feature(
     ),
     kinds={
         "forged address": "an address that is not the port's, or an ethertype other than IP and ARP",
+        "further ethertype": "the files let this ethertype through for the port",
         "looked at whole": "an address, or an ICMPv6 type and code, that decides whether the sender may send this",
         "looked at": "everything else",
         "no address yet": "a datagram from a port that has no address: where it goes is looked at, and its ports",
