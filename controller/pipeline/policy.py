@@ -1,4 +1,4 @@
-"""What the two policy features share: the tables that are asked from both policy stages, and the flows of a class of ports.
+"""What the two policy features share: the flows of a class of ports, asked from both policy stages.
 
 Every connection needs two yeses: the opener's egress policy and the answerer's ingress policy. Each is asked where its port is, for
 packets in both directions:
@@ -13,35 +13,24 @@ which look at the connection's first packet (ct_nw_src, ct_tp_dst, ...) and not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from controller.graph import queries
 from controller.graph.queries import Identity
 from controller.memo import Memo, query
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
-from controller.pipeline.fields import (
-    CT_INVALID,
-    CT_NEW,
-    CT_REPLY,
-    CT_TRACKED,
-    ETH_IPV4,
-    ETH_IPV6,
-)
-from controller.pipeline.flow import Action, Match, Metered, Origin, Resubmit, Wanted, match, move
+from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP
+from controller.pipeline.flow import Action, Match, Metered, Move, Origin, Resubmit, Wanted, match, move
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import (
     ALLOWED,
-    EGRESS_KEY,
-    EGRESS_PEER,
     FRESH,
-    INGRESS_KEY,
-    INGRESS_PEER,
     JUDGED,
     KNOWN,
     LATER,
     PEER,
     REFUSED,
+    SCRATCH,
     SPACE,
     VERDICT,
     WOULD_REFUSE,
@@ -57,8 +46,9 @@ from controller.pipeline.rules import (
     rules_of,
 )
 from controller.pipeline.samples import is_logged, logs_drops, sample
+from controller.pipeline.sides import ANSWER, OLD, OURS, Side
 from controller.pipeline.stamps import bears, bears_peer, stamp
-from controller.pipeline.tables import Stage, Table
+from controller.pipeline.tables import Stage
 from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
@@ -71,13 +61,6 @@ _DRY_DIRECT, _DRY_JOINT, _DRY_DEFAULT = {True: 24_000, False: 12_000}, {True: 23
 # The tracker hands fragments on when it has seen all of a packet, and those that rules have let by do not leave without
 # another visit there. So the first fragment, which alone names ports, decides: without it the others stay with the tracker.
 _LATER = (3, 3)
-
-# Multicast listener and neighbour discovery (RFC 2710, 3810, 4861): sent before there is any connection.
-UNTRACKED_ICMPV6 = (130, 131, 132, 133, 134, 135, 136, 137, 143)
-
-# What the tracker can tell the first packet of: without this Open vSwitch takes no match on that packet.
-TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
-OLD = (CT_TRACKED, CT_TRACKED | CT_NEW | CT_INVALID)
 
 
 def opening(members: Iterable[SecurityGroup], direction: Direction) -> tuple[SecurityGroup, Rule] | None:
@@ -92,138 +75,34 @@ def opening(members: Iterable[SecurityGroup], direction: Direction) -> tuple[Sec
     return found[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One direction of policy: the names of its tables, its registers, and the field of the first packet's far address."""
-
-    direction: Direction
-    slot: int
-    key: Register
-    peer: Register
-    far: str
-
-    @property
-    def known(self) -> str:
-        """The table that looks at stamps."""
-        return f"{self.direction}_known"
-
-    @property
-    def same(self) -> str:
-        """The table that looks whether the far side is what it was."""
-        return f"{self.direction}_same"
-
-    @property
-    def judge(self) -> str:
-        """The table that a class's rules are asked from."""
-        return f"{self.direction}_judge"
-
-    @property
-    def peers(self) -> str:
-        """The table of far addresses."""
-        return f"{self.direction}_peer"
-
-    @property
-    def rules(self) -> str:
-        """The table of rules."""
-        return f"{self.direction}_rules"
-
-    def lookup(self, stateless: bool) -> tuple[str, tuple[str, str], dict[str, Wanted]]:
-        """Return the table of far addresses, its fields by IP version and what else it asks for: of the packet or of its connection."""
-        if stateless:
-            return f"{self.direction}_packet_peer", (f"ip_{self.far}", f"ipv6_{self.far}"), {}
-        return self.peers, (f"ct_nw_{self.far}", f"ct_ipv6_{self.far}"), {"ct_state": TRACKED}
-
-    @property
-    def verdict(self) -> str:
-        """The table that counts what the rules said."""
-        return f"{self.direction}_verdict"
-
-
-EGRESS = Side(Direction.EGRESS, 0, EGRESS_KEY, EGRESS_PEER, "dst")
-INGRESS = Side(Direction.INGRESS, 1, INGRESS_KEY, INGRESS_PEER, "src")
-
-# The direction of a packet within its connection.
-OPENER, ANSWER = ((CT_TRACKED | way, CT_TRACKED | CT_REPLY) for way in (0, CT_REPLY))
-INVALID = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
-OURS = Origin("Weft: connections", None)
-
-RULE_KINDS = {
-    "known": "the connection bears the stamp of the class's present policy",
-    "judged": "the connection is new, or was let through by another policy: the rules are asked",
-    "same far side": "the far address is still in the groups that it was in",
-    "far side": "an address of a member of a group that a rule names, or of an address group",
-    "unknown far side": "nobody whom a rule names",
-    "rule": "a rule, or one mask of its port ranges",
-    "part of a rule": "one dimension of a rule's conjunction",
-    "dry rule": "a rule that is not enforced: what it alone lets through is counted and passes",
-    "part of a dry rule": "one dimension of the conjunction of a rule that is not enforced",
-    "not enforced": "a class none of whose groups is enforced: what no rule allows is counted and passes",
-    "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
-    "limited": "new connections of a port, so many a second",
-    "everything allowed": "a rule allows the class everything in this direction",
-}
-ALLOWING = frozenset({"rule", "part of a rule", "dry rule", "part of a dry rule", "not enforced", "everything allowed"})
-RECALLING = frozenset({"known", "judged", "same far side"})
-
-
-def policy_tables(side: Side) -> tuple[Table, ...]:
-    """Return the declarations of the tables that are asked about one direction."""
-    near, far = ("opener", "answerer") if side.direction is Direction.EGRESS else ("answerer", "opener")
-    addresses = (f"ct_nw_{side.far}", f"ct_ipv6_{side.far}")
-    stamps = ("ct_state", "ct_mark", "ct_label")
-    packet = (
-        *(JUDGED.field, PEER.field, "eth_type", "ct_state", "ct_nw_proto", *addresses, "ct_tp_src", "ct_tp_dst"),
-        *("ip_proto", "ip_frag", "sctp_src", "sctp_dst", "conj_id"),
-    )
-
-    def table(
-        name: str,
-        slot: int,
-        matches: tuple[str, ...],
-        writes: tuple[str, ...],
-        onward: tuple[str, ...],
-        purpose: str,
-        miss: str,
-        stage: Stage = Stage.STAMPS,
-    ) -> Table:
-        return Table(name, stage, 2 * slot + side.slot, matches, writes, onward, purpose, miss)
-
-    return (
-        table(
-            *(side.known, 0, (JUDGED.field, *stamps), (side.key.field, VERDICT.field), (side.peers, side.same)),
-            purpose=f"the {near}'s class and the connection's stamp -> let through before, by the policy of today",
-            miss="nothing: the rules will be asked",
-        ),
-        table(
-            *(side.judge, 1, (JUDGED.field,)),
-            (side.key.field, side.peer.field, FRESH.field, VERDICT.field),
-            (side.peers, side.rules),
-            purpose=f"the {near}'s class -> its stamp, and the far side where a rule names groups",
-            miss=f"nothing: {side.direction} default deny",
-        ),
-        table(
-            *(side.peers, 2, (SPACE.field, "eth_type", "ct_state", *addresses), (PEER.field,), ()),
-            purpose=f"the {far}'s address -> what it is, for rules that name groups",
-            miss="cannot be reached: what nobody names is 0",
-        ),
-        table(
-            *(side.same, 3, (JUDGED.field, PEER.field, "ct_label"), (side.peer.field, VERDICT.field), ()),
-            purpose=f"the {far}'s address is what it was when the connection was let through",
-            miss="nothing: the rules will be asked",
-        ),
-        table(
-            *(side.rules, 0, packet, (VERDICT.field, FRESH.field, LATER.field), ()),
-            purpose=f"the {near}'s class and the connection's first packet decide",
-            miss=f"nothing: {side.direction} default deny",
-            stage=Stage.RULES,
-        ),
-    )
-
-
 def ask(builder: Builder, near: Register, table: str | None = None) -> list[Action]:
     """Return the actions that ask a table of a policy about the class in a register; without a table nothing is known yet."""
     question = [] if table is None else [Resubmit(builder.table(table))]
     return [move(near.field, JUDGED.field), VERDICT.load(REFUSED), *question]
+
+
+def write_answers(builder: Builder, table: str, near: Register, judge: str, goto: str) -> None:
+    """Write how rules are asked about an answer: they look at the port of the connection's first packet, which it bears meanwhile.
+
+    Of SCTP the userspace tracker does not know the ports; there it is the one that the answer comes from.
+    """
+    load = ask(builder, near, judge)
+    builder.flow(table, 100, match(ct_state=ANSWER), load, goto, kind="answer", origin=OURS)
+    for protocol, field, first in (
+        (PROTO_TCP, "tcp_dst", "ct_tp_dst"),
+        (PROTO_UDP, "udp_dst", "ct_tp_dst"),
+        (PROTO_SCTP, "sctp_dst", "sctp_src"),
+    ):
+        keep = Move(BY_NAME[field].index, BY_NAME[SCRATCH.field].index, 16)
+        back = Move(BY_NAME[SCRATCH.field].index, BY_NAME[field].index, 16)
+        as_opener: list[Action] = [keep, move(first, field), *load, back, SCRATCH.load(0)]
+        for ethertype in (ETH_IPV4, ETH_IPV6):
+            where = match(eth_type=ethertype, ip_proto=protocol, ct_state=ANSWER)
+            builder.flow(table, 110, where, as_opener, goto, kind="answer", origin=OURS)
+
+
+ANSWER_MATCHES = ("ct_state", "eth_type", "ip_proto")
+ANSWER_WRITES = (JUDGED.field, VERDICT.field, SCRATCH.field, "tcp_dst", "udp_dst", "sctp_dst")
 
 
 def write_counts(builder: Builder, side: Side, port: PortView, here: Mapping[str, Wanted], onward: Stage) -> None:
@@ -281,11 +160,8 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     good = stamp(direction, class_name(names), members, (rule for _, rule in rules_of(members, direction)))
     # A port without groups is closed to others, but may itself speak (nothing in, everything out).
     opened = _opened(members, direction) if members else (origin, False) if direction is Direction.EGRESS else None
-    asks = opened is None and bool(named_groups(members, direction))
-    look = [Resubmit(builder.table(side.peers))] if asks else []
-    keep: list[Action] = [move(PEER.field, side.peer.field)] if asks else [side.peer.load(0)]
-    judge = [side.key.load(good), FRESH.load(1), *look, *keep]
-    builder.flow(side.judge, 100, match(**mine), judge, side.rules, kind="judged", origin=origin)
+    keep = [side.key.load(good), FRESH.load(1), side.peer.load(0)]
+    builder.flow(side.judge, 100, match(**mine), keep, side.rules, kind="judged", origin=origin)
     if opened is not None:
         # Below the tracker's word all IP is open; new connections pass by a flow of their own, which goes first when a rule closes.
         where, old = match(**mine), match(**mine, ct_state=OLD)
@@ -294,16 +170,39 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
         builder.flow(side.judge, 200, where, load, kind="everything allowed", origin=opener)
         builder.flow(side.known, 200, old, [VERDICT.load(KNOWN)], kind="known", origin=opener)
         return
-    where = match(**mine, ct_state=OLD, **bears(direction, good))
-    if asks:
-        load = [side.key.load(good), *look]
-        builder.flow(side.known, 100, where, load, side.same, kind="known", origin=origin)
-        _write_same(builder, side, members, mine, origin)
-    else:
-        load = [side.key.load(good), VERDICT.load(KNOWN)]
-        builder.flow(side.known, 100, where, load, kind="known", origin=origin)
+    # Who was let through as anybody may be somebody by now, and is not looked up.
+    load = [side.key.load(good), VERDICT.load(KNOWN)]
+    where = match(**mine, ct_state=OLD, **bears(direction, good, 0))
+    builder.flow(side.known, 110, where, load, kind="known", origin=origin)
     found = rule_matches(builder.memo, members, direction, mine, class_name(names))
-    write_rules(builder, side.rules, members, found, mine, origin)
+    parts: tuple[list[RuleMatch], list[RuleMatch]] = [], []
+    # Where something is logged, all rules stand in one table, the logged ones first.
+    may_be_near = not any(is_logged(*each) for each in rules_of(members, direction))
+    for each in found:
+        parts[may_be_near and _needs_no_address(each)].append(each)
+    far, near = parts
+    write_rules(builder, side.rules, near)
+    if not far and not _passes_by_default(members):
+        return
+    look: list[Action] = []
+    if named_groups(members, direction):
+        look = [Resubmit(builder.table(side.peers))]
+        where = match(**mine, ct_state=OLD, **bears(direction, good))
+        builder.flow(side.known, 100, where, (side.key.load(good), *look), side.same, kind="known", origin=origin)
+        _write_same(builder, side, members, mine, origin)
+        look.append(move(PEER.field, side.peer.field))
+    builder.flow(side.rules, 1, match(**mine), look, side.far_rules, kind="judged", origin=origin)
+    write_rules(builder, side.far_rules, far)
+    write_default(builder, side.far_rules, members, mine, origin)
+
+
+def _needs_no_address(found: RuleMatch) -> bool:
+    """Return whether a flow of a rule comes before anybody's address is looked at, so that no address costs a megaflow of its own.
+
+    What is not enforced comes after all that is.
+    """
+    rule = found.origin.rule
+    return rule is not None and rule.is_from_anyone and rule.enforce
 
 
 def _opened(members: tuple[SecurityGroup, ...], direction: Direction) -> tuple[Origin, bool] | None:
@@ -325,20 +224,10 @@ def _write_same(
         peer = class_key(combination)
         where = match(**mine, **{PEER.field: PEER.is_(peer)}, **bears_peer(side.direction, peer))
         builder.flow(side.same, 100, where, load, kind="same far side", origin=origin)
-    # Whoever was let through as anybody may be somebody by now.
-    where = match(**mine, **bears_peer(side.direction, 0))
-    builder.flow(side.same, 100, where, load, kind="same far side", origin=origin)
 
 
-def write_rules(
-    builder: Builder,
-    table: str,
-    members: tuple[SecurityGroup, ...],
-    found: Iterable[RuleMatch],
-    mine: dict[str, Wanted],
-    origin: Origin,
-) -> None:
-    """Write the rules of a class, and what lets pass where none of its groups is enforced."""
+def write_rules(builder: Builder, table: str, found: Iterable[RuleMatch]) -> None:
+    """Write rules of a class."""
     for each in found:
         rule = each.origin.rule
         dry = rule is not None and not rule.enforce
@@ -351,17 +240,26 @@ def write_rules(
             load: list[Action] = [VERDICT.load(WOULD_REFUSE if dry else ALLOWED), *sample(wanted=each.is_logged)]
             priority = levels[each.is_logged] + rank(each.match)
             builder.flow(table, priority, each.match, load, kind=kind, origin=each.origin)
-    if members and not any(group.enforce for group in members):
+
+
+def write_default(
+    builder: Builder, table: str, members: tuple[SecurityGroup, ...], mine: dict[str, Wanted], origin: Origin
+) -> None:
+    """Write what lets pass whatever no rule allows where none of a class's groups is enforced."""
+    if _passes_by_default(members):
         load = [VERDICT.load(WOULD_REFUSE), *sample(wanted=any(group.log for group in members))]
         builder.flow(table, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)
+
+
+def _passes_by_default(members: tuple[SecurityGroup, ...]) -> bool:
+    return bool(members) and not any(group.enforce for group in members)
 
 
 @query
 def is_dry(memo: Memo, names: Groups, direction: Direction) -> bool:
     """Return whether policy lets a packet of a class pass that it would refuse if all of it was enforced."""
     members = members_of(memo, names)
-    no_default = bool(members) and not any(group.enforce for group in members)
-    return no_default or any(not rule.enforce for _, rule in rules_of(members, direction))
+    return _passes_by_default(members) or any(not rule.enforce for _, rule in rules_of(members, direction))
 
 
 @query

@@ -5,8 +5,8 @@ the classes that hold their members). Where one factor is single the product is 
 dimensions of a conjunction, so that a rule costs the sum and never the product (ovs-actions(7), "conjunction").
 
 Rules look at the packet that opened the connection, as the tracker remembers it, and not at the one that is there: so they say the same
-of an answer, of an error about the connection and of every fragment. Of SCTP the userspace tracker does not know the ports; there
-they are the packet's own, the other way round in an answer.
+of an answer. Only ports are the packet's own, because Open vSwitch tells those apart by as few bits as will do, and a scan of all ports
+costs the datapath a handful of megaflows; an answer is given its opener's port while the rules look (`policy.write_answers`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from controller.model.ids import key
 from controller.pipeline.fields import (
     BY_NAME,
     CT_INVALID,
-    CT_REPLY,
     CT_TRACKED,
     ETH_IPV4,
     ETH_IPV6,
     FIELDS,
     PROTO_SCTP,
+    PROTO_TCP,
+    PROTO_UDP,
 )
 from controller.pipeline.flow import Conjunction, Match, Origin, Wanted, match
 from controller.pipeline.registers import PEER
@@ -39,13 +40,12 @@ Conditions = dict[str, Wanted]
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
 _PORT_BITS = 16
 _ADDRESSES = tuple(BY_NAME[name].index for name in ("ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst"))
-_PORTS = tuple(BY_NAME[name].index for name in ("ct_tp_src", "ct_tp_dst", "sctp_src", "sctp_dst"))
+_PORT_FIELDS = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
+_PORTS = tuple(BY_NAME[name].index for name in ("ct_tp_src", "ct_tp_dst", *_PORT_FIELDS.values()))
 _ANYBODY = 5_000  # Above all ranks of what asks for an address.
 
 # What lets a flow ask for the packet that opened a connection (ovs-fields(7), "Conntrack Fields").
 _TRACKED: Conditions = {"ct_state": (CT_TRACKED, CT_TRACKED | CT_INVALID)}
-# The two ways of SCTP: the field that holds the answerer's port, and the direction of the packet.
-_SCTP = (("sctp_dst", 0), ("sctp_src", CT_REPLY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,8 @@ def _versions(rule: Rule) -> list[int] | list[None]:
     """Return the IP versions that take a flow each; None stands for both at once, as only IP meets the rules."""
     if rule.ethertype is not None:
         return [rule.ethertype]
-    # An address is of one version, and so is a flow that looks at SCTP's ports.
-    return [4, 6] if rule.cidrs or (rule.protocol == PROTO_SCTP and rule.ports) else [None]
+    # An address is of one version, and so is a flow that looks at a port.
+    return [4, 6] if rule.cidrs or rule.ports else [None]
 
 
 def _protocols(rule: Rule, _version: int | None) -> Iterator[Conditions]:
@@ -169,23 +169,16 @@ def _protocols(rule: Rule, _version: int | None) -> Iterator[Conditions]:
     if rule.protocol is None:
         yield {}
         return
-    start: Conditions = _TRACKED | {"ct_nw_proto": rule.protocol}
-    parts = port_masks(rule)
-    if rule.protocol == PROTO_SCTP and parts:
-        for field, way in _SCTP:
-            state = CT_TRACKED | way, CT_TRACKED | CT_INVALID | CT_REPLY
-            here: Conditions = {"ip_proto": PROTO_SCTP, "ct_state": state}
-            for pair in parts:
-                yield here | {field: pair}
+    if rule.ports:
+        for pair in port_masks(rule):
+            yield {"ip_proto": rule.protocol, _PORT_FIELDS[rule.protocol]: pair}
         return
-    for pair in parts:
-        yield start | {"ct_tp_dst": pair}
-    if not parts:
-        if rule.icmp_type is not None:
-            start["ct_tp_src"] = rule.icmp_type
-        if rule.icmp_code is not None:
-            start["ct_tp_dst"] = rule.icmp_code
-        yield start
+    start: Conditions = _TRACKED | {"ct_nw_proto": rule.protocol}
+    if rule.icmp_type is not None:
+        start["ct_tp_src"] = rule.icmp_type
+    if rule.icmp_code is not None:
+        start["ct_tp_dst"] = rule.icmp_code
+    yield start
 
 
 def port_masks(rule: Rule) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import BY_NAME, CT_ESTABLISHED, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
-from controller.pipeline.flow import Conntrack, Match, Origin, match, move, set_field
+from controller.pipeline.flow import Conntrack, Match, Origin, Wanted, match, move, set_field
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import EGRESS_KEY, EGRESS_PEER, FRESH, INGRESS_KEY, INGRESS_PEER, LATER, ZONE
 from controller.pipeline.tables import Stage
@@ -70,12 +70,21 @@ def _text(rule: Rule) -> str:
     )
 
 
-def bears(direction: Direction, good: int) -> dict[str, tuple[int, int]]:
-    """Return the condition that a connection bears a stamp."""
-    return {"ct_mark": (good, _ONES)} if direction is Direction.INGRESS else {"ct_label": (good, _ONES)}
+def bears(direction: Direction, good: int, peer: int | None = None) -> dict[str, Wanted]:
+    """Return the condition that a connection bears a stamp, and that the far side was this when it was let through."""
+    found: dict[str, Wanted] = {}
+    label = mask = 0
+    if direction is Direction.INGRESS:
+        found["ct_mark"] = good
+    else:
+        label, mask = good, _ONES
+    if peer is not None:
+        offset = _AT[INGRESS_PEER if direction is Direction.INGRESS else EGRESS_PEER]
+        label, mask = label | peer << offset, mask | _ONES << offset
+    return {**found, "ct_label": (label, mask)} if mask else found
 
 
-def bears_peer(direction: Direction, peer: int) -> dict[str, tuple[int, int]]:
+def bears_peer(direction: Direction, peer: int) -> dict[str, Wanted]:
     """Return the condition that the far side was this when the connection was let through."""
     offset = _AT[INGRESS_PEER if direction is Direction.INGRESS else EGRESS_PEER]
     return {"ct_label": (peer << offset, _ONES << offset)}

@@ -127,7 +127,7 @@ def test_s39_a_group_with_more_members_costs_one_address_and_no_rule() -> None:
         )
         rules[members] = rule_lines(topology)
     assert rules[3] == rules[300]
-    assert len(rules[3]) == len(NUMBERS), "for each port once, over IPv4 and IPv6 alike"
+    assert len(rules[3]) == 2 * len(NUMBERS), "for each port once over IPv4, once over IPv6"
 
 
 def spread() -> Topology:

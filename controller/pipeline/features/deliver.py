@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from controller.pipeline.features.forward import EVERYONE, OPEN, of_mac, set_key
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Origin, Output, OutputField, match
-from controller.pipeline.policy import OURS
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import SET_OF_PORTS, TARGET
+from controller.pipeline.sides import OURS
 from controller.pipeline.stamps import COMMIT_KINDS, COMMIT_MATCHES, COMMIT_WRITES, write_commits
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView, Plug

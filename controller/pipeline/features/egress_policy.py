@@ -14,18 +14,10 @@ from controller.pipeline.fields import (
 )
 from controller.pipeline.flow import match
 from controller.pipeline.policy import (
-    ALLOWING,
-    ANSWER,
-    EGRESS,
-    INVALID,
-    OLD,
-    OPENER,
-    OURS,
-    RECALLING,
-    RULE_KINDS,
-    UNTRACKED_ICMPV6,
+    ANSWER_MATCHES,
+    ANSWER_WRITES,
     ask,
-    policy_tables,
+    write_answers,
     write_class,
     write_counts,
     write_identity,
@@ -40,17 +32,28 @@ from controller.pipeline.registers import (
     KNOWN,
     NO_CLASS,
     REFUSED,
-    SCRATCH,
     SOURCE,
     SOURCE_CLASS,
     VERDICT,
     WOULD_REFUSE,
 )
 from controller.pipeline.samples import write_meter
+from controller.pipeline.sides import (
+    ALLOWING,
+    ANSWER,
+    EGRESS,
+    INVALID,
+    OLD,
+    OPENER,
+    OURS,
+    RECALLING,
+    RULE_KINDS,
+    UNTRACKED_ICMPV6,
+    policy_tables,
+)
 from controller.pipeline.stamps import DHCP_STAMP, TURN, bears, look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView
-from controller.pipeline.whole import look_at_whole
 
 
 def _always(builder: Builder, host: HostView) -> None:
@@ -84,11 +87,7 @@ def _state(builder: Builder) -> None:
         # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
         # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
         where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
-        load = [*look_at_whole("sctp_src", "sctp_dst"), *ask(builder, SOURCE_CLASS)]
-        builder.flow("egress_state", 210, where, load, "egress_unknown", kind="SCTP", origin=OURS)
-        where = match(eth_type=ethertype, ip_proto=PROTO_SCTP, ct_state=OPENER)
-        load = [*look_at_whole("sctp_src", "sctp_dst"), *ask(builder, SOURCE_CLASS, "egress_judge")]
-        builder.flow("egress_turned", 200, where, load, "egress_verdict", kind="SCTP", origin=OURS)
+        builder.flow("egress_state", 210, where, ask(builder, SOURCE_CLASS), "egress_unknown", kind="SCTP", origin=OURS)
     for way, table, kind in ((OPENER, "egress_known", "opener"), (ANSWER, "ingress_known", "answer")):
         load = ask(builder, SOURCE_CLASS, table)
         builder.flow("egress_state", 100, match(ct_state=way), load, "egress_unknown", kind=kind, origin=OURS)
@@ -98,13 +97,10 @@ def _unknown(builder: Builder) -> None:
     """Write how the rules are asked, and what becomes of what they say."""
     known = match(**{VERDICT.field: VERDICT.is_(KNOWN)})
     builder.flow("egress_unknown", 200, known, goto=Stage.FORWARD, kind="let through before", origin=OURS)
-    for table, way, judge, goto, kind in (
-        ("egress_unknown", OPENER, "egress_judge", "egress_verdict", "opener"),
-        ("egress_unknown", ANSWER, "ingress_judge", "egress_answer", "answer"),
-        ("egress_turned", OPENER, "egress_judge", "egress_verdict", "opener"),
-    ):
-        load = ask(builder, SOURCE_CLASS, judge)
-        builder.flow(table, 100, match(ct_state=way), load, goto, kind=kind, origin=OURS)
+    load = ask(builder, SOURCE_CLASS, "egress_judge")
+    for table in ("egress_unknown", "egress_turned"):
+        builder.flow(table, 100, match(ct_state=OPENER), load, "egress_verdict", kind="opener", origin=OURS)
+    write_answers(builder, "egress_unknown", SOURCE_CLASS, "ingress_judge", "egress_answer")
     builder.flow("egress_turned", 300, INVALID, kind="invalid", origin=OURS)
     # An answer to what this port's rules do not let in opens a connection of its own, if the rules let it.
     refused = {VERDICT.field: VERDICT.is_(REFUSED)}
@@ -154,7 +150,7 @@ FEATURE = Feature(
             stage=Stage.EGRESS_POLICY,
             slot=1,
             matches=(ASKS.field, "ct_state", "eth_type", "ip_proto"),
-            writes=(*_ASKS, EGRESS_KEY.field, SCRATCH.field),
+            writes=(*_ASKS, EGRESS_KEY.field),
             next=("egress_unknown", "egress_known", "ingress_known", Stage.FORWARD),
             purpose="has the sender's policy let the connection through: out as its opener, or in as its answerer?",
             miss="cannot be reached: every packet here is an opener's or an answer",
@@ -163,8 +159,8 @@ FEATURE = Feature(
             name="egress_unknown",
             stage=Stage.EGRESS_POLICY,
             slot=2,
-            matches=(VERDICT.field, "ct_state"),
-            writes=_ASKS,
+            matches=(VERDICT.field, *ANSWER_MATCHES),
+            writes=ANSWER_WRITES,
             next=("egress_answer", "egress_verdict", "egress_judge", "ingress_judge", Stage.FORWARD),
             purpose="established goes straight on; only what present policy has not let through meets rules",
             miss="cannot be reached: every packet here is an opener's or an answer",
@@ -183,8 +179,8 @@ FEATURE = Feature(
             name="egress_turned",
             stage=Stage.EGRESS_POLICY,
             slot=4,
-            matches=("ct_state", "eth_type", "ip_proto"),
-            writes=(*_ASKS, SCRATCH.field),
+            matches=("ct_state",),
+            writes=_ASKS,
             next=("egress_verdict", "egress_judge"),
             purpose="the turned connection meets the sender's rules",
             miss="dropped: the tracker did not turn it",

@@ -7,18 +7,11 @@ from controller.model.entities import Direction
 from controller.pipeline.fields import CT_TRACKED, ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
 from controller.pipeline.flow import match
 from controller.pipeline.policy import (
-    ALLOWING,
-    ANSWER,
-    INGRESS,
-    INVALID,
-    OPENER,
-    OURS,
-    RECALLING,
-    RULE_KINDS,
-    UNTRACKED_ICMPV6,
+    ANSWER_MATCHES,
+    ANSWER_WRITES,
     ask,
     origin_of,
-    policy_tables,
+    write_answers,
     write_class,
     write_counts,
     write_identity,
@@ -30,16 +23,26 @@ from controller.pipeline.registers import (
     JUDGED,
     KNOWN,
     NO_CLASS,
-    SCRATCH,
     TARGET,
     TARGET_CLASS,
     VERDICT,
     WOULD_REFUSE,
 )
+from controller.pipeline.sides import (
+    ALLOWING,
+    ANSWER,
+    INGRESS,
+    INVALID,
+    OPENER,
+    OURS,
+    RECALLING,
+    RULE_KINDS,
+    UNTRACKED_ICMPV6,
+    policy_tables,
+)
 from controller.pipeline.stamps import look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView, class_key, ethertypes_of
-from controller.pipeline.whole import look_at_whole
 
 
 def _always(builder: Builder, _host: HostView) -> None:
@@ -58,21 +61,15 @@ def _always(builder: Builder, _host: HostView) -> None:
     builder.flow("ingress_state", 300, INVALID, kind="invalid", origin=OURS)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
-        load = ask(builder, TARGET_CLASS)
-        builder.flow("ingress_state", 210, where, load, "ingress_unknown", kind="SCTP", origin=OURS)
-    for way, known, judge, kind in (
-        (OPENER, "ingress_known", "ingress_judge", "opener"),
-        (ANSWER, "egress_known", "egress_judge", "answer"),
-    ):
-        where = match(ct_state=way)
+        builder.flow(
+            "ingress_state", 210, where, ask(builder, TARGET_CLASS), "ingress_unknown", kind="SCTP", origin=OURS
+        )
+    for way, known, kind in ((OPENER, "ingress_known", "opener"), (ANSWER, "egress_known", "answer")):
         load = ask(builder, TARGET_CLASS, known)
-        builder.flow("ingress_state", 100, where, load, "ingress_unknown", kind=kind, origin=OURS)
-        load = ask(builder, TARGET_CLASS, judge)
-        builder.flow("ingress_again", 100, where, load, "ingress_verdict", kind=kind, origin=OURS)
-        for ethertype in (ETH_IPV4, ETH_IPV6):
-            where = match(eth_type=ethertype, ip_proto=PROTO_SCTP, ct_state=way)
-            look = [*look_at_whole("sctp_src", "sctp_dst"), *load]
-            builder.flow("ingress_again", 200, where, look, "ingress_verdict", kind="SCTP", origin=OURS)
+        builder.flow("ingress_state", 100, match(ct_state=way), load, "ingress_unknown", kind=kind, origin=OURS)
+    load = ask(builder, TARGET_CLASS, "ingress_judge")
+    builder.flow("ingress_again", 100, match(ct_state=OPENER), load, "ingress_verdict", kind="opener", origin=OURS)
+    write_answers(builder, "ingress_again", TARGET_CLASS, "egress_judge", "ingress_verdict")
     _verdicts(builder)
     write_policy(builder, INGRESS)
 
@@ -147,8 +144,8 @@ FEATURE = Feature(
             name="ingress_again",
             stage=Stage.INGRESS_POLICY,
             slot=3,
-            matches=("ct_state", "eth_type", "ip_proto"),
-            writes=(*_ASKS, SCRATCH.field),
+            matches=ANSWER_MATCHES,
+            writes=ANSWER_WRITES,
             next=("ingress_verdict", "ingress_judge", "egress_judge"),
             purpose="the rules are asked, in a pass of their own",
             miss="cannot be reached: every packet here is an opener's or an answer",

@@ -17,16 +17,11 @@ from controller.pipeline.fields import (
 )
 from controller.pipeline.flow import Action, Resubmit, Wanted, match
 from controller.pipeline.policy import (
-    ALLOWING,
-    EGRESS,
-    INGRESS,
-    OURS,
-    RULE_KINDS,
-    Side,
     ask,
     is_stateless,
     members_of,
     origin_of,
+    write_default,
     write_identity,
     write_rules,
 )
@@ -43,6 +38,7 @@ from controller.pipeline.registers import (
     Register,
 )
 from controller.pipeline.rules import Conditions, Look, named_groups, port_masks, rule_matches
+from controller.pipeline.sides import ALLOWING, EGRESS, INGRESS, OURS, RULE_KINDS, Side
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, class_key, class_name
 from controller.pipeline.whole import look_at_whole
@@ -123,7 +119,8 @@ def _class(builder: Builder, names: Groups) -> None:
             where = match(**{near.field: near.is_(class_key(names))}, eth_type=ethertype)
             builder.flow(table, 150, where, question, side.verdict, kind="stateless", origin=origin)
         found = rule_matches(builder.memo, members, side.direction, mine, own, _PRESENT)
-        write_rules(builder, _rules(side), members, found, mine, origin)
+        write_rules(builder, _rules(side), found)
+        write_default(builder, _rules(side), members, mine, origin)
 
 
 def _question(builder: Builder, side: Side, near: Register, *, asks: bool) -> list[Action]:
@@ -143,18 +140,18 @@ def _tables(side: Side) -> tuple[Table, ...]:
     what = (*_PORT_FIELDS.values(), "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code", "conj_id")
     return (
         Table(
-            *(_packet(side), Stage.RULES, 2 + side.slot, ("eth_type", "ip_proto", "udp_src", "udp_dst")),
+            *(_packet(side), Stage.PACKETS, side.slot, ("eth_type", "ip_proto", "udp_src", "udp_dst")),
             *((SCRATCH.field, VERDICT.field), (_rules(side),)),
             purpose="the port is read, so that the rules' ranges are no masks of the datapath",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
         Table(
-            *(peers, Stage.RULES, 4 + side.slot, (SPACE.field, "eth_type", *addresses), (PEER.field,), ()),
+            *(peers, Stage.PACKETS, 2 + side.slot, (SPACE.field, "eth_type", *addresses), (PEER.field,), ()),
             purpose=f"the {far}'s address -> what it is, for rules of stateless groups that name groups",
             miss="cannot be reached: what nobody names is 0",
         ),
         Table(
-            *(_rules(side), Stage.RULES, 6 + side.slot),
+            *(_rules(side), Stage.PACKETS, 4 + side.slot),
             (JUDGED.field, PEER.field, "eth_type", "ip_proto", "ip_frag", *addresses, *what),
             *((VERDICT.field,), ()),
             purpose=f"the {near}'s class and the packet decide",
