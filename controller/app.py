@@ -18,6 +18,7 @@ from os_ken.ofproto import ofproto_v1_4
 from controller import control
 from controller.engine import Engine
 from controller.engine.answers import answer
+from controller.engine.connection_log import ConnectionLog
 from controller.switch.interfaces import Interfaces
 from controller.switch.options import CONF
 from controller.switch.registry import Switches
@@ -64,8 +65,12 @@ class Weft(OSKenApp):
     def __init__(self, *args: Any, engine: LoadedEngine, **contexts: Any) -> None:
         super().__init__(*args, **contexts)
         self.engine = engine
+        self._connections = ConnectionLog(engine, Path(CONF.connection_log) if CONF.connection_log else None)
         self.switches = Switches(
-            engine, engine.host_of, engine.table_name, locate=engine.locate, audit_s=CONF.audit_interval
+            *(engine, engine.host_of, engine.table_name),
+            locate=engine.locate,
+            audit_s=CONF.audit_interval,
+            on_packet=self._connections.put,
         )
         self.databases = Interfaces(engine.named, files())
         engine.attach(self.switches, self.databases)
@@ -76,6 +81,7 @@ class Weft(OSKenApp):
     def start(self) -> None:
         """Begin to work; os-ken's listener starts after this."""
         super().start()
+        self._connections.start()
         self.engine.start()
         self._watcher.start()
         try:
@@ -92,6 +98,7 @@ class Weft(OSKenApp):
         self._control.close()
         self.databases.close(_LAST_WORDS_S)
         self.switches.close(_LAST_WORDS_S)
+        self._connections.close(_LAST_WORDS_S)
         self.engine.close(_LAST_WORDS_S)
 
     def reload(self) -> None:

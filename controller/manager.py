@@ -74,10 +74,12 @@ def run(
     control: Path | None,
     verbose: bool,
     tls: tuple[Path, Path, Path] | None = None,
+    connection_log: Path | None = None,
 ) -> int:
     """Run the controller for a topology with Weft's own defaults, as `weft run` does, and return its exit code.
 
-    `tls` are the private key, its certificate and the CA of the switches.
+    `tls` are the private key, its certificate and the CA of the switches; `connection_log` is where
+    what is to be logged of connections goes.
     """
     options = ["--topology", str(topology), "--ofp-listen-host", listen_host]
     if tls is None:
@@ -88,6 +90,8 @@ def run(
             options += [option, str(file)]
     if control is not None:
         options += ["--control", str(control)]
+    if connection_log is not None:
+        options += ["--connection-log", str(connection_log)]
     if verbose:
         options.append("--verbose")
     return main([*options, OUR_APP])

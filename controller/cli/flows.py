@@ -20,7 +20,7 @@ from controller.cli.output import Exit, folder_argument, leave, load_or_exit, ou
 if TYPE_CHECKING:
     from controller.graph.fabric import Fabric
     from controller.model.entities import Topology
-    from controller.pipeline.flow import Flow, Group, Origin, Program
+    from controller.pipeline.flow import Flow, Group, Meter, Origin, Program
     from controller.pipeline.tables import Table
 
 
@@ -125,11 +125,12 @@ def _unknown(what: str, word: str, names: list[str]) -> str:
 
 def _title(program: Program) -> str:
     counts = f"{len(program.flows)} flows, {len(program.groups)} groups"
+    counts += f", {len(program.meters)} meters" if program.meters else ""
     return f"{program.bridge}@{program.host}, datapath id {program.dpid:016x}: {counts}"
 
 
 def _text(listing: _Listing) -> Iterator[str]:
-    from controller.pipeline.text import flow_text, group_text
+    from controller.pipeline.text import flow_text, group_text, meter_text
 
     port_name = listing.ports.get
     numbers: dict[str, None] = {}
@@ -149,6 +150,11 @@ def _text(listing: _Listing) -> Iterator[str]:
     for group in listing.program.groups.values():
         text = group_text(group, table_name=listing.table_name, port_name=port_name)
         yield f"{text}  {click.style(f'# {group.origin}', dim=True)}"
+    if listing.program.meters:
+        yield ""
+        yield click.style("# meters", fg="cyan")
+    for meter in listing.program.meters.values():
+        yield f"{meter_text(meter)}  {click.style(f'# {meter.origin}', dim=True)}"
     named = [f"# {number:<10} {listing.keys[number]}" for number in numbers if number in listing.keys]
     if named:
         yield ""
@@ -157,13 +163,15 @@ def _text(listing: _Listing) -> Iterator[str]:
 
 
 def _raw(listing: _Listing) -> Iterator[str]:
-    from controller.pipeline.text import raw_text
+    from controller.pipeline.text import meter_text, raw_text
 
     yield f"# {_title(listing.program)}"
     numbers = ", ".join(f"{number} {port}" for number, port in sorted(listing.ports.items()))
     yield f"# Nobody has asked the switch; port numbers are assumed: {numbers}"
     if listing.program.groups:
         yield "# Add the groups first: --raw --groups writes them."
+    for meter in listing.program.meters.values():
+        yield f"# Add the meter first: {meter_text(meter)}"
     for flow in listing.flows:
         yield f"# {flow.origin}"
         yield raw_text(flow)
@@ -179,7 +187,7 @@ def _raw_groups(listing: _Listing) -> Iterator[str]:
 
 
 def _as_json(listing: _Listing) -> dict[str, Any]:
-    from controller.pipeline.text import flow_text, group_text, raw_text
+    from controller.pipeline.text import flow_text, group_text, meter_text, raw_text
 
     program = listing.program
 
@@ -198,12 +206,16 @@ def _as_json(listing: _Listing) -> dict[str, Any]:
     def group(made: Group) -> dict[str, Any]:
         return {"id": made.id, "raw": group_text(made), "feature": made.feature, "origin": _origin(made.origin)}
 
+    def meter(made: Meter) -> dict[str, Any]:
+        return {"id": made.id, "raw": meter_text(made), "feature": made.feature, "origin": _origin(made.origin)}
+
     return {
         "host": program.host,
         "bridge": program.bridge,
         "dpid": f"{program.dpid:016x}",
         "flows": [flow(made) for made in listing.flows],
         "groups": [group(made) for made in program.groups.values()],
+        "meters": [meter(made) for made in program.meters.values()],
     }
 
 

@@ -41,12 +41,18 @@ class _Listen(click.ParamType[tuple[str, int]]):
     type=click.Path(path_type=Path, dir_okay=False),
     help="The socket that `weft status` asks.  [default: /run/weft/control.sock]",
 )
+@click.option(
+    "--connection-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file for what `log: true` asks for, a line of JSON each.  [default: the log of the controller]",
+)
 @tls_options
 @click.option("-v", "--verbose", is_flag=True, help="Log every change of a flow.")
 def command(
     folder: Path,
     listen: tuple[str, int],
     control: Path | None,
+    connection_log: Path | None,
     verbose: bool,
     pki: Path | None,
     tls_key: Path | None,
@@ -66,4 +72,4 @@ def command(
     from controller import manager
 
     host, port = listen
-    sys.exit(manager.run(folder, host, port, control, verbose, files))
+    sys.exit(manager.run(folder, host, port, control, verbose, files, connection_log))

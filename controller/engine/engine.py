@@ -121,6 +121,10 @@ class Engine:
         seat = self.seats.get(dpid)
         return seat.host if seat else None
 
+    def port_at(self, interface: str) -> str | None:
+        """Return the port of the files that an interface, by its canonical name, is."""
+        return self._ports.get(interface)
+
     def name_of(self, dpid: int) -> str:
         """Return the name of the bridge with a datapath id, or the id where the topology does not know it."""
         seat = self.seats.get(dpid)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from controller.lab.limits import start_limits
 from controller.lab.namespaces import Process, bridge, exists, fill_in_checksums, inside, ip, set_kernel
 from controller.lab.plan import CONTROLLER, UNDERLAY, UPLINK, HostPlan, LabError, PortPlan, port_commands
 from controller.lab.state import State
@@ -171,6 +172,7 @@ def _start_host(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list
         processes = switch.start()
         target = f"tcp:{state.address(1)}:{OPENFLOW_PORT}"
         switch.configure([tuple(target if word == CONTROLLER else word for word in words) for words in host.setup])
+        processes += start_limits(state, host.name)
     carry_underlay(state, host)
     _plug_in(state, host, own)
     return processes

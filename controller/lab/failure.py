@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controller.lab.build import carry_underlay, introduce, links_of, switch_of
+from controller.lab.limits import start_limits
 from controller.lab.namespaces import inside, ip, kill
 from controller.lab.state import State
 
@@ -21,6 +22,7 @@ def recover_host(state: State, host: str) -> None:
     switch = switch_of(state, host)
     state.processes = [each for each in state.processes if not each.what.endswith(f" of {namespace}")]
     state.processes += switch.start_again()
+    state.processes += start_limits(state, host)
     state.save()
     with inside(namespace):
         ip(f"link set {link} up" for link in links_of(planned))

@@ -95,6 +95,7 @@ class LabPlan:
     physical_networks: tuple[str, ...]
     hosts: Mapping[str, HostPlan]
     ports: Mapping[str, PortPlan]
+    limits: bool = False  # Whether some tenant's connections are limited, which takes somebody on each host.
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON's types."""
@@ -109,6 +110,7 @@ class LabPlan:
             physical_networks=tuple(value["physical_networks"]),
             hosts={name: HostPlan(**_tuples(host)) for name, host in value["hosts"].items()},
             ports={name: PortPlan(**_tuples(port)) for name, port in value["ports"].items()},
+            limits=value.get("limits", False),  # Records of before have no such word.
         )
 
 
@@ -121,7 +123,8 @@ def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None) -> LabPl
     ports = {
         port.name: _port(topology, port, free.ports[port.name].host) for port in topology.ports.values() if port.host
     }
-    return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports)
+    limits = any(tenant.connections is not None for tenant in topology.tenants.values())
+    return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports, limits)
 
 
 def placed(topology: Topology, kept: Mapping[str, str] | None = None) -> Topology:

@@ -123,7 +123,8 @@ def rule_matches(
     """
     look = look or FIRST_PACKET
     direct: dict[Match, tuple[Origin, bool]] = {}
-    joint: dict[tuple[Match, bool], tuple[list[Conjunction], Origin]] = {}
+    # The parts of a conjunction stand at one priority, and rules that are not enforced have their own.
+    joint: dict[tuple[Match, bool, bool], tuple[list[Conjunction], Origin]] = {}
     # What is not enforced is a drop that does not happen, and is logged where drops are.
     logs_drops = any(group.log for group in groups)
     # A match that two rules have is the enforced one's, and the one's that is logged.
@@ -144,7 +145,7 @@ def rule_matches(
             number = key("conjunction", f"{direction} {own} {group.name} {version} {_text(rule)}")
             for clause, dimension in enumerate((protocols, peers), 1):
                 for part in dimension:
-                    found, _ = joint.setdefault((match(**(start | part)), logged), ([], origin))
+                    found, _ = joint.setdefault((match(**(start | part)), logged, rule.enforce), ([], origin))
                     if (conjunction := Conjunction(number, clause, 2)) not in found:
                         found.append(conjunction)
             direct.setdefault(match(**start, conj_id=number), (origin, logged))
@@ -152,7 +153,7 @@ def rule_matches(
     # In the order of their numbers: rules that change places leave the flows as they are.
     return allowed + [
         RuleMatch(conditions, tuple(sorted(found, key=lambda part: (part.id, part.clause))), origin, logged)
-        for (conditions, logged), (found, origin) in joint.items()
+        for (conditions, logged, _), (found, origin) in joint.items()
     ]
 
 

@@ -23,6 +23,11 @@ CONF.register_cli_opts(
         cfg.FloatOpt(
             "audit-interval", default=60.0, help="controller.app: seconds between two audits of a switch; 0: none"
         ),
+        cfg.StrOpt(
+            "connection-log",
+            default=None,
+            help="controller.app: the file for what rules and groups with `log: true` let in and drop; the log by default",
+        ),
         cfg.StrOpt("control", default=None, help="controller.app: the socket that `weft status` asks"),
     ]
 )

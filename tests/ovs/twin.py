@@ -15,6 +15,7 @@ a fabric names its ports `HOST-INTERFACE`.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -25,7 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from controller.pipeline.flow import Program
-from controller.pipeline.text import bundle_lines
+from controller.pipeline.text import bundle_lines, meter_text
 from tests.ovs.unixctl import Unixctl
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -115,9 +116,17 @@ class Twin:
     def install(self, bridge: str, program: Program | Iterable[str]) -> None:
         """Put a program, or the lines of an ovs-ofctl bundle file, into a bridge in one bundle."""
         lines = bundle_lines(program) if isinstance(program, Program) else program
+        if isinstance(program, Program):
+            self._meter(bridge, program)
         self.ofctl("bundle", bridge, "-", text="\n".join(lines) + "\n")
         # Packets would take the ways of before until the cache of the datapath has been looked through.
         self.control.call("revalidator/purge")
+
+    def _meter(self, bridge: str, program: Program) -> None:
+        """Add or change the meters of a program, which no bundle takes."""
+        held = set(re.findall(r"meter=(\d+)", self.ofctl("dump-meters", bridge))) if program.meters else set()
+        for meter in program.meters.values():
+            self.ofctl("mod-meter" if str(meter.id) in held else "add-meter", bridge, meter_text(meter))
 
     def ofctl(self, command: str, bridge: str, *arguments: str, text: str | None = None) -> str:
         """Run one ovs-ofctl command against a bridge."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from controller.pipeline.compile import pipeline
 from controller.pipeline.flow import Delta, Flow, Group, Meter, Metered, Output, Program, SetField, ToGroup, match
+from controller.pipeline.registers import OWNER
 from controller.pipeline.rollout import Role, phases, roles
 from controller.pipeline.tables import ContractError, Feature, Pipeline
 from tests.pipeline.changes import NOBODY, amounts, changed, content, dangling, differences, flow, program, role
@@ -273,6 +274,17 @@ def test_a_meter_comes_before_who_passes_it_and_goes_after() -> None:
     assert amounts(comes) == [{2: (1, 0)}, {1: (1, 0)}]
     assert [[*delta.meter_puts] for phase in comes for delta in phase.values()] == [[], [5]]
     assert [[*delta.meter_deletes] for phase in goes for delta in phase.values()] == [[5], []]
+
+
+def test_an_address_changes_hands_when_nobody_is_left_who_had_it() -> None:
+    answer = [flow("send", match(in_port=9), [OWNER.load(key), Output(1)], table=7) for key in (1, 2)]
+    old, new = flow("receive", match(in_port=1), goto=1), flow("receive", match(in_port=2), goto=1)
+    before, after = (
+        [program(1, answer[0], old), program(2, answer[0])],
+        [program(1, answer[1], new), program(2, answer[1])],
+    )
+    assert amounts(rollout(before, after)) == [{1: (1, 1)}, {1: (1, 0), 2: (1, 0)}]
+    assert amounts(rollout(before, [program(1), program(2)])) == [{1: (0, 1)}, {1: (0, 1), 2: (0, 1)}]
 
 
 def test_meters_alone_are_one_phase() -> None:

@@ -74,7 +74,8 @@ def _write_dhcp(builder: Builder, ours: Origin) -> None:
     nameless = match(eth_type=ETH_IPV4, ip_proto=PROTO_UDP, ip_src=0)
     ports = [move("udp_src", PORTS.field), move("udp_dst", PORTS.field, 16)]
     look = [*look_at_whole("ip_dst"), *ports]
-    builder.flow("source_guard", 100, nameless, look, "asking", kind="no address yet", origin=ours)
+    # Below the flows of own addresses: where the files say nothing of them, no address is one as good as any.
+    builder.flow("source_guard", 90, nameless, look, "asking", kind="no address yet", origin=ours)
     asks = [ASKS.load(1), PORTS.load(0)]
     request = match(**{PORTS.field: _DHCP_SERVER << 16 | _DHCP_CLIENT}, eth_type=ETH_IPV4, ip_dst=_ONES)
     builder.flow("asking", 100, request, asks, Stage.EGRESS_POLICY, kind="DHCP client", origin=ours)
