@@ -247,7 +247,7 @@ def write_default(
 ) -> None:
     """Write what lets pass whatever no rule allows where none of a class's groups is enforced."""
     if _passes_by_default(members):
-        load = [VERDICT.load(WOULD_REFUSE), *sample(wanted=any(group.log for group in members))]
+        load: list[Action] = [VERDICT.load(WOULD_REFUSE), *sample(wanted=any(group.log for group in members))]
         builder.flow(table, _DRY_DEFAULT, match(**mine), load, kind="not enforced", origin=origin)
 
 
