@@ -29,6 +29,10 @@ _TABLE = re.compile(r"^\s*(\d+)\. ")
 _FLOW = re.compile(r"^\s*(\d+)\. .*?priority (\d+), cookie (0x[0-9a-f]+)$")
 _BRIDGE = re.compile(r'^\s*bridge\("(.+)"\)$')
 _TAGGED = re.compile(r"set_field:(\d+)->vlan_vid|(pop_vlan)")
+# What the controller is sent of a packet, through a meter where there is one; nothing becomes of the packet by it.
+_TO_CONTROLLER = re.compile(
+    r"(sample\(sample=100\.0%,actions\(meter\(\d+\),)?userspace\(pid=\d+,controller\([^()]*\)\)(\)\))?"
+)
 _PASSING = ("ct_clear", "meter")
 
 
@@ -130,7 +134,7 @@ def _follow(actions: str, names: dict[int, str], copy: _Copy, outcome: Outcome, 
             _follow(inside, names, copy.again(), outcome, frozen)
         elif name == "recirc":
             frozen[action] = copy.again()
-        elif action != "drop" and name not in _PASSING:
+        elif action != "drop" and name not in _PASSING and not _TO_CONTROLLER.fullmatch(action):
             raise UnknownAction(action)
 
 
