@@ -102,7 +102,10 @@ CHANGE = {
 }
 APPLIED = {"accepted": True, "problems": [], "change": CHANGE, "troubles": [], "rolled_back": False}
 NOTHING: dict[str, Any] = {"missing": [], "altered": [], "foreign": [], "count": 0}
-AUDIT = {"host": "hv1", "bridge": "br-int", "flows": NOTHING, "groups": NOTHING, "repaired": False, "error": None}
+AUDIT = {"host": "hv1", "bridge": "br-int", "flows": NOTHING, "groups": NOTHING, "meters": NOTHING} | {
+    "repaired": False,
+    "error": None,
+}
 
 
 class Controller:

@@ -113,7 +113,12 @@ def signs(net: Net, port: str) -> list[str]:
     addresses = [address.partition("/")[0] for address in planned.addresses]
     plain = [planned.mac, str(link_local(parse_mac(planned.mac))), f"0x{key('port', port):x}", *addresses]
     number = number_of(net, port)
-    return [*(rf"{re.escape(text)}\b" for text in plain), rf"\bin_port={number}\b", rf"\boutput:{number}\b"]
+    return [
+        *(rf"{re.escape(text)}\b" for text in plain),
+        rf"\bin_port={number}\b",
+        rf"\boutput:{number}\b",
+        rf"\breg2={int(number):#x}\b",
+    ]
 
 
 def assert_only_about(flows: list[str], patterns: list[str]) -> None:
