@@ -117,12 +117,12 @@ class Twin:
         """Put a program, or the lines of an ovs-ofctl bundle file, into a bridge in one bundle."""
         lines = bundle_lines(program) if isinstance(program, Program) else program
         if isinstance(program, Program):
-            self._meter(bridge, program)
+            self.meter(bridge, program)
         self.ofctl("bundle", bridge, "-", text="\n".join(lines) + "\n")
         # Packets would take the ways of before until the cache of the datapath has been looked through.
         self.control.call("revalidator/purge")
 
-    def _meter(self, bridge: str, program: Program) -> None:
+    def meter(self, bridge: str, program: Program) -> None:
         """Add or change the meters of a program, which no bundle takes."""
         held = set(re.findall(r"meter=(\d+)", self.ofctl("dump-meters", bridge))) if program.meters else set()
         for meter in program.meters.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,8 +49,10 @@ def write(folder: Path, random: Random) -> Topology:
     random.shuffle(kinds)
     if "hv2" not in hosts:
         kinds = [kind for kind in kinds if kind != "flat"]
+    lent = _Lent(list(tenants))
     for tenant in tenants:
-        maker = _Tenant(random, tenant, hosts, rack=rack)
+        lent.later.remove(tenant)
+        maker = _Tenant(random, tenant, hosts, lent, rack=rack)
         text = "\n".join(maker.lines([kinds.pop() for _ in range(random.choice((1, 2, 3)))]))
         (folder / "tenants" / f"{tenant}.yaml").write_text(text + "\n", encoding="utf-8")
     loaded = load(folder)
@@ -74,25 +77,52 @@ def _fabric(hosts: list[str], tenants: tuple[str, ...], *, rack: bool) -> Iterat
         yield f"  {tenant}: {json.dumps({'segments': f'{1000 + 100 * number}-{1099 + 100 * number}', 'vlans': vlans})}"
 
 
+@dataclass
+class _Lent:
+    """What tenants share with those that are written after them."""
+
+    later: list[str]  # Who is not written yet.
+    groups: list[str] = field(default_factory=list)
+    stateless: set[str] = field(default_factory=set)  # Of these groups.
+    address_groups: list[str] = field(default_factory=list)
+    networks: dict[str, Entry] = field(default_factory=dict)
+
+
 class _Tenant:
     """One tenant's file in the making."""
 
-    def __init__(self, random: Random, name: str, hosts: list[str], *, rack: bool) -> None:
+    def __init__(self, random: Random, name: str, hosts: list[str], lent: _Lent, *, rack: bool) -> None:
         self._random = random
         self._name = name
         self._hosts = hosts
+        self._lent = lent
         self._rack = rack
         self._groups = [f"g{number}" for number in range(random.randrange(2, 6))]
-        self._used: set[str] = set()
+        self._far_groups = [*self._groups, *lent.groups]
+        self._stateless = {name for name in self._groups if random.random() < 0.25} | lent.stateless
+        self._address_groups = [f"a{number}" for number in range(random.randrange(3))]
+        self._far_addresses = [*self._address_groups, *lent.address_groups]
 
     def lines(self, kinds: list[str]) -> Iterator[str]:
         """Yield the file, one entity or rule a line."""
         random = self._random
         networks = {f"n{number}": self._network(kind) for number, kind in enumerate(kinds)}
+        for network in networks.values():
+            if random.random() < 0.3:
+                network["share"] = self._lent.later[:1]
         yield from _section("networks", networks)
+        yield from _section("address_groups", {name: self._addresses(name) for name in self._address_groups})
         yield "security_groups:"
         for group in self._groups:
             yield f"  {group}:"
+            if random.random() < 0.15:
+                yield "    enforce: false"
+            if group in self._stateless:
+                yield "    stateless: true"
+            if random.random() < 0.3:
+                yield "    share: any"
+                self._lent.groups.append(f"{self._name}/{group}")
+                self._lent.stateless |= {f"{self._name}/{group}"} if group in self._stateless else set()
             yield from self._rules("ingress", "from", random.choice((0, 1, 2, 3, 4)))
             if random.random() < 0.6:
                 yield from self._rules("egress", "to", random.choice((0, 1, 2, 3, 4)))
@@ -100,6 +130,10 @@ class _Tenant:
         for name, network in networks.items():
             for number in range(1, random.randrange(3, 7)):
                 ports[f"{name}p{number}"] = self._port(name, network, number)
+        for name, network in self._lent.networks.items():
+            # Numbers that the owner's own ports do not have.
+            ports[f"guest-{name.replace('/', '-')}"] = self._port(name, network, random.choice((7, 8)))
+        self._lent.networks |= {f"{self._name}/{name}": each for name, each in networks.items() if each.get("share")}
         yield from _section("ports", ports)
 
     def _network(self, kind: str) -> Entry:
@@ -114,6 +148,15 @@ class _Tenant:
             entry["physical_network"] = "physnet1"
         return entry
 
+    def _addresses(self, name: str) -> Entry:
+        random = self._random
+        entry: Entry = {"cidrs": [random.choice(FAR[random.choice((4, 6))]) for _ in range(random.randrange(4))]}
+        entry["cidrs"] = list(dict.fromkeys(entry["cidrs"]))
+        if random.random() < 0.4:
+            entry["share"] = "any"
+            self._lent.address_groups.append(f"{self._name}/{name}")
+        return entry
+
     def _port(self, name: str, network: Entry, number: int) -> Entry:
         random = self._random
         kind = network["type"]
@@ -124,9 +167,12 @@ class _Tenant:
         cidrs = network.get("cidr", [])
         if cidrs:
             entry["ip"] = [f"{cidr.partition('/')[0].removesuffix('0')}{number}" for cidr in cidrs]
-        entry["security_groups"] = random.sample(
-            self._groups, min(len(self._groups), random.choice((0, 1, 1, 2, 2, 4)))
-        )
+        # Groups of one kind only.
+        first = random.choice(self._far_groups) in self._stateless
+        alike = [name for name in self._far_groups if (name in self._stateless) == first]
+        entry["security_groups"] = random.sample(alike, min(len(alike), random.choice((0, 1, 1, 2, 2, 4))))
+        if random.random() < 0.15:
+            entry["ethertypes"] = random.choice((["0x88cc"], ["0x88cc", "0x0842"]))
         if random.random() < 0.15:
             entry["port_security"] = False
         if random.random() < 0.3:
@@ -159,6 +205,8 @@ class _Tenant:
             entry["type"] = random.choice(TYPES[protocol])
             if random.random() < 0.4:
                 entry["code"] = random.choice((0, 0, 1, 4))
+        if random.random() < 0.12:
+            entry["enforce"] = False
         peers = [self._peer(version) for _ in range(random.choice((0, 0, 1, 1, 2, 3)))]
         if peers:
             entry[far] = peers
@@ -172,11 +220,13 @@ class _Tenant:
     def _peer(self, version: int | None) -> Entry:
         random = self._random
         if random.random() < 0.5:
-            return {"group": random.choice(self._groups)}
+            return {"group": random.choice(self._far_groups)}
+        if self._far_addresses and random.random() < 0.4:
+            return {"address_group": random.choice(self._far_addresses)}
         return {"cidr": random.choice(FAR[version or random.choice((4, 6))])}
 
 
 def _section(name: str, entries: Mapping[str, Entry]) -> Iterator[str]:
-    yield f"{name}:"
+    yield f"{name}:" if entries else f"{name}: {{}}"
     for key, entry in entries.items():
         yield f"  {key}: {json.dumps(entry)}"

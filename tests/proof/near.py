@@ -128,7 +128,8 @@ class Near:
 
     def _edges(self, rule: Rule, version: int) -> Sequence[Address]:
         found: list[Address] = []
-        for cidr in rule.cidrs:
+        listed = (cidr for name in rule.addresses for cidr in self._topology.address_groups[name].prefixes)
+        for cidr in (*rule.cidrs, *listed):
             if cidr.version == version:
                 first, last = cidr.network_address, cidr.broadcast_address
                 found += [first, last]

@@ -100,9 +100,8 @@ class Passage:
     memory: dict[str, Entry] = field(default_factory=dict)
     traces: list[tuple[str, str]] = field(default_factory=list)  # (host, text)
     strange: list[str] = field(default_factory=list)  # What left by no port of the files.
-    is_turned: bool = (
-        False  # Whether some tracker was told that the packet opens a connection, though it answers in one.
-    )
+    commits: int = 0  # How often trackers were told to keep something.
+    is_turned: bool = False  # Whether one of them was told that an answer opens a connection of its own.
 
     def note(self, port: str, changes: Changes) -> None:
         self.received.setdefault(port, []).append(changes)
@@ -146,6 +145,7 @@ class Tracer:
             twin = self.twin.hosts[program.host]
             twin.ofctl("del-flows", program.bridge)
             twin.ofctl("del-groups", program.bridge)
+            twin.meter(program.bridge, program)
             lines = [f"group add {group_text(group)}" for group in program.groups.values()]
             lines += [f"flow add {raw_text(flow, cookie=self.cookie(flow))}" for flow in program.flows.values()]
             twin.install(program.bridge, lines)
@@ -233,6 +233,7 @@ class Tracer:
         """Remember what a commit says; in another zone, or where it turns the connection round, that is a new entry."""
         known = passage.memory.get(host)
         own = Opener.of(sent.packet, knows_sctp=sent.knows_sctp)
+        passage.commits += 1
         passage.is_turned |= commit.turns
         if known is None or known.zone not in (None, commit.zone) or (commit.turns and known.opener != own):
             assert own is not None, f"the tracker cannot keep {sent.packet}"

@@ -50,6 +50,7 @@ class Judge:
         self.oracle = oracle
         self.tracer = tracer
         self.packets = 0
+        self.followed = self.asked_again = 0  # Packets after an answer, and those of them that met the rules once more.
         self.watch: Callable[[Passage], None] | None = None  # Is shown every passage.
 
     def disagreements(self, packet: Packet, random: Random | None = None) -> Iterator[Finding]:
@@ -69,6 +70,10 @@ class Judge:
         yield from wrong
         if packet.version is None or packet.tagged or Opener.of(packet) is None:
             return
+        # The guard knows DHCP by its ports, which later fragments lack; nobody asks in so many words that they are needed.
+        is_dhcp = packet.is_dhcp_request or packet.is_dhcp_reply
+        if not (is_dhcp or _is_untracked(packet) or packet.opens_nothing) and _happens(random, 0.15):
+            yield from self._later_fragment(first)
         if packet.protocol in wire.WITH_PORTS and _happens(random, 0.2):
             yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
         for name in expected:
@@ -81,14 +86,33 @@ class Judge:
             for memory in self._forgeries(first, passage.memory, random):
                 yield from self._unstamped(first, expected, memory)
 
+    def _later_fragment(self, first: Sent) -> Iterator[Finding]:
+        """Judge a later fragment of the packet: it passes where the packet does.
+
+        Where connections are tracked it may seem to pass elsewhere as well: the tracker keeps it back, which no trace shows.
+        """
+        piece = replace(first.packet, later_fragment=True)
+        expected = self._expected(piece)
+        passage = self._walk(replace(first, packet=piece), None)
+        seen = self._seen(piece, passage)
+        kept_back = {name for name in seen if not (self._is_stateless(name) and self._is_stateless(piece.source))}
+        if expected != {name: seen[name] for name in seen if name in expected or name not in kept_back}:
+            yield Finding(Sent(piece), "a later fragment", expected, seen, passage)
+
     def _conversation(self, first: Sent, answer: Packet, expected: Received, memory: Memory) -> Iterator[Finding]:
         """Judge what follows a packet that was allowed: an answer, an error, and the opener's next packet."""
-        back: Received = {first.packet.source: _AS_SENT}
+        is_let_in = self.oracle.reply_allowed(first.packet, answer.source).allowed
+        back: Received = {first.packet.source: _AS_SENT} if is_let_in else {}
         answered = replace(first, packet=answer)
         passage, wrong = self._judged(answered, back, f"the answer to {first.packet}", memory)
         yield from wrong
-        yield from self._judged(replace(first), expected, "the packet after the answer", passage.memory)[1]
-        if answer.protocol in wire.WITH_PORTS:
+        later, wrong = self._judged(first, expected, "the packet after the answer", passage.memory)
+        yield from wrong
+        if answer.protocol != wire.SCTP:
+            self.followed += 1
+            self.asked_again += later.commits > 0
+        # Rules that are asked again look at an SCTP packet's own ports, which an error about it does not carry.
+        if answer.protocol in (wire.TCP, wire.UDP) and not self._is_stateless(first.packet.source, answer.source):
             is_4 = answer.version == 4
             error = replace(
                 answer,
@@ -115,7 +139,8 @@ class Judge:
         opener = Opener.of(first.packet, knows_sctp=first.knows_sctp)
         assert opener is not None
         chance = random or dice(opener.dport)
-        kinds = [_NOTHING, _ANYTHING, _ONE_BIT]
+        # A bit beside nothing may well be a stamp; beside a good one it is none.
+        kinds = [_NOTHING, _ANYTHING, _ONE_BIT] if memory else [_NOTHING, _ANYTHING]
         for kind in kinds if random is None else [random.choice(kinds)]:
             made = {}
             for host in self.tracer.twin.hosts:
@@ -124,7 +149,7 @@ class Judge:
                     entry = replace(entry, mark=0, label=0)
                 elif kind is _ANYTHING:
                     entry = replace(entry, mark=chance.getrandbits(32), label=chance.getrandbits(128))
-                else:
+                elif host in memory:
                     bit = 1 << chance.randrange(32 + 96)
                     entry = replace(entry, mark=entry.mark ^ bit & 0xFFFFFFFF, label=entry.label ^ bit >> 32)
                 made[host] = entry
@@ -134,9 +159,13 @@ class Judge:
         """Judge a connection without good stamps: the rules decide of it as of a new one, for the answers as well."""
         packet, ports = first.packet, self.oracle.topology.ports
         yield from self._judged(first, expected, "in a connection without good stamps", memory)[1]
-        for name in {} if packet.is_dhcp_reply else self.oracle.receivers(packet):
+        for name, decision in self.oracle.receivers(packet).items():
             answer = answer_to(packet, ports[packet.source], ports[name])
-            if answer is None or (is_foreign(self.tracer.twin, name) and is_foreign(self.tracer.twin, packet.source)):
+            if answer is None or packet.is_dhcp_reply or decision.reason.startswith("no path"):
+                continue  # Nobody has ever got what this would be an answer to.
+            if is_foreign(self.tracer.twin, name) and is_foreign(self.tracer.twin, packet.source):
+                continue
+            if self._is_stateless(name, packet.source):
                 continue
             back: Received = {packet.source: _AS_SENT} if name in expected else {}
             passage, wrong = self._judged(
@@ -148,6 +177,11 @@ class Judge:
             if name in expected or not passage.is_turned:
                 # An answer that is turned into an opener goes on as a packet of its own, which no trace can show.
                 yield from wrong
+
+    def _is_stateless(self, *names: str) -> bool:
+        """Return whether one of these ports judges every packet by itself."""
+        topology = self.oracle.topology
+        return any(topology.groups[group].stateless for name in names for group in topology.ports[name].groups)
 
     def _expected(self, packet: Packet) -> Received:
         """Return who gets a packet that opens a connection."""

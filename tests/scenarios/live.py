@@ -202,13 +202,13 @@ class Live:
         )
         return heard == {way: way.arrived for way in _ways(streams)}
 
-    def goes_on(self, streams: Collection[Stream]) -> None:
-        """Require that what is said from now on arrives in both directions."""
-        self._hears(streams, time.monotonic())
+    def goes_on(self, streams: Collection[Stream], messages: int = _SIGNS) -> None:
+        """Require that what is said from now on arrives in both directions; return when so many messages have."""
+        self._hears(streams, time.monotonic(), messages)
 
-    def _hears(self, streams: Collection[Stream], since: float) -> None:
+    def _hears(self, streams: Collection[Stream], since: float, messages: int = _SIGNS) -> None:
         _wait(
-            lambda: [way for way in _ways(streams) if way.is_open and way.arrived_of(since) < _SIGNS],
+            lambda: [way for way in _ways(streams) if way.is_open and way.arrived_of(since) < messages],
             "silent, but should go on",
         )
 

@@ -163,7 +163,10 @@ class Datagrams(Stream):
                 message = way.sent.to_bytes(MESSAGE, "big")
                 way.note_sent()
                 with suppress(OSError):  # No neighbour, no interface: lost like any other.
-                    which.send(message)
+                    try:
+                        which.send(message)
+                    except ConnectionError:  # Somebody refused an earlier one; this one has not been sent.
+                        which.send(message)
 
 
 class Connection(Stream):
