@@ -12,7 +12,8 @@ from functools import partial
 
 from controller.lab.prober import BRIEF, EAGER, ICMP, TCP, UDP, Outcome, Probe, Prober
 from controller.model.entities import Address, Port, Range, Rule, Topology
-from controller.proof.oracle import ECHO, Decision, Oracle
+from controller.proof.oracle import ECHO, Decision, Oracle, Way
+from controller.proof.policy import CLIENT_PORTS
 from controller.proof.rules import Traffic
 
 PROTOCOLS = {TCP: 6, UDP: 17}
@@ -97,8 +98,15 @@ def _expected(
         traffic = Traffic(address.version, PROTOCOLS[kind], number)
     # Linux sends from an address of the target's subnet if it has one, which the files' first address usually is.
     fitting = [way for way in ways if way.dst == address and way.src == mine]
-    decisions = [oracle.judge(way, traffic) for way in fitting]
+    decisions = [_both_ways(oracle, way, traffic) for way in fitting]
     return next(iter(decisions), Decision(False, f"{source.name} has no way to {address}", None, source.place))
+
+
+def _both_ways(oracle: Oracle, way: Way, traffic: Traffic) -> Decision:
+    """Return whether a question and its answer pass: who asks has seen that only by the answer."""
+    asked = oracle.judge(way, traffic)
+    answered = oracle.answer(way, traffic, CLIENT_PORTS) if asked.allowed else asked
+    return asked if answered.allowed else answered
 
 
 def _numbers(topology: Topology, source: Port, target: Port, unnamed: int) -> list[tuple[str, int]]:
