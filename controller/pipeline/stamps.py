@@ -6,6 +6,7 @@
 | `ct_label[0..31]` | `EGRESS_KEY` | stamp of the opener's class, as its rules let the connection out |
 | `ct_label[32..63]` | `EGRESS_PEER` | what the answerer's address was then; 0 where no rule asked |
 | `ct_label[64..95]` | `INGRESS_PEER` | what the opener's address was then |
+| `ct_label[96..111]` | `ZONE` | its zone, where connections are limited: a packet without an entry bears none |
 
 A stamp is a hash of a class of ports and of all that its rules say in one direction, so it is good exactly as long as they say it. A
 packet whose connection bears a good stamp passes; any other is judged by the rules, for the connection's first packet, whichever way
@@ -22,7 +23,16 @@ from controller.model.ids import key
 from controller.pipeline.fields import BY_NAME, CT_ESTABLISHED, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Conntrack, Match, Origin, Wanted, match, move, set_field
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import EGRESS_KEY, EGRESS_PEER, FRESH, INGRESS_KEY, INGRESS_PEER, LATER, ZONE
+from controller.pipeline.registers import (
+    EGRESS_KEY,
+    EGRESS_PEER,
+    FRESH,
+    INGRESS_KEY,
+    INGRESS_PEER,
+    LATER,
+    NETWORK,
+    ZONE,
+)
 from controller.pipeline.tables import Stage
 
 DHCP_STAMP = 1  # Of a client's question, which no rule allows or forbids. Stamps of rules have the highest bit.
@@ -47,6 +57,21 @@ _VISIT = Conntrack(commit=True, zone_field=_ZONE)
 
 # A connection that nobody has stamped: what an answer becomes that belongs to no connection which is allowed.
 TURN = Conntrack(commit=True, force=True, zone_field=_ZONE, actions=(set_field("ct_mark", 0), set_field("ct_label", 0)))
+
+
+_ZONE_AT = 96  # In ct_label.
+_ZONE_BITS = (1 << ZONE.bits) - 1
+
+
+def keep_and_see(table: int) -> Conntrack:
+    """Return the action that keeps a new connection and goes on in a table, which sees by `bears_zone` whether it was kept."""
+    mark = move(ZONE.field, "ct_label", _ZONE_AT)
+    return Conntrack(commit=True, zone_field=_ZONE, table=table, actions=(*_WRITE.actions, mark))
+
+
+def bears_zone(zone: int) -> dict[str, tuple[int, int]]:
+    """Return the condition that a connection has been kept by `keep_and_see` in a zone."""
+    return {"ct_label": (zone << _ZONE_AT, _ZONE_BITS << _ZONE_AT)}
 
 
 def look_up(table: int) -> Conntrack:
@@ -111,5 +136,5 @@ COMMIT_KINDS = {
     "later fragment": "it goes on only if the first one has come through as well",
     "stamp anew": "the rules were asked again and allowed the connection",
 }
-COMMIT_MATCHES = ("eth_type", "ct_state", FRESH.field)
+COMMIT_MATCHES = (NETWORK.field, "eth_type", "ct_state", FRESH.field)
 COMMIT_WRITES = ("ct_mark", "ct_label")

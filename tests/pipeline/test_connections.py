@@ -57,12 +57,22 @@ def test_a_switch_is_told_the_limit_of_each_address_space_that_it_has() -> None:
 
 def test_a_changed_limit_is_one_flow_on_each_host_that_has_the_space() -> None:
     programs = programmed(town(red=5000, blue=70))
-    for limits in ({"red": 6000, "blue": 70}, {"blue": 70}, {"red": 5000, "blue": 70}):
-        changed = change(programs, town(**limits))
-        assert {name: len(delta) for name, delta in changed.items()} == {"hv1": 1, "hv2": 1}
-        flows = [flow for delta in changed.values() for flow in delta.puts.values()]
-        assert {flow.feature for flow in flows} == {"ledger"}
-        assert told(programs, "hv2") == {"red/n": limits.get("red"), "blue/n": 70}
+    changed = change(programs, town(red=6000, blue=70))
+    assert {name: len(delta) for name, delta in changed.items()} == {"hv1": 1, "hv2": 1}
+    assert {flow.feature for delta in changed.values() for flow in delta.puts.values()} == {"ledger"}
+    assert told(programs, "hv2") == {"red/n": 6000, "blue/n": 70}
+
+
+def test_a_limit_that_comes_or_goes_is_a_few_flows_of_its_tenant_and_no_others() -> None:
+    programs = programmed(town(blue=70))
+    came = change(programs, town(red=5000, blue=70))
+    gone = change(programs, town(blue=70))
+    for changed in (came, gone):
+        assert changed.keys() == {"hv1", "hv2"}
+        flows = [flow for delta in changed.values() for flow in (*delta.puts.values(), *delta.deletes.values())]
+        assert {flow.feature for flow in flows} == {"ledger", "limits"}
+        assert {flow.origin.what for flow in flows} == {"network red/n"}
+    assert told(programs, "hv1") == {"red/n": None, "blue/n": 70}
 
 
 def test_what_says_the_same_limits_again_changes_nothing() -> None:

@@ -24,14 +24,16 @@ TENANTS = ("red", "blue")
 
 
 def town(**limits: int) -> Topology:
-    """A client and a server of each of two tenants on one host; `limits` are of the tenants' connections."""
+    """A client and a server of each of two tenants on one host, and another server of red's on another; `limits` are of connections."""
     plain = fabric(
         host("hv1"),
-        *(network(f"{tenant}/n", "10.0.0.0/24") for tenant in TENANTS),
-        *(group(f"{tenant}/open", ingress=[allow("udp", tenant=tenant)]) for tenant in TENANTS),
-        *(port(f"{tenant}/client", f"{tenant}/n", "10.0.0.1", host="hv1") for tenant in TENANTS),
+        host("hv2"),
+        port("red/far", "red/n", "10.0.0.3", "fd00::3", host="hv2", groups=["red/open"]),
+        *(network(f"{tenant}/n", "10.0.0.0/24", "fd00::/64") for tenant in TENANTS),
+        *(group(f"{tenant}/open", ingress=[allow(tenant=tenant)]) for tenant in TENANTS),
+        *(port(f"{tenant}/client", f"{tenant}/n", "10.0.0.1", "fd00::1", host="hv1") for tenant in TENANTS),
         *(
-            port(f"{tenant}/server", f"{tenant}/n", "10.0.0.2", host="hv1", groups=[f"{tenant}/open"])
+            port(f"{tenant}/server", f"{tenant}/n", "10.0.0.2", "fd00::2", host="hv1", groups=[f"{tenant}/open"])
             for tenant in TENANTS
         ),
     )
@@ -40,11 +42,11 @@ def town(**limits: int) -> Topology:
 
 
 class Town:
-    """The town on a dummy switch, and the limits that the switch has."""
+    """The town on dummy switches, and the limits that one of them has."""
 
-    def __init__(self, net: FabricTwin) -> None:
+    def __init__(self, net: FabricTwin, on: str = "hv1") -> None:
         self.talk = Talk(net)
-        self.twin = net.hosts["hv1"]
+        self.twin = net.hosts[on]
         self.place = Place(self.twin.directory, "br-int", "dummy@ovs-dummy", self.twin.directory / "switch.ctl")
         self.keeper = Keeper()
 
@@ -59,14 +61,18 @@ class Town:
             notes = switch.notes()
             return {notes[zone].space: held.limit for zone, held in switch.limits().items()}
 
-    def opened(self, tenant: str, count: int) -> int:
-        """Let a tenant's client ask its server so often, each time by a new connection; return how often an answer came back."""
-        client, server = f"{tenant}/client", f"{tenant}/server"
+    def opened(self, tenant: str, count: int, server: str = "server") -> int:
+        """Let a tenant's client ask its server so often, each time by a new connection; return how often it was answered.
+
+        Who is not answered has not been heard.
+        """
+        client, server = f"{tenant}/client", f"{tenant}/{server}"
         answered = 0
         for _ in range(count):
             asked = request(self.talk.topology, client, server, "udp 53")
-            self.talk.send(asked)
-            answered += self.talk.send(answer_to(asked, server)).keys() == {client}
+            if self.talk.send(asked):
+                assert self.talk.send(answer_to(asked, server)).keys() == {client}
+                answered += 1
         return answered
 
     def entries(self, tenant: str) -> int:
@@ -90,16 +96,50 @@ def test_exactly_so_many_connections_are_kept_and_other_tenants_go_on(place: Tow
     assert (place.opened("blue", 8), place.entries("blue")) == (8, 8)
 
 
-def test_what_the_userspace_datapath_does_not_keep_passes_as_a_new_connection_and_its_answer_does_not(
-    place: Town,
-) -> None:
+def test_what_is_not_kept_is_not_kept_when_it_is_sent_again_and_open_connections_go_on(place: Town) -> None:
     place.talk.enforce(town(red=1))
     place.apply()
-    assert place.opened("red", 1) == 1
+    first, second = (request(place.talk.topology, "red/client", "red/server", "udp 53") for _ in range(2))
+    assert place.talk.carries(first, "red/server")
+    for _ in range(3):
+        assert place.talk.send(second) == {}
+        assert place.talk.carries(first, "red/server")
+
+
+def test_what_the_senders_host_does_not_keep_does_not_leave_it(place: Town) -> None:
+    place.talk.enforce(town(red=3))
+    place.apply()
+    assert place.opened("red", 3, "far") == 3
+    assert (place.opened("red", 2, "far"), place.talk.net.underlay) == (0, [])
+
+
+def test_what_the_receivers_host_does_not_keep_is_not_delivered_there(place: Town) -> None:
+    there = Town(place.talk.net, "hv2")
+    place.talk.enforce(town(red=3))
+    there.apply()
+    assert (there.opened("red", 5, "far"), there.entries("red")) == (3, 3)
+    assert len(place.talk.net.underlay) == 1
+    assert place.opened("red", 5) == 5
+
+
+def test_connections_that_were_open_before_go_on_and_do_not_count(place: Town) -> None:
+    place.talk.enforce(town())
     asked = request(place.talk.topology, "red/client", "red/server", "udp 53")
-    for _ in range(2):
-        assert place.talk.send(asked).keys() == {"red/server"}
-    assert place.talk.send(answer_to(asked, "red/server")) == {}
+    assert place.talk.carries(asked, "red/server")
+    place.talk.enforce(town(red=2))
+    place.apply()
+    assert place.opened("red", 4) == 2
+    assert place.talk.carries(asked, "red/server")
+
+
+@pytest.mark.parametrize("what", ["tcp 53", "icmp"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_connections_of_every_kind_count(place: Town, what: str, version: int) -> None:
+    place.talk.enforce(town(red=2))
+    place.apply()
+    assert [place.talk.passes("red/client", "red/server", what, version=version) for _ in range(4)] == [True] * 2 + [
+        False
+    ] * 2
 
 
 def test_a_second_time_there_is_nothing_to_do(place: Town) -> None:

@@ -63,9 +63,14 @@ def _network(builder: Builder, view: NetworkView) -> None:
         _copies(builder, view, OPEN, 100, None, members, leaves=True, kind="unknown MAC")
     if way is not None:
         number, tag = way
-        mark: list[Action] = [PushVlan(), set_field("vlan_tci", tag)] if tag else []
-        out = [Resubmit(builder.table("keep")), *mark, Output(number)]
+        out = [Resubmit(builder.table("keep")), *to_others(number, tag)]
         builder.flow("leave", 100, _to(view, None, FROM_PORT), out, kind="way out", origin=view.origin)
+
+
+def to_others(number: int, tag: int) -> list[Action]:
+    """Return the actions that hand a packet to br-tun or br-PHYSNET through a patch port, with the network's tag (0 for none)."""
+    mark: list[Action] = [PushVlan(), set_field("vlan_tci", tag)] if tag else []
+    return [*mark, Output(number)]
 
 
 def _group_address(builder: Builder, view: NetworkView) -> None:
@@ -165,9 +170,9 @@ FEATURE = Feature(
             name="leave",
             stage=Stage.FORWARD,
             slot=1,
-            matches=("reg0", "reg6"),
-            writes=("vlan_tci",),
-            next=("keep",),
+            matches=("reg0", "reg6", "eth_type", "ct_state"),
+            writes=("vlan_tci", *COMMIT_WRITES),
+            next=("keep", "kept_out"),
             purpose="the network becomes a tag, and what a local port sent goes to br-tun or br-PHYSNET",
             miss="dropped: it came from outside, or the network has no way out of this host",
         ),
