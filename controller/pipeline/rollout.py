@@ -49,6 +49,8 @@ class Role(Enum):
 _JUDGED = BY_NAME[JUDGED.field].index
 _CLASSES = frozenset(BY_NAME[register.field].index for register in (SOURCE_CLASS, TARGET_CLASS))
 
+_DIRECTIONS = frozenset({"egress_policy", "ingress_policy"})  # Features each of which judges one direction.
+
 # The phases in which senders come, and those in which they go.
 _FIRST = {Role.SEND: Phase.SEND, Role.LEAVE: Phase.LEAVE}
 _LAST = {Role.SEND: Phase.STOP, Role.LEAVE: Phase.LEAVE}
@@ -80,11 +82,12 @@ def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[di
     if len(deltas) < 2:
         return [deltas] if deltas else []
     comes = frozenset(pair for delta in deltas.values() for pair in _loads(delta.puts, delta.group_puts))
+    at_once = _is_one_sided(deltas.values(), role)
     split: list[dict[int, Delta]] = [{} for _ in Phase]
     idle: dict[int, Delta] = {}
     for dpid, delta in deltas.items():
         rest, idle[dpid] = _without_idle(delta)
-        for phase, part in enumerate(_split(rest, role, comes, SEARCHES // len(deltas))):
+        for phase, part in enumerate(_split(rest, role, comes, SEARCHES // len(deltas), at_once=at_once)):
             if part:
                 split[phase][dpid] = part
     if not split[Phase.LEAVE]:
@@ -128,10 +131,27 @@ def _without_idle(delta: Delta) -> tuple[Delta, Delta]:
     return rest, idle
 
 
-def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]], searches: int) -> list[Delta]:
+def _is_one_sided(deltas: Iterable[Delta], role: Callable[[Flow], Role]) -> bool:
+    """Return whether what is allowed changes in one direction of policy alone.
+
+    Each connection is then judged anew on one host only: every mixture of old and new hosts is as the old or as the new, and nothing has
+    to be tightened first. In between nobody is refused whom both let through.
+    """
+    changed = {
+        flow.feature
+        for delta in deltas
+        for flow in (*delta.puts.values(), *delta.deletes.values(), *delta.replaced.values())
+        if role(flow) is Role.ALLOW
+    }
+    return len(changed) == 1 and changed <= _DIRECTIONS
+
+
+def _split(
+    delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]], searches: int, *, at_once: bool
+) -> list[Delta]:
     """Return a bridge's share of each phase."""
     parts = [Delta() for _ in Phase]
-    due = _policy(delta, role, comes, searches)
+    due = _policy(delta, role, comes, searches, at_once=at_once)
     restamped = _judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
     for key, flow in delta.puts.items():
         former = delta.replaced.get(key)
@@ -156,7 +176,7 @@ def _split(delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[in
 
 
 def _policy(
-    delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]], searches: int
+    delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]], searches: int, *, at_once: bool
 ) -> dict[FlowKey, Phase]:
     """Return the phases of the flows that decide which connections pass."""
     due: dict[FlowKey, Phase] = {}
@@ -167,7 +187,7 @@ def _policy(
             if former is not None and role(former) is not Role.ALLOW:
                 due[key] = Phase.RECEIVE
             elif _drops(flow):
-                due[key] = Phase.TIGHTEN
+                due[key] = Phase.RECEIVE if at_once else Phase.TIGHTEN
             else:
                 puts[key] = flow
     deletes: dict[FlowKey, Flow] = {}
@@ -178,7 +198,7 @@ def _policy(
             else:
                 deletes[key] = flow
     if puts or deletes:
-        due |= order(puts, delta.replaced, deletes, _stale(delta, comes), searches)
+        due |= order(puts, delta.replaced, deletes, _stale(delta, comes), searches, at_once=at_once)
     return due
 
 

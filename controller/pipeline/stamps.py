@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import BY_NAME, CT_ESTABLISHED, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
-from controller.pipeline.flow import Conntrack, Match, Origin, Wanted, match, move, set_field
+from controller.pipeline.flow import Conntrack, Match, Origin, Wanted, match, move
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import (
     EGRESS_KEY,
@@ -54,10 +54,6 @@ _WRITE = Conntrack(
 
 # The tracker keeps later fragments back until it has seen the first, which alone the rules have judged.
 _VISIT = Conntrack(commit=True, zone_field=_ZONE)
-
-# A connection that nobody has stamped: what an answer becomes that belongs to no connection which is allowed.
-TURN = Conntrack(commit=True, force=True, zone_field=_ZONE, actions=(set_field("ct_mark", 0), set_field("ct_label", 0)))
-
 
 _ZONE_AT = 96  # In ct_label.
 _ZONE_BITS = (1 << ZONE.bits) - 1

@@ -89,12 +89,15 @@ def order(
     deletes: Mapping[FlowKey, Flow],
     stale: AbstractSet[tuple[int, int]],
     searches: int,
+    *,
+    at_once: bool = False,
 ) -> dict[FlowKey, Phase]:
     """Return the phase of each of a bridge's changes of flows that let connections pass.
 
     `stale` holds the (field, value) pairs that no packet bears any longer once receivers and senders have changed. Rules that
     ask for them have lost their subject and are not taken away from anybody: they go last. `searches` bounds the look-ups of rules by
-    what they cover; what is left without an answer is put in the strict order.
+    what they cover; what is left without an answer is put in the strict order. With `at_once` old and new change places in one
+    bundle, whatever they cover.
     """
     coming, going = _Side(), _Side()
     for key, flow in puts.items():
@@ -108,7 +111,12 @@ def order(
     for flow in deletes.values():
         going.add(flow)
     came, gone = coming.units(), going.units()
-    _settle(came, gone, stale, searches)
+    _settle(came, gone, stale, 0 if at_once else searches)
+    if at_once:
+        for unit in gone:
+            unit.phase = max(unit.phase, Phase.RECEIVE)
+        for unit in came:
+            unit.phase = Phase.RECEIVE
     needed, lost = _by_key(came), _by_key(gone)
     found = {key: _phase_of_put(needed.get(key, ()), lost.get(key, ())) for key in puts}
     # What goes stays until the last rule that needs it has gone.

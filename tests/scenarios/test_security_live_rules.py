@@ -114,23 +114,6 @@ def test_s39_conjunctions_change_under_their_connections(live: Live) -> None:
         edit(near)
 
 
-@pytest.mark.parametrize("client", BOTH, ids=["same-host", "two-hosts"])
-def test_the_side_that_may_still_open_does_though_the_other_was_cut(live: Live, client: str) -> None:
-    """UDP from port 500 to port 500: the server's rule goes and the client is silent: the server's question gets out and is answered."""
-    groups = "s: {{ingress: [{} {}]}}\nc: {{ingress: [{{protocol: udp, ports: 500}}]}}"
-    members = {"server": ["s"], "near": ["c"], "far": ["c"]}
-    live.edit(groups.format("{protocol: udp, ports: 500},", rules(5002)), members)
-    [talk], beside = live.talk([client], SERVER, 500, kinds=["udp"], source=500), live.talk([client], SERVER, 5002)
-    talk.back.is_open = False
-    with live.unharmed(beside):
-        live.edit(groups.format("", rules(5002)), members)
-        live.silent([talk], beside=beside)
-        talk.there.is_open, talk.back.is_open = False, True
-        live.goes_on([talk])
-        talk.there.is_open = True
-        live.goes_on([talk])
-
-
 def test_c5_no_packet_slips_through_while_rules_come_and_go(live: Live) -> None:
     """C5: a hundred a second, by UDP and ping, that may never get in, while a port's groups come, change and go."""
     groups = f"g: {{ingress: [{rules(5002)}]}}\nh: {{ingress: [{rules(5002)}, {rules('5003-5008')}]}}"

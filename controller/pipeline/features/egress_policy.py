@@ -5,8 +5,6 @@ from __future__ import annotations
 from controller.graph.queries import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import (
-    CT_RELATED,
-    CT_TRACKED,
     ETH_IPV4,
     ETH_IPV6,
     PROTO_ICMPV6,
@@ -31,7 +29,6 @@ from controller.pipeline.registers import (
     JUDGED,
     KNOWN,
     NO_CLASS,
-    REFUSED,
     SOURCE,
     SOURCE_CLASS,
     VERDICT,
@@ -51,7 +48,7 @@ from controller.pipeline.sides import (
     UNTRACKED_ICMPV6,
     policy_tables,
 )
-from controller.pipeline.stamps import DHCP_STAMP, TURN, bears, look_up
+from controller.pipeline.stamps import DHCP_STAMP, bears, look_up
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView
 
@@ -98,19 +95,8 @@ def _unknown(builder: Builder) -> None:
     known = match(**{VERDICT.field: VERDICT.is_(KNOWN)})
     builder.flow("egress_unknown", 200, known, goto=Stage.FORWARD, kind="let through before", origin=OURS)
     load = ask(builder, SOURCE_CLASS, "egress_judge")
-    for table in ("egress_unknown", "egress_turned"):
-        builder.flow(table, 100, match(ct_state=OPENER), load, "egress_verdict", kind="opener", origin=OURS)
-    write_answers(builder, "egress_unknown", SOURCE_CLASS, "ingress_judge", "egress_answer")
-    builder.flow("egress_turned", 300, INVALID, kind="invalid", origin=OURS)
-    # An answer to what this port's rules do not let in opens a connection of its own, if the rules let it.
-    refused = {VERDICT.field: VERDICT.is_(REFUSED)}
-    error = match(**refused, ct_state=(CT_TRACKED | CT_RELATED, CT_TRACKED | CT_RELATED))
-    builder.flow("egress_answer", 200, error, goto="egress_verdict", kind="answer", origin=OURS)
-    turn = [TURN, look_up(builder.table("egress_turned"))]
-    for ethertype in (ETH_IPV4, ETH_IPV6):
-        where = match(**refused, eth_type=ethertype)
-        builder.flow("egress_answer", 100, where, turn, kind="answer to nothing", origin=OURS)
-    builder.flow("egress_answer", 0, (), goto="egress_verdict", kind="answer", origin=OURS)
+    builder.flow("egress_unknown", 100, match(ct_state=OPENER), load, "egress_verdict", kind="opener", origin=OURS)
+    write_answers(builder, "egress_unknown", SOURCE_CLASS, "ingress_judge", "egress_verdict")
     for verdict, kind in ((ALLOWED, "allowed"), (WOULD_REFUSE, "not enforced")):
         where = match(**{VERDICT.field: VERDICT.is_(verdict)})
         builder.flow("egress_verdict", 200, where, goto=Stage.FORWARD, kind=kind, origin=OURS)
@@ -161,34 +147,14 @@ FEATURE = Feature(
             slot=2,
             matches=(VERDICT.field, *ANSWER_MATCHES),
             writes=ANSWER_WRITES,
-            next=("egress_answer", "egress_verdict", "egress_judge", "ingress_judge", Stage.FORWARD),
+            next=("egress_verdict", "egress_judge", "ingress_judge", Stage.FORWARD),
             purpose="established goes straight on; only what present policy has not let through meets rules",
             miss="cannot be reached: every packet here is an opener's or an answer",
         ),
         Table(
-            name="egress_answer",
-            stage=Stage.EGRESS_POLICY,
-            slot=3,
-            matches=(VERDICT.field, "eth_type", "ct_state"),
-            writes=("ct_mark", "ct_label"),
-            next=("egress_turned", "egress_verdict"),
-            purpose="an answer in a connection that the rules do not let in is turned into an opener of its own",
-            miss="cannot be reached: the last flow takes what is allowed",
-        ),
-        Table(
-            name="egress_turned",
-            stage=Stage.EGRESS_POLICY,
-            slot=4,
-            matches=("ct_state",),
-            writes=_ASKS,
-            next=("egress_verdict", "egress_judge"),
-            purpose="the turned connection meets the sender's rules",
-            miss="dropped: the tracker did not turn it",
-        ),
-        Table(
             name="egress_verdict",
             stage=Stage.EGRESS_POLICY,
-            slot=5,
+            slot=3,
             matches=(VERDICT.field, SOURCE.field, "ct_state"),
             writes=(),
             next=(Stage.FORWARD,),
@@ -206,7 +172,6 @@ FEATURE = Feature(
         "SCTP": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "opener": "a packet of the side that opened the connection, or that opens it: the sender's egress policy is asked",
         "answer": "a packet of the other side, or an error from there: the sender's ingress policy is asked",
-        "answer to nothing": "its connection is not allowed: from now on it is the opener of another one",
         "let through before": "the connection was let through by the policy of today",
         "allowed": "the rules allow the connection",
         "DHCP client": "a client may always ask for an address",
