@@ -31,12 +31,13 @@ def command(folder: Path, output: str) -> None:
     start = time.perf_counter()
     loaded = load(folder)
     results = _run_tests(loaded)
+    costly = _costly_groups(loaded)
     milliseconds = round((time.perf_counter() - start) * 1000)
     failed = [result for result in results if not result.passed]
     if output == "json":
-        print_json(_as_json(loaded, results, milliseconds))
+        print_json(_as_json(loaded, results, costly, milliseconds))
     else:
-        _print(loaded, failed, milliseconds)
+        _print(loaded, failed, costly, milliseconds)
     if loaded.topology is None:
         raise SystemExit(Exit.BAD_INPUT)
     raise SystemExit(Exit.DIFFERENT if failed else Exit.FINE)
@@ -50,11 +51,28 @@ def _run_tests(loaded: Loaded) -> list[Result]:
     return run_tests(loaded.topology)
 
 
-def _print(loaded: Loaded, failed: list[Result], milliseconds: int) -> None:
+def _costly_groups(loaded: Loaded) -> list[Problem]:
+    """Return a warning for each class of ports whose rules may cost more masks than a port should, at its first group."""
+    if loaded.topology is None:
+        return []
+    from controller.config.problem import Problem
+    from controller.pipeline.costs import MOST_OF_A_PORT, bounds
+
+    found = []
+    for groups, masks in bounds(loaded.topology).items():
+        if masks > MOST_OF_A_PORT:
+            names = ", ".join(group.name for group in groups)
+            message = f"rules of ports in {names} may cost {masks} masks, and a port should not cost more than {MOST_OF_A_PORT}"
+            hint = "fewer lengths of prefixes and ranges; or an address group in place of prefixes"
+            found.append(Problem("W006", message, groups[0].place, 1, "", hint, is_warning=True))
+    return found
+
+
+def _print(loaded: Loaded, failed: list[Result], costly: list[Problem], milliseconds: int) -> None:
     from controller.config import render
     from controller.config.expectations import tell_failure
 
-    for problem in loaded.problems:
+    for problem in (*loaded.problems, *costly):
         click.echo(render(problem))
     if loaded.left_out:
         click.echo(f"and {loaded.left_out} more")
@@ -94,12 +112,12 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _as_json(loaded: Loaded, results: list[Result], milliseconds: int) -> dict[str, Any]:
+def _as_json(loaded: Loaded, results: list[Result], costly: list[Problem], milliseconds: int) -> dict[str, Any]:
     from controller.config.expectations import describe
 
     return {
         "fine": loaded.topology is not None and all(result.passed for result in results),
-        "problems": [_problem(problem) for problem in loaded.problems],
+        "problems": [_problem(problem) for problem in (*loaded.problems, *costly)],
         "left_out": loaded.left_out,
         "tests": [
             {

@@ -69,6 +69,7 @@ CODES: Mapping[str, str] = {
     "W003": "a file that is not read",
     "W004": "an address that is listed twice",
     "W005": "a key that changes nothing where it stands",
+    "W006": "a security group whose rules may cost a port many masks of the datapath",
 }
 
 

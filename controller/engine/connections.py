@@ -29,7 +29,7 @@ from controller.pipeline.fields import (
     PROTO_UDP,
 )
 from controller.pipeline.flow import Flow, ToController
-from controller.pipeline.reasons import BY_KIND, is_dry, is_rule
+from controller.pipeline.reasons import BY_KIND, is_drop, is_dry
 from controller.pipeline.registers import SET_OF_PORTS, TARGET
 from controller.proof.rules import rule_text
 from controller.wire.sample import Headers, Sample, read_headers
@@ -110,10 +110,11 @@ class Connections:
         if seat is None or topology is None:
             raise UnknownFlow
         state = sample.fields.get(_CT_STATE, 0)
-        if is_rule(flow) and (not state & CT_NEW or state & CT_RELATED):
-            # Rules judge open connections anew when they change, and SCTP's all the time.
+        if not is_drop(flow) and state and (not state & CT_NEW or state & CT_RELATED):
+            # Rules judge open connections anew when they change, and SCTP's all the time. Those of stateless groups know of none.
             return None
-        direction = flow.feature.removesuffix("_policy")
+        # Tables of policy are named by the direction that they are asked about.
+        direction = self._engine.table_name(dpid, flow.table).partition("_")[0]
         headers = read_headers(sample.packet)
         port = port_of(flow) or self._port(seat.host, seat.bridge, direction, sample)
         told: Line = {"time": _time(at), "host": seat.host, "port": port, "direction": direction}

@@ -19,6 +19,7 @@ from controller.graph.queries import Identity
 from controller.memo import Memo, query
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
+from controller.pipeline.costs import looks_whole
 from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP
 from controller.pipeline.flow import Action, Match, Metered, Move, Origin, Resubmit, Wanted, match, move
 from controller.pipeline.program import Builder
@@ -46,10 +47,11 @@ from controller.pipeline.rules import (
     rules_of,
 )
 from controller.pipeline.samples import is_logged, logs_drops, sample
-from controller.pipeline.sides import ANSWER, OLD, OURS, Side
+from controller.pipeline.sides import ANSWER, OLD, OURS, TRACKED, Side
 from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage
 from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
+from controller.pipeline.whole import look_at_whole
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
 # What is not enforced comes last: only what it alone lets through is counted there. Of each kind, what is logged comes first.
@@ -192,6 +194,11 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
         _write_same(builder, side, members, mine, origin)
         look.append(move(PEER.field, side.peer.field))
     builder.flow(side.rules, 1, match(**mine), look, side.far_rules, kind="judged", origin=origin)
+    for version, ethertype in ((4, ETH_IPV4), (6, ETH_IPV6)):
+        if looks_whole((rule for _, rule in rules_of(members, direction)), version):
+            where = match(**mine, eth_type=ethertype, ct_state=TRACKED)
+            whole = look_at_whole(f"ct_{'nw' if version == 4 else 'ipv6'}_{side.far}")
+            builder.flow(side.rules, 2, where, [*whole, *look], side.far_rules, kind="judged", origin=origin)
     write_rules(builder, side.far_rules, far)
     write_default(builder, side.far_rules, members, mine, origin)
 

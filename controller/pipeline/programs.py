@@ -18,7 +18,7 @@ from controller.memo import Memo, query
 from controller.model.entities import Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
-from controller.pipeline import limits, numbers, view
+from controller.pipeline import limits, masks, numbers, view
 from controller.pipeline.claims import Claims, copied, of_groups, of_meters
 from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Meter, Program, Uncompilable
 from controller.pipeline.numbers import Numbers
@@ -156,6 +156,7 @@ class Programs:
         self.memo = Memo()
         self.topology: Topology | None = None
         self.memo.keep(limits.check_keys)
+        self.memo.keep(masks.check_masks)
         self._bridges: dict[str, dict[Slot, _Bridge]] = {}
         self._hosts: dict[
             str, tuple[tuple[Slot, str, int], ...]
@@ -181,6 +182,7 @@ class Programs:
         before, self.topology = self.topology, topology
         queries.enter(self.memo, topology, before, changed)
         if changed is None:
+            self.memo.set(masks.mask_limit, (), topology.masks)
             for name in before.tenants.keys() - topology.tenants.keys() if before else ():
                 self.memo.release(limits.check_tenant, name)
             for name in topology.tenants:

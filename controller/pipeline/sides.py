@@ -16,6 +16,7 @@ from controller.pipeline.registers import (
     JUDGED,
     LATER,
     PEER,
+    SCRATCH,
     SPACE,
     VERDICT,
     Register,
@@ -156,7 +157,7 @@ def policy_tables(side: Side) -> tuple[Table, ...]:
             miss="nothing: the rules will be asked",
         ),
         table(
-            *(side.rules, 0, packet, (VERDICT.field, FRESH.field, LATER.field, side.peer.field)),
+            *(side.rules, 0, packet, (VERDICT.field, FRESH.field, LATER.field, side.peer.field, SCRATCH.field)),
             (side.peers, side.far_rules),
             purpose=f"the {near}'s class and the connection's first packet decide, whatever the {far}'s address",
             miss=f"nothing: {side.direction} default deny",

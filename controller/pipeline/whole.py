@@ -8,7 +8,7 @@ each bit, and the masks of several fields multiply. What an action reads is look
 from __future__ import annotations
 
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Action, move
+from controller.pipeline.flow import Action, Move
 from controller.pipeline.registers import SCRATCH
 
 
@@ -16,8 +16,8 @@ def look_at_whole(*fields: str) -> list[Action]:
     """Return the actions that make a switch look at these fields whole and leave nothing behind."""
     found: list[Action] = []
     for name in fields:
-        if BY_NAME[name].bits > SCRATCH.bits:
-            raise ValueError(f"{name} has more bits than {SCRATCH.name}")
-        found.append(move(name, SCRATCH.field))
+        field, target = BY_NAME[name], BY_NAME[SCRATCH.field]
+        words = range(0, field.bits, target.bits)
+        found += [Move(field.index, target.index, min(target.bits, field.bits - first), first) for first in words]
     # Nothing is left in the register: it would go along through the tracker, and each value of it would make megaflows of its own.
     return [*found, SCRATCH.load(0)]

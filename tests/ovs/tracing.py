@@ -33,6 +33,8 @@ _TAGGED = re.compile(r"set_field:(\d+)->vlan_vid|(pop_vlan)")
 _TO_CONTROLLER = re.compile(
     r"(sample\(sample=100\.0%,actions\(meter\(\d+\),)?userspace\(pid=\d+,controller\([^()]*\)\)(\)\))?"
 )
+_TARGET_PORT = re.compile(r"^Flow: .*\btp_dst=(\d+)", re.MULTILINE)
+_WITH_PORTS = ("tcp", "udp", "sctp")
 _PASSING = ("ct_clear", "meter")
 
 
@@ -80,6 +82,7 @@ class _Copy:
     """The packet as it is at one point of a list of actions."""
 
     vlan: int | None
+    port: str | None = None  # The target port that it came with.
     tunnel: Encapsulation | None = None
     changes: dict[str, str] = field(default_factory=dict)
 
@@ -99,7 +102,8 @@ def ports(show: str) -> dict[int, str]:
 def read(text: str, names: dict[int, str], vlan: int | None = None) -> Outcome:
     """Return what a whole trace, with all its recirculations, leads to; `vlan` is the tag that the packet came with."""
     outcome = Outcome()
-    copies = {"": _Copy(vlan)}
+    port = _TARGET_PORT.search(text)
+    copies = {"": _Copy(vlan, port and port[1])}
     resumed = ""
     for line in text.splitlines():
         if line.startswith(_RECIRCULATION):
@@ -123,7 +127,11 @@ def _follow(actions: str, names: dict[int, str], copy: _Copy, outcome: Outcome, 
             header, _, fields = inside.partition("(")
             for each in _split(fields[:-1]):
                 key, _, value = each.partition("=")
-                copy.changes[f"{header}.{key}"] = value
+                if (header, key, value) in ((protocol, "dst", copy.port) for protocol in _WITH_PORTS):
+                    # An answer's ports change places while it is judged. Only if it is sampled meanwhile the datapath hears of it.
+                    copy.changes.pop(f"{header}.{key}", None)
+                else:
+                    copy.changes[f"{header}.{key}"] = value
         elif name == "push_vlan":
             copy.vlan = int(re.findall(r"vid=(\d+)", inside)[0])
         elif action == "pop_vlan":

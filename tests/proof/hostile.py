@@ -22,7 +22,7 @@ _EVERYBODY: dict[int, Address] = {4: ip_address("255.255.255.255"), 6: ip_addres
 _BITS = {4: 32, 6: 128}
 _ICMP = {4: wire.ICMP, 6: wire.ICMPV6}
 _ETHERTYPES = {4: wire.IPV4, 6: wire.IPV6}
-_PLAIN_PORT, _SOURCE_PORT = 33333, 40000
+_PLAIN_PORTS, _SOURCE_PORT = (33333, 67, 546), 40000  # Those of DHCP are looked at in every packet.
 _MOST_VALUES = 80  # Addresses and ports of a rule set that are flipped bit by bit; the rest is drawn from.
 _FIRST_PIECE = 1208  # Bytes of a first fragment: the tracker takes shorter ones for an attack.
 
@@ -67,7 +67,7 @@ class Hostile:
         """Return the ends of every range of ports that a rule names, of one protocol or of all, and a stranger."""
         rules = [rule for rule in self._rules if protocol in (None, rule.protocol)]
         ends = {end for rule in rules for ports in rule.ports for end in (ports.first, ports.last)}
-        return [_PLAIN_PORT, *sorted(ends)]
+        return [*_PLAIN_PORTS, *sorted(ends)]
 
     def _protocols(self) -> list[int]:
         named = {rule.protocol for rule in self._rules if rule.protocol is not None}
@@ -87,7 +87,7 @@ class Hostile:
         src, dst = (here, there) if self._is_egress else (there, here)
         return Packet(
             *(source.name, source.mac, target.mac, _ETHERTYPES[version], src, dst),
-            *(wire.UDP, _SOURCE_PORT, _PLAIN_PORT),
+            *(wire.UDP, _SOURCE_PORT, _PLAIN_PORTS[0]),
         )
 
     def _to(self, packet: Packet, far: Address) -> Packet:

@@ -158,6 +158,7 @@ class Scales:
             yield lambda: path.read_text()[before:]
         finally:
             self.twin.control.call("vlog/set", f"{module}:file:info")
+            self.twin.control.call("vlog/reopen")  # What is told is written a moment later, and now at the latest.
 
     def megaflows(self) -> list[str]:
         """Return the megaflows that the datapath holds, but for those of the frames by which the test waits."""

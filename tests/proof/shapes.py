@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
+from random import Random
 
 from controller.model.entities import Rule, SecurityGroup
 from tests.builders import allow, group
@@ -89,6 +90,10 @@ SHAPES: Mapping[str, Callable[[], Shape]] = {
     "IPv6 prefixes and ranges of all lengths": lambda: both(
         allow(far=lengths("2001:db8:9::9", range(1, 129))), allow("tcp", *blocks()), allow("udp", *blocks())
     ),
+    "prefixes of all lengths, each of another protocol": lambda: both(
+        *(allow(100 + length, far=cidr) for length, cidr in enumerate(lengths("203.0.113.9", range(1, 33)))),
+        *(allow(140 + length, far=cidr) for length, cidr in enumerate(lengths("2001:db8:9::9", range(20, 129)))),
+    ),
     "ports of SCTP": lambda: both(allow("sctp", *blocks()), allow("sctp", 2905, far=SOMEBODY)),
     "all ICMP types": lambda: both(
         *(allow("icmp", icmp_type=kind) for kind in range(0, 256, 5)),
@@ -105,3 +110,30 @@ SHAPES: Mapping[str, Callable[[], Shape]] = {
         ),
     ],
 }
+
+
+def drawn(random: Random) -> Shape:
+    """Rules that a hostile tenant may draw: many lengths of prefixes and ranges, protocols and groups, in every combination."""
+    made = [group("red/other", egress=[])]
+    for number in range(random.randrange(1, 6)):
+        rules = [_drawn_rule(random) for _ in range(random.randrange(1, 12))]
+        made.append(group(f"red/g{number}", ingress=rules, egress=rules, enforce=random.random() < 0.9))
+    return made
+
+
+def _drawn_rule(random: Random) -> Rule:
+    protocol = random.choice(("tcp", "udp", "sctp", "icmp", "any", random.randrange(60, 130)))
+    ports: list[int | tuple[int, int]] = []
+    if protocol in ("tcp", "udp", "sctp"):
+        for _ in range(random.randrange(3)):
+            first, last = sorted(random.sample(range(1, 65536), 2))
+            ports.append((first, last))
+    far: list[str] = []
+    for _ in range(random.randrange(4)):
+        far += lengths(SOMEBODY.partition("/")[0], [random.randrange(1, 33)])
+    if protocol != "icmp" and random.random() < 0.5:
+        far += lengths(SOMEBODY_6.partition("/")[0], [random.randrange(1, 129)])
+    if random.random() < 0.2:
+        far.append("red/other")
+    kind = random.randrange(256) if protocol == "icmp" and random.random() < 0.5 else None
+    return allow(protocol, *ports, far=list(dict.fromkeys(far)), icmp_type=kind, enforce=random.random() < 0.9)

@@ -85,6 +85,32 @@ def test_h9_a_ping_is_one_line_and_a_refused_ssh_another(tmp_path: Path) -> None
         assert len(town.packets) == 2
 
 
+@pytest.mark.parametrize("client", [NEAR, FAR])
+def test_an_association_is_told_once_and_arrives_as_it_was_sent(tmp_path: Path, client: str) -> None:
+    """Rules look at every packet of it, the other way round in an answer; the one that begins it is a line."""
+    groups = "web:\n  log: true\n  ingress: [{protocol: sctp, ports: 80}]\n  egress: []"
+    with Logged(tmp_path, groups, SERVERS) as town:
+        assert town.converse(client, SERVER, "sctp 80", times=3)
+        assert town.send(client, SERVER, "sctp 81") == [""]
+        assert [what(line)[2:] for line in town.lines(2)] == [
+            ("allowed", client, "sctp", 80),
+            ("dropped", client, "sctp", 81),
+        ]
+
+
+def test_what_a_stateless_group_lets_pass_is_told_packet_by_packet(tmp_path: Path) -> None:
+    """Nobody knows which of its packets begin something."""
+    groups = "web:\n  stateless: true\n  log: true\n  ingress: [{protocol: icmp}]\n  egress: [{protocol: icmp}]"
+    with Logged(tmp_path, groups, SERVERS) as town:
+        assert town.converse(FAR, SERVER, "icmp", times=1)
+        assert town.send(FAR, SERVER, "tcp 22") == [""]
+        assert [what(line) for line in town.lines(3)] == [
+            (SERVER, "ingress", "allowed", FAR, "icmp", None),
+            (SERVER, "egress", "allowed", FAR, "icmp", None),
+            (SERVER, "ingress", "dropped", FAR, "tcp", 22),
+        ]
+
+
 def test_what_everything_allows_is_logged_rule_by_rule(tmp_path: Path) -> None:
     """The rule that opens all is not logged, one inside it is; then the former is, too."""
     narrow = "web:\n  ingress: [{}, {protocol: tcp, ports: 80, log: true}]"
