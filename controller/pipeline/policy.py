@@ -30,14 +30,15 @@ from controller.pipeline.registers import (
     KNOWN,
     LATER,
     PEER,
+    PORTS,
     REFUSED,
-    SCRATCH,
     SPACE,
     VERDICT,
     WOULD_REFUSE,
     Register,
 )
 from controller.pipeline.rules import (
+    PORT_FIELDS,
     RuleMatch,
     far_names,
     is_unrestricted,
@@ -95,16 +96,16 @@ def write_answers(builder: Builder, table: str, near: Register, judge: str, goto
         (PROTO_UDP, "udp_dst", "ct_tp_dst"),
         (PROTO_SCTP, "sctp_dst", "sctp_src"),
     ):
-        keep = Move(BY_NAME[field].index, BY_NAME[SCRATCH.field].index, 16)
-        back = Move(BY_NAME[SCRATCH.field].index, BY_NAME[field].index, 16)
-        as_opener: list[Action] = [keep, move(first, field), *load, back, SCRATCH.load(0)]
+        keep = Move(BY_NAME[field].index, BY_NAME[PORTS.field].index, 16)
+        back = Move(BY_NAME[PORTS.field].index, BY_NAME[field].index, 16)
+        as_opener: list[Action] = [keep, move(first, field), *load, back, PORTS.load(0)]
         for ethertype in (ETH_IPV4, ETH_IPV6):
             where = match(eth_type=ethertype, ip_proto=protocol, ct_state=ANSWER)
             builder.flow(table, 110, where, as_opener, goto, kind="answer", origin=OURS)
 
 
 ANSWER_MATCHES = ("ct_state", "eth_type", "ip_proto")
-ANSWER_WRITES = (JUDGED.field, VERDICT.field, SCRATCH.field, "tcp_dst", "udp_dst", "sctp_dst")
+ANSWER_WRITES = (JUDGED.field, VERDICT.field, PORTS.field, "tcp_dst", "udp_dst", "sctp_dst")
 
 
 def write_counts(builder: Builder, side: Side, port: PortView, here: Mapping[str, Wanted], onward: Stage) -> None:
@@ -138,7 +139,17 @@ def write_policy(builder: Builder, side: Side) -> None:
         where = match(eth_type=ethertype, ip_frag=_LATER)
         load = [VERDICT.load(ALLOWED), FRESH.load(0), LATER.load(1)]
         builder.flow(side.rules, _LATER_FRAGMENT, where, load, kind="later fragment", origin=OURS)
+    write_ports(builder, side.ports, side.far_rules)
     builder.flow(side.peers, 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
+
+
+def write_ports(builder: Builder, table: str, goto: str) -> None:
+    """Write that ports are looked at whole, in a table of their own before the rules that follow."""
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        for protocol, field in PORT_FIELDS.items():
+            where = match(eth_type=ethertype, ip_proto=protocol)
+            builder.flow(table, 100, where, look_at_whole(field), goto, kind="port", origin=OURS)
+    builder.flow(table, 0, (), goto=goto, kind="no port", origin=OURS)
 
 
 def members_of(memo: Memo, names: Iterable[str]) -> tuple[SecurityGroup, ...]:
@@ -192,13 +203,13 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
         where = match(**mine, ct_state=OLD, **bears(direction, good))
         builder.flow(side.known, 100, where, (side.key.load(good), *look), side.same, kind="known", origin=origin)
         _write_same(builder, side, members, mine, origin)
-        look.append(move(PEER.field, side.peer.field))
-    builder.flow(side.rules, 1, match(**mine), look, side.far_rules, kind="judged", origin=origin)
+        look.append(Resubmit(builder.table(side.named)))
+    builder.flow(side.rules, 1, match(**mine), look, side.ports, kind="judged", origin=origin)
     for version, ethertype in ((4, ETH_IPV4), (6, ETH_IPV6)):
         if looks_whole((rule for _, rule in rules_of(members, direction)), version):
             where = match(**mine, eth_type=ethertype, ct_state=TRACKED)
             whole = look_at_whole(f"ct_{'nw' if version == 4 else 'ipv6'}_{side.far}")
-            builder.flow(side.rules, 2, where, [*whole, *look], side.far_rules, kind="judged", origin=origin)
+            builder.flow(side.rules, 2, where, [*whole, *look], side.ports, kind="judged", origin=origin)
     write_rules(builder, side.far_rules, far)
     write_default(builder, side.far_rules, members, mine, origin)
 
@@ -225,12 +236,14 @@ def _write_same(
     builder: Builder, side: Side, members: tuple[SecurityGroup, ...], mine: dict[str, Wanted], origin: Origin
 ) -> None:
     """Write which far sides are what they were: a member that leaves a group takes its connections along, and no others."""
-    load: list[Action] = [move(PEER.field, side.peer.field), VERDICT.load(KNOWN)]
+    keep: list[Action] = [move(PEER.field, side.peer.field)]
     named = far_names(builder.memo, named_groups(members, side.direction))
     for combination in sorted(map(sorted, named)):
         peer = class_key(combination)
-        where = match(**mine, **{PEER.field: PEER.is_(peer)}, **bears_peer(side.direction, peer))
-        builder.flow(side.same, 100, where, load, kind="same far side", origin=origin)
+        here = {**mine, PEER.field: PEER.is_(peer)}
+        where = match(**here, **bears_peer(side.direction, peer))
+        builder.flow(side.same, 100, where, [*keep, VERDICT.load(KNOWN)], kind="same far side", origin=origin)
+        builder.flow(side.named, 100, match(**here), keep, kind="named far side", origin=origin)
 
 
 def write_rules(builder: Builder, table: str, found: Iterable[RuleMatch]) -> None:

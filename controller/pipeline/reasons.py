@@ -31,7 +31,7 @@ NOT_ENFORCED = "not enforced"  # What no rule allows of a class none of whose gr
 _DROPPED = "Weft: dropped: "  # How the origin of a table's last flow begins that drops.
 
 _RULES = frozenset({RULE, EVERYTHING_ALLOWED, DRY_RULE})
-_POLICY = ("egress_policy", "ingress_policy")
+_POLICY = ("egress_policy", "ingress_policy", "stateless")
 
 
 @dataclass(frozen=True, slots=True)

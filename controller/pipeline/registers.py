@@ -75,7 +75,9 @@ OWNER = Register(
 )
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
 SCRATCH = Register("scratch", "reg13", 0, 32, "what a switch is made to look at whole; 0 behind the table that does")
-PORTS = Register("ports", "reg14", 0, 32, "the two ports of a datagram that may be DHCP's; 0 behind the source guard")
+PORTS = Register(
+    "ports", "reg14", 0, 32, "ports of a datagram that may be DHCP's, or the one that an answer gets back; else 0"
+)
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),

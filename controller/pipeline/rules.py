@@ -40,8 +40,8 @@ Conditions = dict[str, Wanted]
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
 _PORT_BITS = 16
 _ADDRESSES = tuple(BY_NAME[name].index for name in ("ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst"))
-_PORT_FIELDS = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
-_PORTS = tuple(BY_NAME[name].index for name in ("ct_tp_src", "ct_tp_dst", *_PORT_FIELDS.values()))
+PORT_FIELDS = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
+_PORTS = tuple(BY_NAME[name].index for name in ("ct_tp_src", "ct_tp_dst", *PORT_FIELDS.values()))
 _ANYBODY = 5_000  # Above all ranks of what asks for an address.
 
 # What lets a flow ask for the packet that opened a connection (ovs-fields(7), "Conntrack Fields").
@@ -172,7 +172,7 @@ def _protocols(rule: Rule, _version: int | None) -> Iterator[Conditions]:
         return
     if rule.ports:
         for pair in port_masks(rule):
-            yield {"ip_proto": rule.protocol, _PORT_FIELDS[rule.protocol]: pair}
+            yield {"ip_proto": rule.protocol, PORT_FIELDS[rule.protocol]: pair}
         return
     start: Conditions = _TRACKED | {"ct_nw_proto": rule.protocol}
     if rule.icmp_type is not None:

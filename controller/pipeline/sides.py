@@ -62,9 +62,19 @@ class Side:
         return f"{self.direction}_peer"
 
     @property
+    def named(self) -> str:
+        """The table of what the rules of a class name of far addresses."""
+        return f"{self.direction}_named"
+
+    @property
     def rules(self) -> str:
         """The table of rules that ask for no address."""
         return f"{self.direction}_rules"
+
+    @property
+    def ports(self) -> str:
+        """The table that looks at ports before the other rules."""
+        return f"{self.direction}_ports"
 
     @property
     def far_rules(self) -> str:
@@ -95,6 +105,7 @@ RULE_KINDS = {
     "known": "the connection bears the stamp of the class's present policy",
     "judged": "the connection is new, or was let through by another policy: the rules are asked",
     "same far side": "the far address is still in the groups that it was in",
+    "named far side": "the far address is in groups that a rule of the class names",
     "far side": "an address of a member of a group that a rule names, or of an address group",
     "unknown far side": "nobody whom a rule names",
     "rule": "a rule, or one mask of its port ranges",
@@ -104,69 +115,99 @@ RULE_KINDS = {
     "not enforced": "a class none of whose groups is enforced: what no rule allows is counted and passes",
     "later fragment": "it has no ports to look at; the tracker keeps it back unless the first fragment passes",
     "limited": "new connections of a port, so many a second",
+    "port": "a packet with a port, all of which is looked at",
+    "no port": "any other packet",
     "everything allowed": "a rule allows the class everything in this direction",
 }
 ALLOWING = frozenset({"rule", "part of a rule", "dry rule", "part of a dry rule", "not enforced", "everything allowed"})
-RECALLING = frozenset({"known", "judged", "same far side"})
+RECALLING = frozenset({"known", "judged", "same far side", "named far side"})
+
+
+def _table(
+    side: Side,
+    name: str,
+    slot: int,
+    matches: tuple[str, ...],
+    writes: tuple[str, ...],
+    onward: tuple[str, ...],
+    purpose: str,
+    miss: str,
+    stage: Stage = Stage.STAMPS,
+) -> Table:
+    return Table(name, stage, 2 * slot + side.slot, matches, writes, onward, purpose, miss)
 
 
 def policy_tables(side: Side) -> tuple[Table, ...]:
     """Return the declarations of the tables that are asked about one direction."""
-    near, far = ("opener", "answerer") if side.direction is Direction.EGRESS else ("answerer", "opener")
-    addresses = (f"ct_nw_{side.far}", f"ct_ipv6_{side.far}")
+    return (*_stamp_tables(side), *_rule_tables(side))
+
+
+def _stamp_tables(side: Side) -> tuple[Table, ...]:
+    near, _ = _ends(side)
     stamps = ("ct_state", "ct_mark", "ct_label")
-    packet = (
-        *(JUDGED.field, "eth_type", "ct_state", "ct_nw_proto", "ct_tp_src", "ct_tp_dst"),
-        *("ip_proto", "ip_frag", "tcp_dst", "udp_dst", "sctp_dst"),
-    )
-
-    def table(
-        name: str,
-        slot: int,
-        matches: tuple[str, ...],
-        writes: tuple[str, ...],
-        onward: tuple[str, ...],
-        purpose: str,
-        miss: str,
-        stage: Stage = Stage.STAMPS,
-    ) -> Table:
-        return Table(name, stage, 2 * slot + side.slot, matches, writes, onward, purpose, miss)
-
     return (
-        table(
-            *(side.known, 0, (JUDGED.field, *stamps), (side.key.field, VERDICT.field), (side.peers, side.same)),
+        _table(
+            *(side, side.known, 0, (JUDGED.field, *stamps), (side.key.field, VERDICT.field), (side.peers, side.same)),
             purpose=f"the {near}'s class and the connection's stamp -> let through before, by the policy of today",
             miss="nothing: the rules will be asked",
         ),
-        table(
-            *(side.judge, 1, (JUDGED.field,)),
+        _table(
+            *(side, side.judge, 1, (JUDGED.field,)),
             (side.key.field, side.peer.field, FRESH.field, VERDICT.field),
             (side.rules,),
             purpose=f"the {near}'s class -> its stamp",
             miss=f"nothing: {side.direction} default deny",
         ),
-        table(
-            *(side.peers, 1, (SPACE.field, "eth_type", "ct_state", *addresses), (PEER.field,), ()),
+    )
+
+
+def _rule_tables(side: Side) -> tuple[Table, ...]:
+    near, far = _ends(side)
+    addresses = (f"ct_nw_{side.far}", f"ct_ipv6_{side.far}")
+    packet = (
+        *(JUDGED.field, "eth_type", "ct_state", "ct_nw_proto", "ct_tp_src", "ct_tp_dst"),
+        *("ip_proto", "ip_frag", "tcp_dst", "udp_dst", "sctp_dst"),
+    )
+    return (
+        _table(
+            *(side, side.peers, 1, (SPACE.field, "eth_type", "ct_state", *addresses), (PEER.field,), ()),
             purpose=f"the {far}'s address -> what it is, for rules that name groups",
             miss="cannot be reached: what nobody names is 0",
             stage=Stage.RULES,
         ),
-        table(
-            *(side.same, 2, (JUDGED.field, PEER.field, "ct_label"), (side.peer.field, VERDICT.field), ()),
+        _table(
+            *(side, side.same, 2, (JUDGED.field, PEER.field, "ct_label"), (side.peer.field, VERDICT.field), ()),
             purpose=f"the {far}'s address is what it was when the connection was let through",
             miss="nothing: the rules will be asked",
         ),
-        table(
-            *(side.rules, 0, packet, (VERDICT.field, FRESH.field, LATER.field, side.peer.field, SCRATCH.field)),
-            (side.peers, side.far_rules),
+        _table(
+            *(side, side.rules, 0, packet, (VERDICT.field, FRESH.field, LATER.field, SCRATCH.field)),
+            (side.peers, side.named, side.ports),
             purpose=f"the {near}'s class and the connection's first packet decide, whatever the {far}'s address",
             miss=f"nothing: {side.direction} default deny",
             stage=Stage.RULES,
         ),
-        table(
-            *(side.far_rules, 2, (*packet, PEER.field, *addresses, "conj_id"), (VERDICT.field,), ()),
-            purpose=f"the {near}'s class, the connection's first packet and the {far}'s address decide",
-            miss=f"nothing: {side.direction} default deny",
+        _table(
+            *(side, side.named, 2, (JUDGED.field, PEER.field), (side.peer.field,), ()),
+            purpose=f"what the {far}'s address is goes with the connection if a rule of the class names it",
+            miss="nothing: to these rules the address is nobody's",
             stage=Stage.RULES,
         ),
+        _table(
+            *(side, side.ports, 0, ("eth_type", "ip_proto"), (SCRATCH.field,), (side.far_rules,)),
+            purpose="ports are looked at whole before addresses are: the masks of the two would multiply",
+            miss="cannot be reached: the last flow lets everything else go on",
+            stage=Stage.FAR_RULES,
+        ),
+        _table(
+            *(side, side.far_rules, 1, (*packet, PEER.field, *addresses, "conj_id"), (VERDICT.field,), ()),
+            purpose=f"the {near}'s class, the connection's first packet and the {far}'s address decide",
+            miss=f"nothing: {side.direction} default deny",
+            stage=Stage.FAR_RULES,
+        ),
     )
+
+
+def _ends(side: Side) -> tuple[str, str]:
+    """Return who is near and who is far, as the tables' purposes call them."""
+    return ("opener", "answerer") if side.direction is Direction.EGRESS else ("answerer", "opener")

@@ -42,7 +42,12 @@ class Stage(Enum):
     DELIVER = (Bridge.INTEGRATION, 7, "the connection is kept and the packet leaves through its port")
     STAMPS = (Bridge.INTEGRATION, 8, "asked from either policy stage: has present policy let this connection in?")
     RULES = (Bridge.INTEGRATION, 9, "asked where it has not: what do the rules say of the connection's first packet?")
-    PACKETS = (Bridge.INTEGRATION, 10, "asked of ports with stateless groups: what do the rules say of this packet?")
+    FAR_RULES = (
+        Bridge.INTEGRATION,
+        10,
+        "asked where those do not decide: what do rules say of the address at the other end?",
+    )
+    PACKETS = (Bridge.INTEGRATION, 11, "asked of ports with stateless groups: what do the rules say of this packet?")
     TUNNEL_CLASSIFY = (Bridge.TUNNEL, 0, "from br-int or from a tunnel")
     FROM_TUNNEL = (Bridge.TUNNEL, 1, "the key and the sender become a local tag")
     TO_TUNNEL = (Bridge.TUNNEL, 2, "the tag and the destination become a key and a VTEP")

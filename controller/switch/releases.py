@@ -24,7 +24,8 @@ from controller.wire.oxm import EXACT, SIZES, read_match
 
 Was = Flow | HeldFlow
 
-AGAIN_S = 1.0  # A datapath looks through all that it remembers twice a second at the least.
+# A datapath mostly looks through what it remembers at once, and twice a second at the least.
+AGAIN_S = (0.1, 0.4, 1.0)
 
 
 class Releases:
@@ -32,25 +33,24 @@ class Releases:
 
     def __init__(self) -> None:
         self._zones: dict[int, int] = {}
-        self._again: dict[Flush, float] = {}  # When each is due once more.
+        self._again: list[tuple[float, Flush]] = []  # What is due once more, and when.
 
     @property
     def due_at(self) -> float | None:
         """When something is to be ended once more, by `time.monotonic`; None if nothing is."""
-        return min(self._again.values(), default=None)
+        return min((at for at, _ in self._again), default=None)
 
     def sent(self, flushes: Iterable[Flush]) -> None:
         """Note that these were sent."""
-        again_at = time.monotonic() + AGAIN_S
-        self._again |= dict.fromkeys(flushes, again_at)
+        now = time.monotonic()
+        self._again += [(now + later, each) for each in flushes for later in AGAIN_S]
 
     def take_due(self) -> list[Flush]:
         """Return what is due once more."""
         now = time.monotonic()
-        due = [each for each, at in self._again.items() if at <= now]
-        for each in due:
-            del self._again[each]
-        return due
+        due = dict.fromkeys(each for at, each in self._again if at <= now)
+        self._again = [(at, each) for at, each in self._again if at > now]
+        return list(due)
 
     def of_sync(self, changes: Changes, flows: Sequence[Flow]) -> list[Flush]:
         """Return what ends when a switch is brought to these flows, by changes to what it has said it holds."""

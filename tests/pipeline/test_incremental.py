@@ -45,7 +45,7 @@ def test_any_history_ends_where_a_start_from_nothing_does(
 
 
 def is_for_port(flow: Flow, number: int) -> bool:
-    return any(field == BY_NAME["ct_tp_dst"].index and value == number for field, value, _ in flow.match)
+    return any(field == BY_NAME["tcp_dst"].index and value == number for field, value, _ in flow.match)
 
 
 def test_rules_that_change_places_take_their_lines_with_them() -> None:

@@ -11,8 +11,6 @@ from controller.pipeline.fields import (
     ETH_IPV6,
     PROTO_ICMP,
     PROTO_ICMPV6,
-    PROTO_SCTP,
-    PROTO_TCP,
     PROTO_UDP,
 )
 from controller.pipeline.flow import Action, Resubmit, Wanted, match
@@ -23,6 +21,7 @@ from controller.pipeline.policy import (
     origin_of,
     write_default,
     write_identity,
+    write_ports,
     write_rules,
 )
 from controller.pipeline.program import Builder
@@ -37,14 +36,14 @@ from controller.pipeline.registers import (
     VERDICT,
     Register,
 )
-from controller.pipeline.rules import Conditions, Look, named_groups, port_masks, rule_matches
+from controller.pipeline.rules import PORT_FIELDS, Conditions, Look, named_groups, port_masks, rule_matches, rules_of
 from controller.pipeline.sides import ALLOWING, EGRESS, INGRESS, OURS, RULE_KINDS, Side
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, class_key, class_name
 from controller.pipeline.whole import look_at_whole
 
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
-_PORT_FIELDS = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
+_ADDRESSES = {4: "ip", 6: "ipv6"}
 _ICMP = {(PROTO_ICMP, 4): "icmp", (PROTO_ICMPV6, 6): "icmpv6"}
 _DHCP = ((ETH_IPV4, 68, 67), (ETH_IPV6, 546, 547))
 _LATER, _NOT_LATER = (3, 3), (0, 2)  # A bit for a fragment, a bit for a later one (ovs-fields(7), ip_frag).
@@ -69,7 +68,7 @@ def _protocols(rule: Rule, version: int | None) -> Iterator[Conditions]:
         more[f"{icmp}_type"] = rule.icmp_type
         if rule.icmp_code is not None:
             more[f"{icmp}_code"] = rule.icmp_code
-    parts: list[Conditions] = [{_PORT_FIELDS[rule.protocol]: pair} for pair in port_masks(rule)]
+    parts: list[Conditions] = [{PORT_FIELDS[rule.protocol]: pair} for pair in port_masks(rule)]
     if more:
         parts.append(more)
     if not parts:
@@ -94,12 +93,7 @@ def _rules(side: Side) -> str:
 def _always(builder: Builder, _host: HostView) -> None:
     """Write what is done to every packet before the rules see it."""
     for side in (EGRESS, INGRESS):
-        for ethertype in _ETHERTYPES.values():
-            for protocol, field in _PORT_FIELDS.items():
-                where = match(eth_type=ethertype, ip_proto=protocol)
-                load = look_at_whole(field)
-                builder.flow(_packet(side), 100, where, load, _rules(side), kind="port", origin=OURS)
-        builder.flow(_packet(side), 0, (), goto=_rules(side), kind="no port", origin=OURS)
+        write_ports(builder, _packet(side), _rules(side))
         builder.flow(side.lookup(stateless=True)[0], 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
     for ethertype, source, target in _DHCP:
         where = match(eth_type=ethertype, ip_proto=PROTO_UDP, udp_src=source, udp_dst=target)
@@ -115,9 +109,12 @@ def _class(builder: Builder, names: Groups) -> None:
     mine: dict[str, Wanted] = {JUDGED.field: JUDGED.is_(class_key(names))}
     for side, near, table in ((EGRESS, SOURCE_CLASS, "track"), (INGRESS, TARGET_CLASS, "ingress_track")):
         question = _question(builder, side, near, asks=bool(named_groups(members, side.direction)))
-        for ethertype in _ETHERTYPES.values():
+        asks_who = any(not rule.is_from_anyone for _, rule in rules_of(members, side.direction))
+        for version, ethertype in _ETHERTYPES.items():
             where = match(**{near.field: near.is_(class_key(names))}, eth_type=ethertype)
-            builder.flow(table, 150, where, question, side.verdict, kind="stateless", origin=origin)
+            # Prefixes of all lengths, and of ports, would be as many masks of the datapath as there are pairs of them.
+            whole = look_at_whole(f"{_ADDRESSES[version]}_{side.far}") if asks_who else []
+            builder.flow(table, 150, where, [*whole, *question], side.verdict, kind="stateless", origin=origin)
         found = rule_matches(builder.memo, members, side.direction, mine, own, _PRESENT)
         write_rules(builder, _rules(side), found)
         write_default(builder, _rules(side), members, mine, origin)
@@ -137,7 +134,7 @@ def _identity(builder: Builder, space: str, identity: Identity, direction: Direc
 def _tables(side: Side) -> tuple[Table, ...]:
     near, far = ("sender", "receiver") if side.direction is Direction.EGRESS else ("receiver", "sender")
     peers, addresses, _ = side.lookup(stateless=True)
-    what = (*_PORT_FIELDS.values(), "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code", "conj_id")
+    what = (*PORT_FIELDS.values(), "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code", "conj_id")
     return (
         Table(
             *(_packet(side), Stage.PACKETS, side.slot, ("eth_type", "ip_proto", "udp_src", "udp_dst")),
