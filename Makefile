@@ -3,6 +3,7 @@
 #   make demo [TOPOLOGY=quickstart] [KEEP=1]   a topology on this machine: up, probed, down (root)
 #   make test                                  all tests, with real switches and namespaces (root)
 #   make soak [MINUTES=30] [PACKETS=1000000]   as many packets as one likes, judged by oracle and Open vSwitch
+#   make sweep [MINUTES=30]                    lies in the flows, of every kind: who notices, and who should have
 #   make check                                 format, lint, types, spelling, pages, architecture: each is a target too
 #   make goldens, make docs                    write the golden flow tables, the generated pages
 #   make bench [WHAT="1000 crowd"]             how fast, against real switches (root)
@@ -19,7 +20,7 @@ PYTEST ?= .venv/bin/python -m pytest
 SWITCHES := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping
 TOOLS := tcpdump:tcpdump mn:mininet dockerd:docker.io docker-compose:docker-compose debootstrap:debootstrap
 
-.PHONY: demo test soak check format lint types spelling pages architecture goldens docs bench clean programs tools
+.PHONY: demo test soak sweep check format lint types spelling pages architecture goldens docs bench clean programs tools
 
 demo: .venv/.installed programs
 	.venv/bin/weft demo topologies/$(TOPOLOGY) $(if $(KEEP),--keep)
@@ -29,6 +30,9 @@ test: .venv/.installed programs tools
 
 soak: .venv/.installed programs
 	.venv/bin/python -m tests.proof.soak --packets $(PACKETS) --minutes $(MINUTES) --seed $(SEED)
+
+sweep: .venv/.installed programs
+	.venv/bin/python -m tests.proof.sweep --minutes $(MINUTES)
 
 check: format lint types spelling pages architecture
 

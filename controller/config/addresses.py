@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.config.networks import first_host, is_reserved
 from controller.config.ports import Draft
@@ -16,25 +16,31 @@ _MAX_POOL = 1 << 16
 
 
 def address_ports(
-    network: Network, drafts: list[Draft], previous: Mapping[str, Port], home: Spot, reporter: Reporter
+    network: Network,
+    drafts: list[Draft],
+    previous: Mapping[str, Port],
+    home: Spot,
+    reporter: Reporter,
+    others: Collection[Address] = (),
 ) -> list[Port]:
     """Return the network's ports with their addresses, in the order given, and report what clashes.
 
-    `home` is the network's own spot; `previous` the last good topology's ports, whose addresses stay theirs.
+    `home` is the network's own spot; `previous` the last good topology's ports, whose addresses stay theirs; `others` what further ports
+    of the network have.
     """
     _check_macs(drafts, reporter)
     owners = _given_addresses(network, drafts, reporter)
     waiting = [draft for draft in drafts if draft.given is None]
     if not waiting or not network.cidrs:
         return [draft.port(draft.given or ()) for draft in drafts]
-    taken = set(owners)
+    taken = {*owners, *others}
     taken.update(
         allowed.ip.network_address for draft in drafts for allowed in draft.allowed if allowed.ip.num_addresses == 1
     )
     found: dict[str, tuple[Address, ...]] = {draft.name: () for draft in waiting}
     for cidr, gateway in zip(network.cidrs, network.gateways, strict=True):
         names = list(found)
-        allocated = _allocate(network, cidr, names, _kept(names, previous, cidr), taken | {gateway})
+        allocated = _allocate(network, cidr, names, kept_addresses(names, previous, cidr), taken | {gateway})
         if allocated is None:
             message = f"{cidr} has no free address for all of the {len(drafts)} ports of {network.name}"
             reporter.report("N043", home / "cidr" / network.cidrs.index(cidr), message)
@@ -74,7 +80,7 @@ def _given_addresses(network: Network, drafts: Iterable[Draft], reporter: Report
     return owners
 
 
-def _kept(names: Iterable[str], previous: Mapping[str, Port], cidr: Prefix) -> dict[str, Address]:
+def kept_addresses(names: Iterable[str], previous: Mapping[str, Port], cidr: Prefix) -> dict[str, Address]:
     """Return the addresses in the prefix that ports had before."""
     kept: dict[str, Address] = {}
     for name in names:

@@ -6,7 +6,7 @@ compared in the files' order, because the order decides who is blamed.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 
 from controller.config.problem import Problems
 from controller.config.source import Reporter
@@ -26,14 +26,16 @@ class Claims:
         before = self._parts
         gone = before.keys() - parts.keys()
         changed = {tenant for tenant, part in parts.items() if before.get(tenant) is not part}
+        claimed = self._claimed
+        # What a tenant claims before and after is no matter; its keys are compared as sets, because there are many.
         for tenant in (*gone, *changed):
             if tenant in before:
-                self._claimed.difference_update(_claims(before[tenant]))
+                claimed -= _lost(before[tenant], parts.get(tenant))
         for tenant in changed:
-            for claim in _claims(parts[tenant]):
-                if claim in self._claimed:
-                    return False
-                self._claimed.add(claim)
+            fresh = _lost(parts[tenant], before.get(tenant))
+            if not claimed.isdisjoint(fresh) or len(set(_flat(parts[tenant]))) < len(_flat(parts[tenant])):
+                return False
+            claimed |= fresh
         self._parts = dict(parts)
         return True
 
@@ -47,11 +49,18 @@ def check_between(parts: Mapping[str, Part], claims: Claims | None, problems: Pr
     return None
 
 
-def _claims(part: Part) -> Iterator[Hashable]:
-    yield from part.keys
-    for network in part.networks.values():
-        if network.type is NetworkType.FLAT and network.physical_network is not None:
-            yield network.physical_network
+def _lost(part: Part, other: Part | None) -> set[Hashable]:
+    """Return what one part claims and the other does not."""
+    if other is None:
+        return {*part.keys, *_flat(part)}
+    keys = set[Hashable]() if part.keys is other.keys else part.keys.keys() - other.keys.keys()
+    return keys.union(set(_flat(part)).difference(_flat(other)))
+
+
+def _flat(part: Part) -> list[str]:
+    """Return the physical networks that a part's flat networks want for themselves."""
+    own = (network.physical_network for network in part.networks.values() if network.type is NetworkType.FLAT)
+    return [name for name in own if name is not None]
 
 
 def _report_clashes(parts: Mapping[str, Part], problems: Problems) -> None:
@@ -59,7 +68,7 @@ def _report_clashes(parts: Mapping[str, Part], problems: Problems) -> None:
     keys: Keys = {}
     flat: dict[str, Network] = {}
     for part in parts.values():
-        for key, name in part.keys.items():
+        for key, name in sorted(part.keys.items(), key=lambda item: (item[0][0], item[1])):
             other = keys.setdefault(key, name)
             if other != name:
                 section = {"network": "networks", "group": "security_groups"}.get(key[0], "ports")

@@ -51,8 +51,9 @@ _EXPECTED = {
 class Declared(Generic[File]):
     """What a file says: `content` without the entries named in `broken`, which are (section, name), or (section, "") for all.
 
-    `places` holds where every entry, rule and test stands; `tests` the numbers, in the file, of the tests in `content`.
-    `is_whole` is False when the file could not be read as YAML, so that nothing is known of what it wanted to say.
+    `places` holds where every section, entry, rule and test stands; `tests` the numbers, in the file, of the tests in `content`.
+    `is_whole` is False when the file could not be read as YAML, so that nothing is known of what it wanted to say. `nodes` is how many
+    values the file holds, or more.
     """
 
     source: Source
@@ -62,6 +63,12 @@ class Declared(Generic[File]):
     tests: tuple[int, ...]
     problems: Problems
     is_whole: bool
+    nodes: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there was nothing to report, so that the content is all that the file says."""
+        return self.is_whole and self.problems.is_empty
 
     def spot(self, *path: str | int) -> Spot:
         """Return the spot at this path."""
@@ -92,7 +99,7 @@ def declare(kind: type[File], source: Source, stand_in: dict[str, Data]) -> Decl
             Reporter(problems).report("N018", Spot(source, ()), "a file is a mapping of keys to values")
             return Declared(source, kind.model_validate(stand_in), frozenset(), {}, (), problems, is_whole=False)
         root = None
-    data = _fill_empty(kind, root) if root is not None else {}
+    data = fill_empty(kind, root) if root is not None else {}
     listed_tests = data.get("tests")
     numbers = tuple(range(len(listed_tests))) if isinstance(listed_tests, list) else ()
     try:
@@ -103,13 +110,13 @@ def declare(kind: type[File], source: Source, stand_in: dict[str, Data]) -> Decl
             _report_schema(problems, kind, source, fault)
         refused = _prune(data, [fault["loc"] for fault in faults])
         content = _second_try(kind, data, stand_in)
-    places = dict(_places(source.name, root)) if isinstance(root, Mapping) else {}
+    places = dict(places_in(source.name, root)) if isinstance(root, Mapping) else {}
     source.forget()
     tests = tuple(number for number in numbers if number not in refused.tests)
-    return Declared(source, content, frozenset(refused.names), places, tests, problems, parsed.is_sound)
+    return Declared(source, content, frozenset(refused.names), places, tests, problems, parsed.is_sound, parsed.nodes)
 
 
-def _fill_empty(kind: type[Strict], root: Mapping) -> dict[str, Data]:
+def fill_empty(kind: type[Strict], root: Mapping) -> dict[str, Data]:
     """Return the data of a file, with sections and entries that are left empty as what they are meant to be."""
     data: dict[str, Data] = {}
     for key, node in root.values.items():
@@ -183,9 +190,10 @@ def _drop(data: Any, path: Path) -> None:
         data.pop(path[-1], None)
 
 
-def _places(file: str, root: Mapping) -> Iterator[tuple[Path, Place]]:
-    """Yield where entries, rules and tests stand: what the model's entities carry."""
+def places_in(file: str, root: Mapping) -> Iterator[tuple[Path, Place]]:
+    """Yield where sections, entries, rules and tests stand: what the model's entities carry."""
     for section, node in root.values.items():
+        yield (section,), Place(file, root.keys[section].line, root.keys[section].column)
         if isinstance(node, Mapping):
             for name, key in node.keys.items():
                 yield (section, name), Place(file, key.line, key.column)

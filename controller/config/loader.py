@@ -7,10 +7,12 @@ What did not change since the last load is taken from the cache, from the file's
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from controller.config.amended import amend
+from controller.config.amended_part import amend_part
 from controller.config.between import check_between
 from controller.config.declared import Declared, declare
 from controller.config.expectations import ExpectationContext, Expectations, build_tests, named_tenants
@@ -21,7 +23,7 @@ from controller.config.result import Cache, Loaded
 from controller.config.schema import FabricFile, TenantFile
 from controller.config.shared import Others
 from controller.config.source import Reporter, Source
-from controller.config.tenant import Part, build_parts, with_borrowers, with_sharers
+from controller.config.tenant import Part, build_parts, entities_of, with_borrowers, with_sharers
 from controller.model.entities import Topology
 from controller.model.mapping import ByTenant
 
@@ -109,7 +111,9 @@ def _declare_tenants(
     unread: list[str] = []
     for tenant in fabric.tenants if len(stale) > 1 else stale & fabric.tenants.keys():
         if tenant in stale:
-            tenants[tenant], is_read = _declare_tenant(tenant, reader, paths.get(tenant), before.get(tenant))
+            base = cache.bases.get(tenant)
+            told = [each for each in (before.get(tenant), base.declared if base else None) if each is not None]
+            tenants[tenant], is_read = _declare_tenant(tenant, reader, paths.get(tenant), told)
             if not is_read:
                 unread.append(str(paths[tenant]))
     # What could not be read is tried again with the rest.
@@ -120,16 +124,21 @@ def _declare_tenants(
 
 
 def _declare_tenant(
-    tenant: str, reader: Reader, path: Path | None, known: Declared[TenantFile] | None
+    tenant: str, reader: Reader, path: Path | None, known: Iterable[Declared[TenantFile]]
 ) -> tuple[Declared[TenantFile], bool]:
-    """Return what a tenant's file says, and whether it could be read; a tenant without a file says nothing."""
+    """Return what a tenant's file says, and whether it could be read; a tenant without a file says nothing.
+
+    `known` is what it said before, the latest first: where that was good, what has not been edited since is taken from there.
+    """
     text = reader.read(path) if path else Text(str(reader.folder / TENANTS / f"{tenant}.yaml"), "")
     if text is None:
         nothing = Source(str(path), "")
         return Declared(nothing, TenantFile(), frozenset(), {}, (), Problems(), is_whole=False), False
-    if known is not None and known.is_whole and _is_of(known.source, text):
-        return known, True
-    return declare(TenantFile, Source(text.name, text.text), {}), True
+    for each in known:
+        if each.is_whole and _is_of(each.source, text):
+            return each, True
+    amended = (amend(each, text.name, text.text) for each in known if each.is_clean)
+    return next(amended, None) or declare(TenantFile, Source(text.name, text.text), {}), True
 
 
 def _own_problems(reader: Reader, path: Path, files: list[str]) -> Problems:
@@ -162,14 +171,46 @@ def _parts(
         }
     others = Others(fabric, tenants)
     stale = with_sharers(with_borrowers(stale, others, known) & tenants.keys(), tenants, known)
-    wanted = {name: tenants[name] for name in tenants if name in stale}
-    built = build_parts(fabric, wanted, previous, others)
+    amended = _amended(fabric, {name: tenants[name] for name in stale}, previous, others, cache)
+    wanted = {name: tenants[name] for name in tenants if name in stale and name not in amended}
+    built = amended | build_parts(fabric, wanted, previous, others)
     parts = known | built if differing is not None else {name: built.get(name) or known[name] for name in tenants}
     for name in stale if differing is not None else tenants:
         is_quiet = tenants[name].problems.is_empty and parts[name].problems.is_empty
         (cache.noisy.discard if is_quiet else cache.noisy.add)(name)
     cache.parts = parts
     return parts
+
+
+def _amended(
+    fabric: Fabric,
+    tenants: Mapping[str, Declared[TenantFile]],
+    previous: Topology | None,
+    others: Others,
+    cache: Cache,
+) -> dict[str, Part]:
+    """Return the parts of those of these tenants of whom the part in force tells nearly everything."""
+    in_force = {name: _base(name, previous, cache) for name in {*cache.bases, *tenants}}
+    # Once this load is done the parts in force of these tenants are known from here alone.
+    cache.bases = {
+        name: base for name, base in in_force.items() if base and (name in tenants or base is not cache.parts.get(name))
+    }
+    found = {}
+    for name, declared in tenants.items():
+        base = in_force[name]
+        part = amend_part(base, fabric, declared, previous, others) if base else None
+        if part is not None:
+            found[name] = part
+    return found
+
+
+def _base(tenant: str, previous: Topology | None, cache: Cache) -> Part | None:
+    """Return the part of a tenant that a topology holds, if it is known."""
+    networks, ports = entities_of(previous, tenant)
+    for part in (cache.parts.get(tenant), cache.bases.get(tenant)):
+        if part is not None and part.networks is networks and part.ports is ports:
+            return part
+    return None
 
 
 def _tests(
@@ -209,10 +250,10 @@ def _assemble(fabric: Fabric, parts: Mapping[str, Part], tests: Mapping[str, Exp
         physical_networks=fabric.physical_networks,
         tenants=fabric.tenants,
         networks=ByTenant({name: part.networks for name, part in parts.items()}),
-        groups=ByTenant({name: part.groups for name, part in parts.items()}),
+        groups=ByTenant({name: part.filters.groups for name, part in parts.items()}),
         ports=ByTenant({name: part.ports for name, part in parts.items()}),
         tests=tuple(test for each in tests.values() for test in each.tests),
-        address_groups=ByTenant({name: part.address_groups for name, part in parts.items()}),
+        address_groups=ByTenant({name: part.filters.address_groups for name, part in parts.items()}),
         masks=fabric.masks,
     )
 

@@ -92,7 +92,7 @@ def draft_ports(context: PortContext) -> list[Draft]:
     drafts = []
     groups_of: dict[tuple[str, ...], tuple[str, ...]] = {}
     for name, port in declared.content.ports.items():
-        draft = _draft(context, name, port, groups_of)
+        draft = draft_port(context, name, port, groups_of)
         if draft is not None:
             drafts.append(draft)
     return drafts
@@ -107,9 +107,13 @@ def _check_profile(context: PortContext, spot: Spot, profile: Profile) -> None:
     _find_groups(context, spot, profile.security_groups or ())
 
 
-def _draft(
+def draft_port(
     context: PortContext, name: str, port: DeclaredPort, groups_of: dict[tuple[str, ...], tuple[str, ...]]
 ) -> Draft | None:
+    """Return one port of a tenant as far as it can be read, and report what is wrong with it.
+
+    `groups_of` keeps what was found of lists of groups for the next port with the same list.
+    """
     declared = context.declared
     spot = declared.spot("ports", name)
     profile = _profile(context, spot, port)

@@ -55,6 +55,7 @@ class Cache:
     )
     tenants: dict[str, Declared[TenantFile]] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
+    bases: dict[str, Part] = field(default_factory=dict)  # The parts in force of tenants whose own are others by now.
     around: tuple[Fabric, Topology | None, Topology | None] | None = (
         None  # What the parts were made of, after, and into.
     )

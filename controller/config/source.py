@@ -1,7 +1,8 @@
 """A file's text, from which any node can be found again to point at it.
 
 Trees are dropped once a file is read: they are many times larger than the text, and needed again only to say where a
-problem is. A `Spot` names a value by its path, and costs nothing until somebody asks for its place.
+problem is. A `Spot` names a value by its path, and costs nothing until somebody asks for its place. Where the file's outline is known,
+the entry that the value stands in is parsed alone.
 """
 
 from __future__ import annotations
@@ -9,22 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from controller.config.outline import Outline, Piece
 from controller.config.problem import Problem, Problems, quote
 from controller.config.suggest import listed, nearest, strange_character
 from controller.config.tree import LINE_BREAK, Mapping, Node, Parsed, find, parse
 from controller.model.entities import Place
 
 _MAX_LISTED_NAMES = 8
+_MAX_ALONE = 20  # So many looks at entries cost no more than one at a file.
+
+
+FIRST_LINE = 2  # What an entry begins at that is parsed alone, below the key of its section.
+
+
+def with_section(section: str, piece: Piece) -> str:
+    """Return the lines of an entry as a file that holds nothing else."""
+    return f"{section}:\n{piece.text}"
 
 
 class Source:
-    """One file: its name, its text, and its tree when it is asked for."""
+    """One file: its name, its text, and its tree when it is asked for; its outline where that has been found to be right."""
 
-    __slots__ = ("_lines", "_parsed", "name", "text")
+    __slots__ = ("_alone", "_lines", "_parsed", "name", "outline", "text")
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, outline: Outline | None = None) -> None:
         self.name = name
         self.text = text
+        self.outline = outline
+        self._alone = 0
         self._parsed: Parsed | None = None
         self._lines: list[str] | None = None
 
@@ -47,6 +60,14 @@ class Source:
 
     def node(self, path: Iterable[str | int], *, on_key: bool = False) -> Node:
         """Return the node at the path, or the nearest on the way to it."""
+        path = tuple(path)
+        piece = self.outline.piece(*path) if self.outline is not None and self._parsed is None else None
+        if piece is not None and self._alone < _MAX_ALONE:
+            self._alone += 1
+            alone = parse(with_section(str(path[0]), piece)).root
+            if alone is not None:
+                found = find(alone, path, on_key=on_key)
+                return found._replace(line=found.line + piece.line - FIRST_LINE)
         root = self.parsed().root or Mapping({}, {}, 1, 1, 0)
         return find(root, path, on_key=on_key)
 

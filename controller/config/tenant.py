@@ -25,10 +25,20 @@ from controller.model.entities import AddressGroup, Network, Port, SecurityGroup
 from controller.model.mapping import ByTenant
 from controller.model.names import interface_name
 
-Keys = dict[tuple[str, int | str], str]  # (kind, number or interface) -> the name that has it
+Key = tuple[str, int | str]  # A kind, and a number or an interface name.
+Keys = dict[Key, str]  # Key -> the name that has it.
 Entities = tuple[Mapping[str, Network], Mapping[str, Port]]
 
 _NOTHING: Entities = ({}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """A tenant's groups and address groups, and what is wrong with them."""
+
+    groups: Mapping[str, SecurityGroup]
+    address_groups: Mapping[str, AddressGroup]
+    problems: Problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +52,7 @@ class Part:
     fabric: Declared[FabricFile]
     declared: Declared[TenantFile]
     networks: Mapping[str, Network]
-    groups: Mapping[str, SecurityGroup]
-    address_groups: Mapping[str, AddressGroup]
+    filters: Filters
     ports: Mapping[str, Port]
     before: Entities
     sharers: frozenset[str]
@@ -80,8 +89,8 @@ def entities_of(topology: Topology | None, tenant: str) -> Entities:
 def sharers(tenant: str, declared: Declared[TenantFile]) -> frozenset[str]:
     """Return the other tenants that this one shares networks with, or whose networks it wants to use."""
     content = declared.content
-    users = (*content.ports.values(), *content.port_groups.values())
-    owners = {user.network.partition("/")[0] for user in users if user.network and "/" in user.network}
+    used = {user.network for user in content.ports.values()} | {user.network for user in content.port_groups.values()}
+    owners = {reference.partition("/")[0] for reference in used if reference and "/" in reference}
     owners.update(other for network in content.networks.values() for other in network.share)
     return frozenset(owners - {tenant})
 
@@ -141,40 +150,58 @@ def build_parts(
         before_ports = previous.ports if previous else {}
         ports |= {port.name: port for port in address_ports(network, members, before_ports, home, reporter)}
     return {
-        name: _part(
+        name: make_part(
             GroupContext(fabric, fabric.tenants[name], declared, loans[name], Reporter(problems[name])),
             entities_of(previous, name),
-            networks,
-            ports,
+            {each.name: each for each in networks.values() if each.tenant == name},
+            {qualified: ports[qualified] for own in declared.content.ports if (qualified := f"{name}/{own}") in ports},
         )
         for name, declared in tenants.items()
     }
 
 
-def _part(context: GroupContext, before: Entities, networks: Mapping[str, Network], ports: Mapping[str, Port]) -> Part:
+def make_part(
+    context: GroupContext,
+    before: Entities,
+    networks: Mapping[str, Network],
+    ports: Mapping[str, Port],
+    *,
+    filters: Filters | None = None,
+    keys: Keys | None = None,
+) -> Part:
+    """Return a tenant's part, with these networks and ports.
+
+    `filters` and `keys` are given where they are known to be what would be made of the file.
+    """
     tenant, declared, reporter = context.tenant, context.declared, context.reporter
-    named = (f"{tenant.name}/{name}" for name in declared.content.ports)
-    own_ports = {name: ports[name] for name in named if name in ports}
-    groups, address_groups = build_groups(context), build_address_groups(context)
-    _check_quotas(tenant, declared, groups, reporter)
-    warn_of_idle(tenant.name, declared, groups, own_ports, reporter)
+    filters = filters or build_filters(context)
+    reporter.problems.include(filters.problems)
+    _check_quotas(tenant, declared, filters.groups, reporter)
+    warn_of_idle(tenant.name, declared, filters.groups, ports, reporter)
     part = Part(
         tenant=tenant.name,
         fabric=context.fabric.declared,
         declared=declared,
-        networks={name: network for name, network in networks.items() if network.tenant == tenant.name},
-        groups=groups,
-        address_groups=address_groups,
-        ports=own_ports,
+        networks=networks,
+        filters=filters,
+        ports=ports,
         before=before,
         sharers=sharers(tenant.name, declared),
         told=context.loan.told,
         lenders=lenders(context.loan.told),
-        keys={},
+        keys={} if keys is None else keys,
         problems=reporter.problems,
     )
-    _collect_keys(part, reporter)
+    if keys is None:
+        _collect_keys(part, reporter)
     return part
+
+
+def build_filters(context: GroupContext) -> Filters:
+    """Return the groups and address groups of a tenant, and report what is wrong with them to themselves."""
+    problems = Problems()
+    own = GroupContext(context.fabric, context.tenant, context.declared, context.loan, Reporter(problems))
+    return Filters(build_groups(own), build_address_groups(own), problems)
 
 
 def _check_quotas(
@@ -213,11 +240,21 @@ def _collect_keys(part: Part, reporter: Reporter) -> None:
 
     for name in part.networks:
         note("network", ids.key("network", name), "networks", name)
-    for name in part.groups:
-        note("group", ids.key("group", name), "security_groups", name)
+    for name in part.filters.groups:
+        note(*key_of_group(name), "security_groups", name)
     for name in part.ports:
-        note("port", ids.key("port", name), "ports", name)
-        note("interface", interface_name(name), "ports", name)
+        for key in keys_of_port(name):
+            note(*key, "ports", name)
+
+
+def key_of_group(name: str) -> Key:
+    """Return the number that a group's name leads to."""
+    return "group", ids.key("group", name)
+
+
+def keys_of_port(name: str) -> tuple[Key, Key]:
+    """Return the number and the interface name that a port's name leads to."""
+    return ("port", ids.key("port", name)), ("interface", interface_name(name))
 
 
 def clash(reporter: Reporter, spot: Spot, kind: str, name: str, other: str) -> None:

@@ -82,13 +82,14 @@ class Fault(NamedTuple):
 class Parsed(NamedTuple):
     """The tree, None for an empty document, and what is wrong; `left_out` more faults were only counted.
 
-    Not `is_sound`: the tree is not what the writer meant.
+    Not `is_sound`: the tree is not what the writer meant. `nodes` are those that were counted for the limit.
     """
 
     root: Node | None
     faults: list[Fault]
     left_out: int
     is_sound: bool
+    nodes: int
 
 
 def parse(text: str) -> Parsed:
@@ -102,7 +103,7 @@ def parse(text: str) -> Parsed:
         builder.refuse_syntax(text, error)
     except _Stop:
         pass
-    return Parsed(builder.root, builder.faults, builder.left_out, builder.is_sound)
+    return Parsed(builder.root, builder.faults, builder.left_out, builder.is_sound, builder.nodes)
 
 
 def plain(node: Node) -> Data:
@@ -166,7 +167,7 @@ class _Builder:
         self.faults: list[Fault] = []
         self.left_out = 0
         self.is_sound = True
-        self._nodes = 0
+        self.nodes = 0
         self._documents = 0
         self._open: list[_Frame] = []
 
@@ -226,8 +227,8 @@ class _Builder:
             self._refuse("N012", event, "tags are not part of the format")
 
     def _check(self, event: Event) -> None:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
             self._refuse("N013", event, f"the file holds more than {MAX_NODES:,} values")
             raise _Stop
         if event.anchor is not None:

@@ -249,16 +249,18 @@ class Engine:
         """Compute with a topology; only these tenants differ from the one before (None: anything may)."""
         before = self.programs.topology
         self.programs.enter(topology, tenants)
-        if tenants is None:
-            tenants = {*topology.tenants, *(before.tenants if before else ())}
-        for tenant in tenants:
-            here = part(topology, "ports", tenant)
-            for name in part(before, "ports", tenant).keys() - here.keys():
+        everyone = {*topology.tenants, *(before.tenants if before else ())}
+        for tenant in everyone if tenants is None else tenants:
+            here, there = part(topology, "ports", tenant), part(before, "ports", tenant)
+            for name in there.keys() - here.keys():
                 self._ports.pop(interface_name(name), None)
                 self.programs.place(name, None)
             for name, port in here.items():
-                self._ports[interface_name(name)] = name
-                self._place(port, topology)
+                known = there.get(name)
+                # Where a port is follows from its own name and host, if the hosts are the same: it is where it was.
+                if tenants is None or known is None or known.host != port.host:
+                    self._ports[interface_name(name)] = name
+                    self._place(port, topology)
 
     def _meet(self, topology: Topology) -> None:
         """Take the hosts of a topology in force. Bridges that it no longer names are emptied: what no file names is closed."""

@@ -50,6 +50,15 @@ def test_an_address_that_is_taken_is_trouble(topology: Path, taken: int, tmp_pat
     assert "Traceback" not in done.stderr
 
 
+def test_a_connection_log_that_cannot_be_opened_is_trouble(topology: Path, tmp_path: Path) -> None:
+    log = tmp_path / "nowhere" / "connections.log"
+    listen = ("--listen", "127.0.0.1:0", "--control", tmp_path / "control.sock")
+    done = run(topology, *listen, "--connection-log", log)
+    assert done.returncode == 3
+    assert f"{log}: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("words", ["6653x", "127.0.0.1:", "127.0.0.1:70000", ":²"])
 def test_an_address_without_a_port_is_bad_input(topology: Path, words: str) -> None:
     done = run(topology, "--listen", words)

@@ -1,92 +1,47 @@
-"""Every packet at a border of what is allowed is judged right, and a lie in the flows does not go unnoticed."""
+"""Every packet at a border of what is allowed is judged right, and a lie in the flows does not go unnoticed.
+
+`--mutants N` says for how many seconds lies are told (60 unless given); `make sweep` tells all of them, of every kind.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import pytest
 
-from controller.pipeline.compile import compile_fabric
-from controller.pipeline.flow import Program
-from controller.pipeline.text import raw_text
-from controller.proof.oracle import Oracle
-from controller.proof.packet import Packet
-from tests.ovs.fabric import FabricTwin
-from tests.ovs.twin import Twin
-from tests.proof import samples
-from tests.proof.compare import disagreement
-from tests.proof.mutants import Mutant, sample
-from tests.proof.stories import border_packets, story
+from tests.proof.mutants import all_mutants, is_loss
+from tests.proof.samples import dice
+from tests.proof.sweep import Sweep
 
 pytestmark = pytest.mark.ovs
 
-
-class Stage(NamedTuple):
-    """A running story."""
-
-    oracle: Oracle
-    twin: FabricTwin
-    programs: list[Program]
-    packets: list[Packet]
+PACKETS = 2400
+LEAST = 0.9  # Of the lies that are told, the share that is found.
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    topology = story()
-    with TemporaryDirectory() as directory, FabricTwin(Path(directory), topology) as twin:
-        programs = compile_fabric(topology, bindings=twin.bindings)
-        twin.load(programs)
-        yield Stage(Oracle(topology), twin, programs, list(border_packets(topology)))
+def sweep() -> Iterator[Sweep]:
+    with TemporaryDirectory() as directory, Sweep(Path(directory), PACKETS) as running:
+        yield running
 
 
-def test_every_packet_at_a_border(stage: Stage) -> None:
-    for packet in stage.packets:
-        assert disagreement(stage.oracle, stage.twin, packet) is None
+def test_every_packet_at_a_border(sweep: Sweep) -> None:
+    assert not sweep.wrong, sweep.wrong[0]
 
 
-def test_a_lie_does_not_go_unnoticed(stage: Stage, request: pytest.FixtureRequest) -> None:
-    lies = sample(stage.programs)
-    samples.dice(0).shuffle(lies)
-    unnoticed = [str(lie) for lie in lies[: request.config.getoption("--mutants")] if not _is_noticed(stage, lie)]
-    assert not unnoticed, "\n".join(unnoticed)
+def test_packets_at_a_border_are_sent_and_come_out_where_the_oracle_says(sweep: Sweep) -> None:
+    for packet in sweep.packets[:300]:
+        assert sweep.sent_wrong(packet) is None
 
 
-def _is_noticed(stage: Stage, lie: Mutant) -> bool:
-    """Tell the lie, send packets until one goes wrong, those of the flow's own port and network first, and take it back."""
-    words = lie.original.origin.what.split()
-    ports = stage.oracle.topology.ports
-    packets = sorted(
-        stage.packets, key=lambda packet: (packet.source not in words, ports[packet.source].network not in words)
-    )
-    twin = stage.twin.hosts[lie.program.host]
-    _tell(twin, lie)
-    try:
-        return any(_goes_wrong(stage, packet) for packet in packets)
-    finally:
-        _take_back(twin, lie)
-
-
-def _goes_wrong(stage: Stage, packet: Packet) -> bool:
-    try:
-        return disagreement(stage.oracle, stage.twin, packet) is not None
-    except (AssertionError, KeyError, ValueError):  # A loop between hosts, a VTEP that nobody has.
-        return True
-
-
-def _tell(twin: Twin, lie: Mutant) -> None:
-    lines = [f"flow delete_strict {_identity(raw_text(lie.original))}"]
-    if lie.flow is not None:
-        lines.append(f"flow add {raw_text(lie.flow)}")
-    twin.install(lie.program.bridge, lines)
-
-
-def _take_back(twin: Twin, lie: Mutant) -> None:
-    lines = [] if lie.flow is None else [f"flow delete_strict {_identity(raw_text(lie.flow))}"]
-    twin.install(lie.program.bridge, [*lines, f"flow add {raw_text(lie.original)}"])
-
-
-def _identity(text: str) -> str:
-    return text.partition(",actions=")[0]
+def test_nearly_every_flow_that_lets_packets_by_is_missed(sweep: Sweep, request: pytest.FixtureRequest) -> None:
+    lies = list(filter(is_loss, all_mutants(sweep.programs)))
+    dice(0).shuffle(lies)
+    score = sweep.judge(lies, time.monotonic() + request.config.getoption("--mutants"))
+    print(score)
+    assert score.found, "no lie was told in time"
+    # Not all: some rules are met only by packets of which less is expected than that they arrive.
+    assert score.found.total() >= LEAST * (score.found.total() + len(score.unnoticed)), str(score)

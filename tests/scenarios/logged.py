@@ -126,9 +126,9 @@ class Logged:
         wait_for(lambda: self.engine.status()["in_sync"], "every switch in sync")
         self._purge()
 
-    def send(self, source: str, target: str, *whats: str, version: int = 4) -> list[str]:
+    def send(self, source: str, target: str, *requests: str, version: int = 4) -> list[str]:
         """Send packets that open connections; return who received each, nobody as an empty name."""
-        made = [request(self.net.topology, source, target, what, version=version) for what in whats]
+        made = [request(self.net.topology, source, target, what, version=version) for what in requests]
         return [next(iter(self.net.send(source, frame(each))), "") for each in made]
 
     def flood(self, source: str, target: str, what: str, count: int) -> int:
