@@ -103,7 +103,8 @@ class _Edit:
 
     def take_blank(self, text: str) -> None:
         """Take lines that hold nothing."""
-        self.is_plain = self._parse(text) is None and self.is_plain
+        root = self._parse(text)
+        self.is_plain = self.is_plain and (root is None or plain(root) is EMPTY)
 
     def compare(self, name: str, before: Section | None, now: Section | None) -> None:
         """Take what is new in a section, and note what is gone."""

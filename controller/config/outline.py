@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 _SECTION = re.compile(r"([a-z][a-z_]*):(?= |$)")
 _ENTRY = re.compile(r"([a-z][a-z0-9-]*):(?= |$)")
+_DOCUMENT = re.compile(r"--- *(?: #.*)?$")
 
 # Line breaks of YAML that would make its lines others than ours.
 _OTHER_BREAK = re.compile("[\r\x85\u2028\u2029]")
@@ -60,28 +61,22 @@ def outline(text: str) -> Outline | None:
     starts = _starts(text)
     if starts is None:
         return None
-    result = Outline(text[: starts[0].offset] if starts else text, {})
-    ends = [*(each.offset for each in starts[1:]), len(text)]
-    section = None
-    for start, end in zip(starts, ends, strict=False):
-        piece = Piece(text[start.offset : end], start.line, start.column)
-        known = result.sections if section is None or start.column == 1 else section.entries
-        if start.name in known:
+    result = Outline(text[: starts[0][3]] if starts else text, {})
+    section: Section | None = None
+    ends = [offset for _, _, _, offset in starts[1:]]
+    for (name, line, column, offset), end in zip(starts, [*ends, len(text)], strict=False):
+        piece = Piece(text[offset:end], line, column)
+        known = result.sections if section is None or column == 1 else section.entries
+        if name in known:
             return None  # It is given twice, which the parser reports.
-        if start.column == 1:
-            section = result.sections[start.name] = Section(piece)
+        if column == 1:
+            section = result.sections[name] = Section(piece)
         elif section is not None:
-            section.entries[start.name] = piece
+            section.entries[name] = piece
     return result
 
 
-class _Start(NamedTuple):
-    """A line that a section or an entry begins with."""
-
-    name: str
-    line: int
-    column: int
-    offset: int
+_Start = tuple[str, int, int, int]  # A name, and the line, the column and the offset of what it begins.
 
 
 def _starts(text: str) -> list[_Start] | None:
@@ -101,7 +96,9 @@ def _starts(text: str) -> list[_Start] | None:
             if found is not None:
                 rest = line[found.end() :].lstrip(" ")
                 indent = 0 if not rest or rest[0] == "#" else None
-                starts.append(_Start(found[1], number, 1, here))
+                starts.append((found[1], number, 1, here))
+                continue
+            if not starts and _DOCUMENT.match(line):
                 continue
             if indent or not starts or not _goes_on(body):
                 return None
@@ -112,7 +109,7 @@ def _starts(text: str) -> list[_Start] | None:
             found = _ENTRY.match(body)
             if found is not None and indent in (0, column):
                 indent = column
-                starts.append(_Start(found[1], number, column + 1, here))
+                starts.append((found[1], number, column + 1, here))
             elif indent:
                 return None
             else:

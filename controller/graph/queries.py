@@ -364,10 +364,11 @@ def host_prefix(address: Address) -> Prefix:
 
 def _spots(of: Port) -> list[Spot]:
     """Return all addresses that a port may use: its own, then the further allowed ones."""
-    return [
-        *((ip.version, ip.max_prefixlen, int(ip)) for ip in of.ips),
-        *((each.ip.version, each.ip.prefixlen, int(each.ip.network_address)) for each in of.allowed),
-    ]
+    # There are many ports, and most have one address: this is much quicker than to ask an address for its version.
+    own = [(4, 32, int(ip)) if isinstance(ip, IPv4Address) else (6, 128, int(ip)) for ip in of.ips]
+    if not of.allowed:
+        return own
+    return [*own, *((each.ip.version, each.ip.prefixlen, int(each.ip.network_address)) for each in of.allowed)]
 
 
 def _prefix(spot: Spot) -> Prefix:

@@ -8,7 +8,7 @@ seen yet are looked at, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from controller.graph import queries
 from controller.memo import Memo, query
@@ -49,11 +49,14 @@ def _check_network(memo: Memo, name: str) -> None:
             )
 
 
-def _classes(ports: Iterable[Port]) -> Counter[int]:
+def _classes(ports: Collection[Port]) -> Counter[int]:
     """Return how many of these ports each class has."""
     found: Counter[int] = Counter()
-    for port in ports:
-        found[policy_class(port)] += 1
+    # Many ports have few classes, and a class is worked out once.
+    alike = {(port.groups, port.ethertypes, port.port_security): port for port in ports}
+    counts = Counter((port.groups, port.ethertypes, port.port_security) for port in ports)
+    for what, port in alike.items():
+        found[policy_class(port)] += counts[what]
     return found
 
 

@@ -153,7 +153,7 @@ def test_any_sequence_of_edits_of_lines(data: st.DataObject) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         file = folder / "tenants" / "red.yaml"
-        text = data.draw(st.sampled_from([RED, OWN, OWN]))
+        text = data.draw(st.sampled_from([RED, OWN, OWN, "---\n" + OWN]))
         good = [text]
         write(folder, red=text, blue=BLUE, fabric=FABRIC.replace("110-119}", "110-119}, ports: 9, rules: 8"))
         cache = Cache()
@@ -225,6 +225,7 @@ class Folder:
         ("    # Given, not allocated.\n    ip: 10.0.1.9\n", ""),
         ("ip: 10.0.1.9\n", "ip: 10.0.1.10\n    host: hv1\n"),
         ("# What red has.", "# What red has,\n# and what it is for."),
+        ("# What red has.\n", "# What red has.\n--- # From here on.\n"),
         ("  e: {port_group: front, ", "\n  e: {port_group: front, network: more, "),
         ("  idle: {}\n", "  idle: {ingress: any}\n  new: {}\n"),
         ("from: {group: web}", "from: {group: idle}"),
@@ -318,7 +319,7 @@ def test_what_concerns_other_ports_is_looked_at_whole(
         "ports:\n  a: x\nports:\n",
         "ports:\r\n  a: x\r\n",
         "ports:\n  a: x\u2028  b: y\n",
-        "---\nports:\n",
+        "---\n---\nports:\n  a: x\n---\n",
         "  ports:\n    a: x\n",
         "ports:\n  a: x\n...\n",
         "ports:\n  'a': x\n  b: y\n",
