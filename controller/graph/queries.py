@@ -272,7 +272,9 @@ def identities(memo: Memo, space: str) -> Mapping[Spot, Identity]:
     sets: dict[tuple[str, ...], frozenset[str]] = {}
 
     def claim(spot: Spot, names: tuple[str, ...]) -> None:
-        found = sets.setdefault(names, frozenset(names))
+        found = sets.get(names)
+        if found is None:
+            found = sets[names] = frozenset(names)
         claims[spot] = claims[spot] | found if spot in claims else found
 
     for name in networks_of_space(memo, space):

@@ -85,13 +85,24 @@ def claims(memo: Memo, network: str) -> tuple[Mapping[int, tuple[Claim, ...]], .
 
     Who looks at a share does not look again when another one changes. A MAC is in the share of its remainder.
     """
-    found: dict[int, list[Claim]] = {}
+    known: dict[int, tuple[Claim, ...]] = {}
+    for before in memo.previous() or ():
+        known.update(before)
+    found: dict[int, tuple[Claim, ...]] = {}
+    several: dict[int, list[Claim]] = {}
     for port, host in queries.members(memo, network):
         for mac in macs_of(port) if port.allowed else (port.mac,):
-            found.setdefault(mac, []).append(Claim(port.name, host))
+            if mac in found:
+                several.setdefault(mac, [*found[mac]]).append(Claim(port.name, host))
+            else:
+                # Nearly all claims are what they were: the same objects are quick to have, and to compare.
+                was = known.get(mac, ())
+                found[mac] = was if was == ((port.name, host),) else (Claim(port.name, host),)
+    found.update((mac, tuple(claimants)) for mac, claimants in several.items())
     shares: list[dict[int, tuple[Claim, ...]]] = [{} for _ in range(max(1, len(found) // _SHARE))]
+    count = len(shares)
     for mac, claimants in found.items():
-        shares[mac % len(shares)][mac] = tuple(claimants)
+        shares[mac % count][mac] = claimants
     return tuple(shares)
 
 
@@ -125,7 +136,7 @@ def known_addresses(memo: Memo, network: str) -> Mapping[tuple[str, int], Known]
     found = {}
     for port in ports:
         for address in port.ips if port.port_security else ():
-            if not any(address.version == prefix.version and address in prefix for prefix in movable):
+            if not movable or not any(address.version == prefix.version and address in prefix for prefix in movable):
                 spot = port.name, int(address)
                 known = before.get(spot)
                 is_same = known is not None and known.mac == port.mac and known.address is address
