@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 _SECTION = re.compile(r"([a-z][a-z_]*):(?= |$)")
 _ENTRY = re.compile(r"([a-z][a-z0-9-]*):(?= |$)")
+# A file that is mostly empty lines is parsed quicker than it is looked at.
+_MAX_LINES = 200_000
+
 _DOCUMENT = re.compile(r"--- *(?: #.*)?$")
 
 # Line breaks of YAML that would make its lines others than ours.
@@ -56,7 +59,7 @@ class Outline:
 
 def outline(text: str) -> Outline | None:
     """Return the outline of a file, None where its lines do not tell."""
-    if "\r" in text or (not text.isascii() and _OTHER_BREAK.search(text)):
+    if text.count("\n") > _MAX_LINES or "\r" in text or (not text.isascii() and _OTHER_BREAK.search(text)):
         return None
     starts = _starts(text)
     if starts is None:
