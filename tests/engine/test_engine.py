@@ -349,3 +349,16 @@ def test_states_are_logged_by_name(engine: Engine, caplog: pytest.LogCaptureFixt
     )
     engine.changed(status)
     assert "br-int@hv1 is degraded: table full" in caplog.text
+
+
+def test_ports_that_did_not_change_are_not_looked_for_again(
+    engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(engine.moves, "note", lambda port, _topology: looked.append(port.name))
+    edit(folder, "ip: 10.0.1.12, host: hv2", "ip: 10.0.1.12, host: hv1")
+    engine.reload(5)
+    assert looked == ["red/web2"]
+    edit(folder, "networks:", "# A line that moves all others.\nnetworks:")
+    engine.reload(5)
+    assert looked == ["red/web2"]
