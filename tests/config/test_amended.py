@@ -330,3 +330,43 @@ def test_what_is_unusual_is_read_whole(text: str) -> None:
     found = outline(text)
     if found is not None:  # Then what is unusual is not cut.
         assert not found.sections["ports"].entries
+
+
+def test_lines_that_only_look_like_entries_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = OWN.replace("  d: {port_group: front}", "  d: {port_group: front,\n  ip: 10.0.1.5}")
+    folder = Folder(tmp_path, monkeypatch, text)
+    assert folder.replace("  e: {port_group: front", "  e: {host: hv1, port_group: front").topology is not None
+    assert folder.whole == ["read", "built"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_port_that_comes_with_the_address_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    networks = "networks:\n  here: {cidr: 10.0.1.0/28}\n  there: {cidr: 10.0.1.0/28}\nports:\n"
+    folder = Folder(tmp_path, monkeypatch, networks + "  x: {network: here}\n")
+    assert folder.topology is not None
+    (address,) = folder.topology.ports["red/x"].ips
+    comes, stays = f"  y: {{network: there, ip: {address}}}\n", "  x: {network: here}\n"
+    assert folder.save(networks + (comes + stays if is_first else stays + comes)).topology is not None
+    now = folder.replace(comes, "  y: {network: here}\n").topology
+    assert now is not None
+    assert now.ports["red/x" if is_first else "red/y"].ips != (address,), "who is first in the file has it"
+
+
+def test_a_group_of_two_that_becomes_stateless_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path, monkeypatch, OWN.replace("security_groups: db}", "security_groups: [db, idle]}"))
+    assert [each.code for each in folder.replace("  idle: {}", "  idle: {stateless: true}").errors] == ["N029"]
+
+
+def test_what_was_told_of_others_groups_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blue = "security_groups: {web: {share: red}}\n"
+    write(tmp_path, blue=blue)
+    folder = Folder(tmp_path, monkeypatch, OWN.replace("security_groups: db}", "security_groups: blue/web}"))
+    assert folder.replace("  d: {port_group: front}", "  d: {port_group: front, host: hv1}").topology is not None
+    assert not folder.whole
+    file = tmp_path / "tenants" / "blue.yaml"
+    file.write_text(blue.replace("share: red", ""))
+    now = load(tmp_path, folder.topology, folder.cache, {file})
+    assert [each.code for each in now.errors] == ["N042"]
+    check(now, load(tmp_path, folder.topology), folder.topology)
