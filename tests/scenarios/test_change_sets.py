@@ -95,10 +95,8 @@ def test_a_save_becomes_a_change_set_with_a_number(net: Net) -> None:
     write(net.lab.folder / TENANT, ONE_MORE_RULE)
     change = control.request(net.lab.control, {"do": "wait", "after": last, "deadline": 20})
     assert (change["number"], change["cause"], change["state"]) == (last + 1, "files", "done")
-    assert (change["flows"], change["switches"]) == (
-        8,
-        2,
-    )  # The rule and, for the old stamp, the new one, on both hosts.
+    # The rule for IPv4 and IPv6 and, for the old stamp, the new one, on both hosts.
+    assert (change["flows"], change["switches"]) == (10, 2)
 
 
 def test_what_one_switch_refuses_is_taken_back_everywhere(net: Net) -> None:
@@ -151,9 +149,9 @@ def test_numbers_are_found_again_in_the_switches(net: Net) -> None:
 
 def test_a_third_hand_is_named_and_undone(net: Net) -> None:
     """Somebody takes a flow, alters one and keeps its cookie, and adds one: the audit names all three, and packets never see it again."""
-    net.lab.exec_host("hv1", ["ovs-ofctl", "--strict", "del-flows", "br-int", "table=57,priority=0"], check=True)
+    net.lab.exec_host("hv1", ["ovs-ofctl", "--strict", "del-flows", "br-int", "table=58,priority=0"], check=True)
     net.lab.exec_host("hv1", ["ovs-ofctl", "mod-flows", "br-int", "table=24,ip actions=drop"], check=True)
-    foreign = "table=57,priority=7,tcp actions=drop"
+    foreign = "table=58,priority=7,tcp actions=drop"
     net.lab.exec_host("hv1", ["ovs-ofctl", "add-flow", "br-int", foreign], check=True)
     done = weft(net, "audit", "--host", "hv1")
     assert done.returncode == 1

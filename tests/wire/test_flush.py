@@ -46,11 +46,19 @@ def sent_by_ofctl(folder: Path, *wanted: str) -> bytes:
     return found
 
 
-@pytest.mark.parametrize(("address", "field"), [("10.0.0.1", "ct_nw"), ("fd00::1", "ct_ipv6")])
-def test_an_address_is_flushed_as_ovs_ofctl_does_it(tmp_path: Path, address: str, field: str) -> None:
-    ours = messages(Flush(7, ip_address(address)))
+def test_an_ipv4_address_is_flushed_as_ovs_ofctl_does_it(tmp_path: Path) -> None:
+    ours = messages(Flush(7, ip_address("10.0.0.1")))
     assert [body.hex(" ", 4) for body in ours] == [
-        sent_by_ofctl(tmp_path, "zone=7", f"{field}_{end}={address}").hex(" ", 4) for end in ("src", "dst")
+        sent_by_ofctl(tmp_path, "zone=7", f"ct_nw_{end}=10.0.0.1").hex(" ", 4) for end in ("src", "dst")
+    ]
+
+
+def test_an_ipv6_address_is_flushed_protocol_by_protocol(tmp_path: Path) -> None:
+    ours = messages(Flush(7, ip_address("fd00::1")))
+    assert [body.hex(" ", 4) for body in ours] == [
+        sent_by_ofctl(tmp_path, "zone=7", f"ct_nw_proto={protocol},ct_ipv6_{end}=fd00::1").hex(" ", 4)
+        for protocol in (6, 17, 132)
+        for end in ("src", "dst")
     ]
 
 
@@ -118,3 +126,18 @@ def test_a_zone_without_an_address_is_all_of_it(twin: Twin) -> None:
     open_all(twin)
     assert ask(twin, Flush(7, None)) == []
     assert tracked(twin) == {each for each in CONNECTIONS if each[2] == 8}
+
+
+@pytest.mark.parametrize(("version", "protocol", "kind"), [(4, 1, 8), (4, 1, 13), (6, 58, 128)])
+def test_a_switch_survives_the_end_of_pings(twin: Twin, version: int, protocol: int, kind: int) -> None:
+    """Open vSwitch 3.1.0 aborts when an ICMPv6 connection is ended by its address."""
+    open_all(twin)
+    one, other = (
+        ip_address("10.0.0.1" if version == 4 else "fd00::1"),
+        ip_address("10.0.0.2" if version == 4 else "fd00::2"),
+    )
+    ethertype = 0x0800 if version == 4 else 0x86DD
+    twin.inject("p7", frame(Packet("one", 2, 3, ethertype, one, other, protocol, sport=7, icmp_type=kind)))
+    twin.settle()
+    assert ask(twin, Flush(7, one), Flush(7, other)) == []
+    assert ("10.0.0.11", "10.0.0.12", 7) in tracked(twin)
