@@ -6,6 +6,7 @@
 | `ct_label[0..31]` | `EGRESS_KEY` | stamp of the opener's class, as its rules let the connection out |
 | `ct_label[32..63]` | `EGRESS_PEER` | what the answerer's address was then; 0 where no rule asked |
 | `ct_label[64..95]` | `INGRESS_PEER` | what the opener's address was then |
+| `ct_label[112..127]` | `SOURCE` | low bits of the key of the port here that opened the connection; 0: somebody elsewhere did |
 | `ct_label[96..111]` | `ZONE` | its zone, where connections are limited: a packet without an entry bears none |
 
 A stamp is a hash of a class of ports and of all that its rules say in one direction, so it is good exactly as long as they say it. A
@@ -17,11 +18,12 @@ touched and nothing remembered.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
 from controller.pipeline.fields import BY_NAME, CT_ESTABLISHED, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
-from controller.pipeline.flow import Conntrack, Match, Origin, Wanted, match, move
+from controller.pipeline.flow import Conntrack, Match, Move, Origin, Wanted, match, move
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import (
     EGRESS_KEY,
@@ -31,6 +33,7 @@ from controller.pipeline.registers import (
     INGRESS_PEER,
     LATER,
     NETWORK,
+    SOURCE,
     ZONE,
 )
 from controller.pipeline.tables import Stage
@@ -52,6 +55,14 @@ _WRITE = Conntrack(
     ),
 )
 
+# A new connection also bears who opened it, if that was a port here: its answers are for nobody who gets the address later.
+_OWNER_AT, _OWNER_BITS = 112, 16  # In ct_label.
+_OWNER_ONES = (1 << _OWNER_BITS) - 1
+_KEEP = replace(
+    _WRITE,
+    actions=(*_WRITE.actions, Move(BY_NAME[SOURCE.field].index, BY_NAME["ct_label"].index, _OWNER_BITS, 0, _OWNER_AT)),
+)
+
 # The tracker keeps later fragments back until it has seen the first, which alone the rules have judged.
 _VISIT = Conntrack(commit=True, zone_field=_ZONE)
 
@@ -62,7 +73,7 @@ _ZONE_BITS = (1 << ZONE.bits) - 1
 def keep_and_see(table: int) -> Conntrack:
     """Return the action that keeps a new connection and goes on in a table, which sees by `bears_zone` whether it was kept."""
     mark = move(ZONE.field, "ct_label", _ZONE_AT)
-    return Conntrack(commit=True, zone_field=_ZONE, table=table, actions=(*_WRITE.actions, mark))
+    return Conntrack(commit=True, zone_field=_ZONE, table=table, actions=(*_KEEP.actions, mark))
 
 
 def bears_zone(zone: int) -> dict[str, tuple[int, int]]:
@@ -111,6 +122,11 @@ def bears_peer(direction: Direction, peer: int) -> dict[str, Wanted]:
     return {"ct_label": (peer << offset, _ONES << offset)}
 
 
+def opened_by(port_key: int) -> dict[str, Wanted]:
+    """Return the condition that a connection was opened by the port with this key; 0 stands for anybody elsewhere."""
+    return {"ct_label": ((port_key & _OWNER_ONES) << _OWNER_AT, _OWNER_ONES << _OWNER_AT)}
+
+
 def write_commits(builder: Builder, table: str, goto: str | Stage | None) -> None:
     """Write the flows of a table that keep new connections, and write fresh stamps on old ones."""
     ours = Origin("Weft: connections", None)
@@ -118,7 +134,7 @@ def write_commits(builder: Builder, table: str, goto: str | Stage | None) -> Non
         later = match(**{LATER.field: LATER.is_(1)}, eth_type=ethertype, ct_state=(CT_TRACKED, CT_TRACKED))
         builder.flow(table, 110, later, [_VISIT], goto, kind="later fragment", origin=ours)
         new = match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW))
-        builder.flow(table, 100, new, [_WRITE], goto, kind="keep the connection", origin=ours)
+        builder.flow(table, 100, new, [_KEEP], goto, kind="keep the connection", origin=ours)
         builder.flow(table, 90, _judged_again(ethertype), [_WRITE], goto, kind="stamp anew", origin=ours)
 
 

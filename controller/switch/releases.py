@@ -24,8 +24,7 @@ from controller.wire.oxm import EXACT, SIZES, read_match
 
 Was = Flow | HeldFlow
 
-# A datapath mostly looks through what it remembers at once, and twice a second at the least.
-AGAIN_S = (0.1, 0.4, 1.0)
+AGAIN_S = 1.0  # A datapath looks through all that it remembers twice a second at the least.
 
 
 class Releases:
@@ -42,8 +41,8 @@ class Releases:
 
     def sent(self, flushes: Iterable[Flush]) -> None:
         """Note that these were sent."""
-        now = time.monotonic()
-        self._again += [(now + later, each) for each in flushes for later in AGAIN_S]
+        again_at = time.monotonic() + AGAIN_S
+        self._again += [(again_at, each) for each in flushes]
 
     def take_due(self) -> list[Flush]:
         """Return what is due once more."""

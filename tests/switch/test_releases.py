@@ -71,7 +71,7 @@ def address(number: int, zone: int) -> list[bytes]:
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is ended once more be ended long after these stories."""
-    monkeypatch.setattr(releases, "AGAIN_S", (3600.0,))
+    monkeypatch.setattr(releases, "AGAIN_S", 3600.0)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_the_flush_is_in_the_write_of_the_commit(
 def test_who_opened_a_connection_again_at_once_has_it_ended_once_more(
     control: Control, switch: FakeSwitch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(releases, "AGAIN_S", (0.05,))
+    monkeypatch.setattr(releases, "AGAIN_S", 0.05)
     ours = inside(town(A, C))
     control.bring(ours)
     turn(control, ours, town(HEIR, C))

@@ -24,6 +24,7 @@ from controller.pipeline.registers import (
     KNOWN,
     NO_CLASS,
     SCRATCH,
+    SET_OF_PORTS,
     TARGET,
     TARGET_CLASS,
     VERDICT,
@@ -41,7 +42,7 @@ from controller.pipeline.sides import (
     UNTRACKED_ICMPV6,
     policy_tables,
 )
-from controller.pipeline.stamps import look_up
+from controller.pipeline.stamps import look_up, opened_by
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Groups, HostView, PortView, class_key, ethertypes_of
 
@@ -65,9 +66,15 @@ def _always(builder: Builder, _host: HostView) -> None:
         builder.flow(
             "ingress_state", 210, where, ask(builder, TARGET_CLASS), "ingress_unknown", kind="SCTP", origin=OURS
         )
-    for way, known, kind in ((OPENER, "ingress_known", "opener"), (ANSWER, "egress_known", "answer")):
-        load = ask(builder, TARGET_CLASS, known)
-        builder.flow("ingress_state", 100, match(ct_state=way), load, "ingress_unknown", kind=kind, origin=OURS)
+    load = ask(builder, TARGET_CLASS, "ingress_known")
+    builder.flow("ingress_state", 100, match(ct_state=OPENER), load, "ingress_unknown", kind="opener", origin=OURS)
+    load = ask(builder, TARGET_CLASS, "egress_known")
+    for where in (
+        match(ct_state=ANSWER, **opened_by(0)),
+        match(ct_state=ANSWER, **{TARGET.field: (SET_OF_PORTS, SET_OF_PORTS)}),
+    ):
+        builder.flow("ingress_state", 140, where, load, "ingress_unknown", kind="answer", origin=OURS)
+    builder.flow("ingress_state", 100, match(ct_state=ANSWER), kind="inherited answer", origin=OURS)
     load = ask(builder, TARGET_CLASS, "ingress_judge")
     builder.flow("ingress_again", 100, match(ct_state=OPENER), load, "ingress_verdict", kind="opener", origin=OURS)
     write_answers(builder, "ingress_again", TARGET_CLASS, "egress_judge", "ingress_verdict")
@@ -89,6 +96,11 @@ def _verdicts(builder: Builder) -> None:
 
 
 def _port(builder: Builder, port: PortView) -> None:
+    if not port.plug.is_open:
+        here = {TARGET.field: TARGET.is_(port.plug.number)}
+        where = match(ct_state=ANSWER, **here, **opened_by(port.plug.key))
+        load = ask(builder, TARGET_CLASS, "egress_known")
+        builder.flow("ingress_state", 150, where, load, "ingress_unknown", kind="answer", origin=port.origin)
     write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.number)}, Stage.DELIVER)
 
 
@@ -125,7 +137,7 @@ FEATURE = Feature(
             name="ingress_state",
             stage=Stage.INGRESS_POLICY,
             slot=1,
-            matches=("ct_state", "eth_type", "ip_proto"),
+            matches=("ct_state", "ct_label", TARGET.field, "eth_type", "ip_proto"),
             writes=_ASKS,
             next=("ingress_unknown", "ingress_known", "egress_known"),
             purpose="has the receiver's policy let the connection through: in as its answerer, or out as its opener?",
@@ -174,6 +186,7 @@ FEATURE = Feature(
         "SCTP": "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "opener": "a packet of the side that opened the connection, or that opens it: the receiver's ingress policy is asked",
         "answer": "a packet of the other side, or an error from there: the receiver's egress policy is asked",
+        "inherited answer": "its question was asked by a port that had the address before",
         "let through before": "the connection was let through by the policy of today",
         "new": "a new connection, and one that present policy has not let through, meets the rules in a pass of its own",
         "allowed": "the rules allow the connection",
