@@ -23,6 +23,7 @@ The two bridges that a patch port joins are two switches. What touches one bridg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
 
 from controller.pipeline.fields import BY_NAME
@@ -80,7 +81,7 @@ def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[di
     """
     deltas = {dpid: delta for dpid, delta in deltas.items() if delta}
     if len(deltas) < 2:
-        return [deltas] if deltas else []
+        return [{dpid: part} for dpid, delta in deltas.items() for part in _alone(delta, role) if part]
     comes = frozenset(pair for delta in deltas.values() for pair in _loads(delta.puts, delta.group_puts))
     at_once = _is_one_sided(deltas.values(), role)
     split: list[dict[int, Delta]] = [{} for _ in Phase]
@@ -129,6 +130,21 @@ def _without_idle(delta: Delta) -> tuple[Delta, Delta]:
         if was is not None:
             part.group_replaced[number] = was
     return rest, idle
+
+
+def _alone(delta: Delta, role: Callable[[Flow], Role]) -> tuple[Delta, Delta]:
+    """Return the change of a bridge that changes alone: first all but the rules of classes that its ports have left.
+
+    For a moment its datapath still has packets on their way that bear such a class.
+    """
+    comes = _judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
+    left = {
+        key: flow
+        for key, flow in delta.deletes.items()
+        if role(flow) in (Role.ALLOW, Role.RECALL) and (classes := _judged([flow])) and not classes & comes
+    }
+    rest = replace(delta, deletes={key: flow for key, flow in delta.deletes.items() if key not in left})
+    return rest, Delta(deletes=left)
 
 
 def _is_one_sided(deltas: Iterable[Delta], role: Callable[[Flow], Role]) -> bool:

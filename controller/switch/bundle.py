@@ -77,13 +77,6 @@ def commit(
     return complaints
 
 
-def flush_again(session: Session, flushes: Sequence[Flush]) -> list[SwitchError]:
-    """Make a switch end connections, by themselves; return what it says against it."""
-    with session.claim(3) as claim:
-        session.write(_flush(flushes, claim.first))
-        return errors_until(claim, MessageType.BARRIER_REPLY, claim.first + 2, ANSWER_S)
-
-
 def _flush(flushes: Sequence[Flush], first: int) -> bytes:
     """Return the messages that end connections, with the xid `first`, barriers with the next, and a last one with that after."""
     parts: list[bytes] = []

@@ -4,14 +4,10 @@
                              └─► notes of the ledger ────► network ─► zone ────┴─► flushes, in one write with the commit
 
 A controller that ends before it has sent a change leaves the difference to the next one, which finds it in the first dump.
-
-What a datapath remembers of the former flows lives for some milliseconds after they have gone (revalidation, see ovs-vswitchd.conf.db(5)),
-so who sends without a pause may open a connection again right after it was ended. It is therefore ended once more a moment later.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from controller.pipeline.flow import Flow, Match
@@ -24,32 +20,12 @@ from controller.wire.oxm import EXACT, SIZES, read_match
 
 Was = Flow | HeldFlow
 
-AGAIN_S = 1.0  # A datapath looks through all that it remembers twice a second at the least.
-
 
 class Releases:
     """The zones of one switch's networks, as of its last commit."""
 
     def __init__(self) -> None:
         self._zones: dict[int, int] = {}
-        self._again: list[tuple[float, Flush]] = []  # What is due once more, and when.
-
-    @property
-    def due_at(self) -> float | None:
-        """When something is to be ended once more, by `time.monotonic`; None if nothing is."""
-        return min((at for at, _ in self._again), default=None)
-
-    def sent(self, flushes: Iterable[Flush]) -> None:
-        """Note that these were sent."""
-        again_at = time.monotonic() + AGAIN_S
-        self._again += [(again_at, each) for each in flushes]
-
-    def take_due(self) -> list[Flush]:
-        """Return what is due once more."""
-        now = time.monotonic()
-        due = dict.fromkeys(each for at, each in self._again if at <= now)
-        self._again = [(at, each) for at, each in self._again if at > now]
-        return list(due)
 
     def of_sync(self, changes: Changes, flows: Sequence[Flow]) -> list[Flush]:
         """Return what ends when a switch is brought to these flows, by changes to what it has said it holds."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from controller.pipeline.flow import Flow, Program
 from controller.switch.audit import findings
-from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until, flush_again
+from controller.switch.bundle import ANSWER_S, Refused, commit, errors_until
 from controller.switch.changes import Changes, Dump, Subject, from_delta, from_dump
 from controller.switch.meters import drop_meters, put_meters
 from controller.switch.mirror import Mirror
@@ -111,10 +111,7 @@ class Worker:
         retry: Retry | None = None
         refusals = 0
         audit_at = self._next_audit(self._session.id * _GOLDEN % 1)
-        while (order := self._target.next(self._session, retry, audit_at, self._releases.due_at)) is not None:
-            if order.work is Work.FLUSH:
-                self._complain(order.program, flush_again(self._session, self._releases.take_due()))
-                continue
+        while (order := self._target.next(self._session, retry, audit_at)) is not None:
             try:
                 if order.work is Work.AUDIT:
                     self._audit(order)
@@ -240,7 +237,6 @@ class Worker:
             put_meters(self._session, changes, self._words.tell)
             complaints = commit(self._session, changes, self._words.tell, self._shapes, flushes)
             drop_meters(self._session, changes, self._words.tell)
-            self._releases.sent(flushes)
             self._complain(program, complaints)
             if LOG.isEnabledFor(logging.DEBUG):
                 self._tell(program, changes, flushes)

@@ -28,7 +28,6 @@ class Work(Enum):
     SYNC = auto()  # Ask the switch what it holds, and send what is missing.
     CHANGE = auto()  # Send a delta.
     AUDIT = auto()  # Ask the switch whether it holds what it was sent.
-    FLUSH = auto()  # End connections once more that were ended a moment ago.
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,25 +164,20 @@ class Target:
                 self._news.notify_all()
             self._to_do.notify_all()
 
-    def next(
-        self, session: object, retry: Retry | None, audit_at: float | None, flush_at: float | None = None
-    ) -> Order | None:
+    def next(self, session: object, retry: Retry | None, audit_at: float | None) -> Order | None:
         """Wait for work; return None once the session is over.
 
         `retry` is when to try again after a refusal, `audit_at` the monotonic time of the next audit that nobody has to ask
-        for, None for never, `flush_at` when connections are due to be ended once more.
+        for, None for never.
         """
         with self._lock:
             while self._session is session:
                 now = time.monotonic()
-                if flush_at is not None and now >= flush_at and self._program is not None:
-                    return Order(Work.FLUSH, self._program, self._version, Delta(), self._asked)
                 order = self._order(now, retry, audit_at)
                 if order is not None:
                     return order
                 wake_at = audit_at if self._is_tracked else self._retry_at(retry)
-                times = [each for each in (wake_at, flush_at) if each is not None]
-                self._to_do.wait(max(0.0, min(times) - now) if self._is_due and times else None)
+                self._to_do.wait(max(0.0, wake_at - now) if self._is_due and wake_at is not None else None)
             return None
 
     def await_program(self, session: object, until: float) -> bool:

@@ -16,7 +16,6 @@ from controller.pipeline.compile import compile_fabric
 from controller.pipeline.flow import Delta, Program
 from controller.pipeline.numbers import Numbers, read_notes
 from controller.pipeline.released import notes_of, told_owner
-from controller.switch import releases
 from controller.switch.fake import FakeSwitch
 from controller.switch.status import State
 from controller.wire import flush
@@ -66,12 +65,6 @@ def bodies(*wanted: Flush) -> list[bytes]:
 def address(number: int, zone: int) -> list[bytes]:
     """What ends the connections of a port's two addresses."""
     return bodies(Flush(zone, ip_address(f"10.0.0.{number}")), Flush(zone, ip_address(f"fd00::{number}")))
-
-
-@pytest.fixture(autouse=True)
-def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what is ended once more be ended long after these stories."""
-    monkeypatch.setattr(releases, "AGAIN_S", 3600.0)
 
 
 @pytest.fixture
@@ -198,17 +191,6 @@ def test_the_flush_is_in_the_write_of_the_commit(
     (with_it,) = [data for data in writes if switch.flushed[0] in data]
     assert all(body in with_it for body in switch.flushed)
     assert with_it.index(b"\x05\x21\x00\x10") < with_it.index(switch.flushed[0])
-
-
-def test_who_opened_a_connection_again_at_once_has_it_ended_once_more(
-    control: Control, switch: FakeSwitch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(releases, "AGAIN_S", 0.05)
-    ours = inside(town(A, C))
-    control.bring(ours)
-    turn(control, ours, town(HEIR, C))
-    (zone,) = zones(ours).values()
-    wait_for(lambda: switch.flushed == 2 * address(1, zone))
 
 
 def test_a_switch_that_cannot_flush_is_told_of_once(
