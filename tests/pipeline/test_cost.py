@@ -12,7 +12,7 @@ from controller.memo import Cell, Memo
 from controller.model.entities import Topology
 from controller.model.names import PATCH_TO_INTEGRATION, PATCH_TO_TUNNEL, interface_name
 from controller.pipeline.programs import Programs
-from tests.builders import Entity, allow, fabric, group, host, network, port
+from tests.builders import Entity, address_group, allow, fabric, group, host, network, port
 
 HOSTS = ("hv1", "hv2", "hv3", "hv4")
 PER_NETWORK = 10
@@ -100,3 +100,26 @@ def test_a_change_costs_no_more_than_twice_in_a_network_ten_times_as_large(
     large, sent_in_large = cost(monkeypatch, fabric_of(1, 500), *CHANGES[change])
     assert sent == sent_in_large
     assert large.total() <= 2 * small.total(), large - small
+
+
+def test_an_entry_more_in_a_list_of_5000_addresses_is_one_flow_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where a rule names the list, and however many rules do."""
+    entries = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(5000)]
+    rules = [allow("tcp", (80, 90), addresses=["t0/corp"]), allow("udp", 53, addresses=["t0/corp"])]
+    fabric_with = fabric(
+        *(host(name) for name in HOSTS),
+        network("t0/net", "192.168.0.0/24"),
+        group("t0/web", ingress=rules),
+        group("t0/other"),
+        address_group("t0/corp", *entries),
+        port("t0/a", "t0/net", "192.168.0.10", host="hv1", groups=["t0/web"]),
+        port("t0/b", "t0/net", "192.168.0.11", host="hv2", groups=["t0/web"]),
+        port("t0/c", "t0/net", "192.168.0.12", host="hv3", groups=["t0/other"]),
+    )
+
+    def listed(topology: Topology, *more: str) -> Topology:
+        longer = address_group("t0/corp", *entries, *more)
+        return replace(topology, address_groups={longer.name: longer})
+
+    _, sent = cost(monkeypatch, fabric_with, listed, lambda topology: listed(topology, "203.0.113.7/32"))
+    assert sent == 2
