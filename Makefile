@@ -46,7 +46,7 @@ types: .venv/.installed
 	.venv/bin/mypy
 
 spelling: .venv/.installed
-	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd,netwroks
+	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd,tha,netwroks
 
 pages: .venv/.installed
 	.venv/bin/python docs/generate.py --check

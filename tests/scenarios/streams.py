@@ -13,6 +13,7 @@ import struct
 import termios
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
@@ -86,7 +87,7 @@ class Way:
             self._arrived.setdefault(number, time.monotonic())
 
 
-class Stream:
+class Stream(ABC):
     """A conversation. `there` is what its opener says, `back` what it is answered."""
 
     def __init__(self, kind: str, client: str, server: str, number: int) -> None:
@@ -119,13 +120,13 @@ class Stream:
         """Return how often somebody tried to get something through in this direction."""
         return way.sent
 
+    @abstractmethod
     def readers(self) -> dict[int, Callable[[], None]]:
         """Return what reads from each descriptor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self) -> None:
         """Say the next thing in each direction that is open."""
-        raise NotImplementedError
 
 
 class Datagrams(Stream):
