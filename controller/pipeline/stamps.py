@@ -72,7 +72,7 @@ _ZONE_BITS = (1 << ZONE.bits) - 1
 
 def keep_and_see(table: int) -> Conntrack:
     """Return the action that keeps a new connection and goes on in a table, which sees by `bears_zone` whether it was kept."""
-    mark = move(ZONE.field, "ct_label", _ZONE_AT)
+    mark = Move(_ZONE, BY_NAME["ct_label"].index, ZONE.bits, ZONE.offset, _ZONE_AT)
     return Conntrack(commit=True, zone_field=_ZONE, table=table, actions=(*_KEEP.actions, mark))
 
 
