@@ -43,6 +43,10 @@ class Finding:
         return f"{self.when}: the oracle says {_short(self.expected)}, the switches {_short(self.seen)}"
 
 
+# Who opened a connection is no stamp: answers to somebody else are nobody's (`ct_label[112..127]`).
+_OWNER = 0xFFFF << 112
+
+
 class Judge:
     """Oracle and traces of one running fabric."""
 
@@ -148,10 +152,12 @@ class Judge:
                 if kind is _NOTHING:
                     entry = replace(entry, mark=0, label=0)
                 elif kind is _ANYTHING:
-                    entry = replace(entry, mark=chance.getrandbits(32), label=chance.getrandbits(128))
+                    entry = replace(
+                        entry, mark=chance.getrandbits(32), label=entry.label & _OWNER | chance.getrandbits(112)
+                    )
                 elif host in memory:
                     bit = 1 << chance.randrange(32 + 96)
-                    entry = replace(entry, mark=entry.mark ^ bit & 0xFFFFFFFF, label=entry.label ^ bit >> 32)
+                    entry = replace(entry, mark=entry.mark ^ bit & 0xFFFFFFFF, label=entry.label ^ bit >> 32 & ~_OWNER)
                 made[host] = entry
             yield made
 
