@@ -129,8 +129,7 @@ class Conntrack:
     """Send the packet through the connection tracker (NXAST_CT).
 
     `zone` is a number, or `zone_field` the index of the field whose low 16 bits hold it. With `table` a tracked copy goes on there,
-    and the packet itself goes on untracked. `actions` run on the entry when `commit` is set; with `force` an entry that the packet is an
-    answer to gives way to one that it opens.
+    and the packet itself goes on untracked. `actions` run on the entry when `commit` is set.
     """
 
     commit: bool = False
@@ -138,7 +137,6 @@ class Conntrack:
     zone_field: int | None = None
     table: int | None = None
     actions: tuple[SetField | Move, ...] = ()
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,6 @@ class Role(Enum):
 _JUDGED = BY_NAME[JUDGED.field].index
 _CLASSES = frozenset(BY_NAME[register.field].index for register in (SOURCE_CLASS, TARGET_CLASS))
 
-_DIRECTIONS = frozenset({"egress_policy", "ingress_policy"})  # Features each of which judges one direction.
-
 # The phases in which senders come, and those in which they go.
 _FIRST = {Role.SEND: Phase.SEND, Role.LEAVE: Phase.LEAVE}
 _LAST = {Role.SEND: Phase.STOP, Role.LEAVE: Phase.LEAVE}
@@ -153,13 +151,12 @@ def _is_one_sided(deltas: Iterable[Delta], role: Callable[[Flow], Role]) -> bool
     Each connection is then judged anew on one host only: every mixture of old and new hosts is as the old or as the new, and nothing has
     to be tightened first. In between nobody is refused whom both let through.
     """
-    changed = {
-        flow.feature
-        for delta in deltas
-        for flow in (*delta.puts.values(), *delta.deletes.values(), *delta.replaced.values())
-        if role(flow) is Role.ALLOW
-    }
-    return len(changed) == 1 and changed <= _DIRECTIONS
+    changed: dict[Role, set[str]] = {each: set() for each in Role}
+    for delta in deltas:
+        for flow in (*delta.puts.values(), *delta.deletes.values(), *delta.replaced.values()):
+            changed[role(flow)].add(flow.feature)
+    # A feature that has stamps judges one direction.
+    return len(changed[Role.ALLOW]) == 1 and changed[Role.ALLOW] <= changed[Role.RECALL]
 
 
 def _split(

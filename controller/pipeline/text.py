@@ -322,7 +322,6 @@ def _subfield(index: int, offset: int, bits: int) -> str:
 
 def _conntrack(action: Conntrack, names: _Names) -> str:
     parts = ["commit"] if action.commit else []
-    parts += ["force"] if action.force else []
     if action.table is not None:
         parts.append(f"table={names.table(action.table)}")
     if action.zone_field is not None:

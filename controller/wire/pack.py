@@ -81,7 +81,7 @@ _WHOLE_PACKET = 0xFFFF
 _IN_PORT = 0xFFF8  # OFPP_IN_PORT in the 16 bits that Nicira's actions have for it.
 _NO_TABLE = 0xFF
 _TPID = 0x8100
-_COMMIT, _FORCE = 0x0001, 0x0002
+_COMMIT = 0x0001
 _PACKETS_PER_S, _BURST, _DROP = 0x0002, 0x0004, 0x0001
 _MAX_LENGTH, _USERDATA, _METER_ID = 0, 3, 5  # Properties of Nicira's controller action.
 
@@ -275,7 +275,7 @@ def _conntrack(action: Conntrack) -> bytes:
     else:
         source, zone = INNER[action.zone_field], 16 - 1  # From bit 0, 16 bits: offset << 6 | bits - 1.
     table = _NO_TABLE if action.table is None else action.table
-    flags = (_COMMIT if action.commit else 0) | (_FORCE if action.force else 0)
+    flags = _COMMIT if action.commit else 0
     return _extension(35, _TRACK(flags, source, zone, table, 0) + action_bytes(action.actions))
 
 

@@ -71,8 +71,6 @@ def _lies(action: Action) -> Iterator[tuple[str, tuple[Action, ...]]]:
                 written = each.target if isinstance(each, Move) else each.field
                 kept = (*inside[:place], *inside[place + 1 :])
                 yield f"keeps no {FIELDS[written].name} ({place})", (replace(action, actions=kept),)
-            if action.force:
-                yield "does not turn", (replace(action, force=False),)
         case Conntrack(zone_field=zone) if zone is not None:
             yield "another zone", (replace(action, zone_field=None, zone=1),)
         case SetField(field, value, mask) if field in _KEYS:

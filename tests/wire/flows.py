@@ -86,7 +86,6 @@ def actions(fields: list[Field], nested: list[Field]) -> st.SearchStrategy[Actio
             zone_field=st.none() | registers,
             table=st.none() | tables,
             actions=st.lists(set_fields(nested), max_size=2).map(tuple),
-            force=st.booleans(),
         ),
         st.builds(Conjunction, id=st.integers(0, 0xFFFFFFFF), clause=st.integers(1, 64), clauses=st.integers(2, 64)),
         st.binary(min_size=1, max_size=40).map(Note),

@@ -123,9 +123,9 @@ def osken_action(action: Action) -> Any:
             return parser.OFPActionGroup(group)
         case Resubmit(table):
             return parser.NXActionResubmitTable(0xFFF8, table)
-        case Conntrack(commit, zone, zone_field, table, nested, force):
+        case Conntrack(commit, zone, zone_field, table, nested):
             return parser.NXActionCT(
-                flags=int(commit) | int(force) << 1,
+                flags=int(commit),
                 zone_src="" if zone_field is None else FIELDS[zone_field].name,
                 zone_ofs_nbits=zone if zone_field is None else 15,
                 recirc_table=255 if table is None else table,
@@ -139,7 +139,7 @@ def osken_action(action: Action) -> Any:
         case ToController(userdata, length, None):
             return parser.NXActionController2(max_len=length, userdata=userdata)
         case _:
-            raise NotImplementedError(f"os-ken has no class for {action}")
+            raise ValueError(f"os-ken has no class for {action}")
 
 
 def osken_flow_mod(flow: Flow) -> bytes:

@@ -145,7 +145,6 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.one_of(
             actions=st.lists(settable(["ct_mark", "ct_label"]) | st.just(move("reg1", "ct_label", 96)), max_size=2).map(
                 tuple
             ),
-            force=st.booleans(),
         )
     ),
     st.tuples(st.builds(Conntrack, zone=st.integers(0, 65535), table=st.none() | st.integers(1, 253))),
