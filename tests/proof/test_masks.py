@@ -69,7 +69,9 @@ def test_masks_are_counted_as_open_vswitch_counts_them(scales: Scales) -> None:
     # The tables of the datapath's classifier are its masks, one classifier for each port that packets come in by.
     numbers = re.findall(r"Creating (\d+)\. subtable \S+ for in_port (\d+)", log())
     [port] = {port for number, port in numbers if int(number) > 1}
-    counted = max(int(number) for number, of in numbers if of == port)
+    # An emptied classifier counts from one again: what a measurement that had to be repeated made is not counted.
+    of_port = [int(number) for number, of in numbers if of == port]
+    counted = max(of_port[len(of_port) - 1 - of_port[::-1].index(1) :])
     # The text tells one mask apart that Open vSwitch holds once: so we count rather one too many.
     assert counted <= cost.masks <= counted + 1
 
