@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from controller.graph import queries
-from controller.graph.queries import Identity, Spot
+from controller.graph.identities import Identity, Spot, identities
 from controller.memo import Memo, emitting, query
 from controller.model.entities import Direction, Port
 from controller.pipeline.plan import pipeline
@@ -114,7 +114,7 @@ def _identity_flows(
     """Return what an address space's identities in these groups need; those that were here before keep what they have."""
     before: Mapping[Spot, _Made] = memo.previous() or {}
     found = {}
-    for spot, identity in queries.identities(memo, space).items():
+    for spot, identity in identities(memo, space).items():
         if not named.isdisjoint(identity.groups):
             known = before.get(spot)
             if known is None or known.subject != identity:

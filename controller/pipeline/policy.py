@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from controller.graph import queries
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.memo import Memo, query
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key

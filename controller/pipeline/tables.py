@@ -96,7 +96,7 @@ class Scope(Enum):
     CLASS = "(groups): what ports of one combination of groups need"
     ADDRESS = "(network, view.Known): what an address of a network needs"
     IDENTITY = (
-        "(address space, queries.Identity, Direction, stateless?): what an address is to the rules of one direction"
+        "(address space, identities.Identity, Direction, stateless?): what an address is to the rules of one direction"
     )
 
 

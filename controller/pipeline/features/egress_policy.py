@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import (
     ETH_IPV4,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import CT_TRACKED, ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
 from controller.pipeline.flow import match
