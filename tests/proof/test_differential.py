@@ -40,7 +40,8 @@ def test_a_lent_group_takes_its_address_groups_along(tmp_path: Path) -> None:
     one = port("blue/one", "blue/n", "10.0.0.1", host="hv1", groups=["red/g"])
     other = port("blue/other", "blue/n", "10.0.0.2", host="hv1", secure=False)
     topology = fabric(
-        host("hv1"), network("blue/n", "10.0.0.0/24"), address_group("red/a", "10.0.0.2"), lent, one, other
+        *(host("hv1"), network("blue/n", "10.0.0.0/24"), network("red/n"), one, other),
+        *(address_group("red/a", "10.0.0.2"), lent),
     )
     packet = replace(hello(one, other, 4), protocol=TCP, sport=40000, dport=22)
     found = Oracle(topology).receivers(packet)["blue/other"]
