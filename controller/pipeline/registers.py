@@ -74,6 +74,7 @@ OWNER = Register(
     "owner", "reg15", 0, 32, "key of the port whose address a flow answers for; no packet has a use for it"
 )
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
+QUESTION = Register("question", "reg6", 23, 5, "what the controller is asked; only in packets that it gets")
 SCRATCH = Register("scratch", "reg13", 0, 32, "what a switch is made to look at whole; 0 behind the table that does")
 PORTS = Register(
     "ports", "reg14", 0, 32, "ports of a datagram that may be DHCP's, or the one that an answer gets back; else 0"
@@ -81,7 +82,7 @@ PORTS = Register(
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
-    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, SCRATCH, PORTS),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, QUESTION, SCRATCH, PORTS),
 )
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.
