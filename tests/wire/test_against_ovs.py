@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ from controller.pipeline.flow import (
     move,
     set_field,
 )
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
 from controller.wire import dump, message, pack
 from controller.wire.message import BundleControl, MessageType
 from tests.ovs.twin import Twin
@@ -292,6 +294,29 @@ def test_neighbour_discovery_is_answered_in_two_steps(wire: Wire) -> None:
     ]
     assert wire.bundle(EVERYTHING, *((MessageType.FLOW_MOD, pack.flow_add(flow)) for flow in wanted)) == []
     assert sorted(wire.flows()) == sorted(held(flow) for flow in wanted)
+
+
+ROUTED: list[tuple[int, tuple[Action, ...]]] = [
+    (0x0800, (DecrementTtl(), ForgetConnection(), Output(1))),
+    (0x86DD, (ChooseWay(7, BY_NAME["reg13"].index), DecrementTtl())),
+    (0x0800, (Conntrack(zone=5, table=8, nat=Translate()),)),
+    *(
+        (
+            kind,
+            (Conntrack(True, 5, None, table, (set_field("ct_mark", 7),), Translate(ip_address(address), is_source)),),
+        )
+        for kind, address in ((0x0800, "192.0.2.1"), (0x86DD, "fd00::1"))
+        for is_source in (False, True)
+        for table in (None, 9)
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "actions"), ROUTED)
+def test_what_routers_do_comes_back_as_it_went(wire: Wire, kind: int, actions: tuple[Action, ...]) -> None:
+    flow = Flow(0, 1, match(eth_type=kind), actions, None, ORIGIN, "router")
+    assert wire.bundle(EVERYTHING, (MessageType.FLOW_MOD, pack.flow_add(flow))) == []
+    assert wire.flows() == [held(flow)]
 
 
 @pytest.mark.parametrize(
