@@ -158,7 +158,7 @@ def _users(memo: Memo, shared: SecurityGroup | AddressGroup) -> tuple[str, ...]:
 def classes_in(memo: Memo, tenant: str) -> frozenset[frozenset[str]]:
     """Return every combination of groups that a port of the tenant, or an address of its spaces, has."""
     own = {frozenset(groups) for groups in {each.groups for each in ports_in(memo, tenant) or ()} if groups}
-    spaces = set(spaces_in(memo, tenant).values())
+    spaces = spaces_in(memo, tenant)
     return frozenset(own.union(*(combinations_in(memo, space) for space in spaces)))
 
 

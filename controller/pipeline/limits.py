@@ -70,7 +70,7 @@ def check_tenant(memo: Memo, tenant: str) -> None:
 @query
 def _numbered(memo: Memo, tenant: str) -> frozenset[tuple[str, int, str]]:
     """Return the (kind, number, name) of a tenant's address spaces and classes; files tell of other names."""
-    spaces = {("address spaces", key("space", name), name) for name in queries.spaces_in(memo, tenant).values()}
+    spaces = {("address spaces", key("space", name), name) for name in queries.spaces_in(memo, tenant)}
     classes = identities.classes_in(memo, tenant)
     return frozenset(spaces | {("security groups", class_key(each), class_name(each)) for each in classes})
 

@@ -31,7 +31,8 @@ class Translate:
 
 @dataclass(frozen=True, slots=True)
 class ChooseWay:
-    """Write a number below `ways` into the low bits of a field, the same for all packets of a connection (NXAST_MULTIPATH)."""
+    """Write a number below `ways` into the low `bits` of a field, the same for all packets of a connection (NXAST_MULTIPATH)."""
 
     ways: int
     field: int
+    bits: int

@@ -15,6 +15,7 @@ from controller.graph import queries
 from controller.graph.identities import Identity, Spot, identities
 from controller.memo import Memo, emitting, query
 from controller.model.entities import Direction, Port
+from controller.pipeline.known import Known, known_addresses
 from controller.pipeline.plan import pipeline
 from controller.pipeline.policy import named_on
 from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Builder, Part, join
@@ -22,11 +23,9 @@ from controller.pipeline.tables import Bridge, Scope
 from controller.pipeline.view import (
     Groups,
     HostView,
-    Known,
     NetworkView,
     PortView,
     classes_on,
-    known_addresses,
     plug,
     share,
     shares,

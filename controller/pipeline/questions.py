@@ -55,6 +55,11 @@ def write_host_meter(builder: Builder, origin: Origin) -> None:
     builder.meter(HOST_METER, HOST_RATE, HOST_BURST, origin=origin)
 
 
+def tell(meter: int) -> list[Action]:
+    """Return the actions that give the controller the whole packet; `QUESTION` says why."""
+    return [ToController(b"", _WHOLE, meter)]
+
+
 def ask(question: Question, meter: int) -> list[Action]:
     """Return the actions that ask the controller about the whole packet."""
-    return [QUESTION.load(question), ToController(b"", _WHOLE, meter)]
+    return [QUESTION.load(question), *tell(meter)]

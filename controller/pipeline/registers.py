@@ -75,7 +75,13 @@ OWNER = Register(
 )
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
 QUESTION = Register("question", "reg6", 23, 5, "what the controller is asked; only in packets that it gets")
-SCRATCH = Register("scratch", "reg13", 0, 32, "what a switch is made to look at whole; 0 behind the table that does")
+SCRATCH = Register(
+    "scratch",
+    "reg13",
+    0,
+    32,
+    "what a switch is made to look at whole, or a static route's next hop; 0 behind the table that reads it",
+)
 PORTS = Register(
     "ports", "reg14", 0, 32, "ports of a datagram that may be DHCP's, or the one that an answer gets back; else 0"
 )

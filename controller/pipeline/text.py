@@ -295,8 +295,8 @@ def _action(action: Action, names: _Names) -> str:
             return "dec_ttl"
         case ForgetConnection():
             return "ct_clear"
-        case ChooseWay(ways, index):
-            return f"multipath(symmetric_l4,0,modulo_n,{ways},0,{_subfield(index, 0, FIELDS[index].bits)})"
+        case ChooseWay(ways, index, bits):
+            return f"multipath(symmetric_l4,0,modulo_n,{ways},0,{_subfield(index, 0, bits)})"
         case _:
             assert_never(action)
 

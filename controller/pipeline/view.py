@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from controller.graph import queries
 from controller.memo import Input, Memo, query
-from controller.model.entities import Address, Host, Network, NetworkType, Port
+from controller.model.entities import Host, Network, NetworkType, Port
 from controller.model.ids import key
 from controller.model.names import PATCH_TO_TUNNEL, interface_name, patch_to_physical
 from controller.pipeline.fields import VLAN_PRESENT
@@ -71,14 +71,6 @@ class Plug(NamedTuple):
     is_open: bool
 
 
-class Known(NamedTuple):
-    """An address whose owner is known, so that ARP and neighbour discovery are answered for it."""
-
-    address: Address
-    mac: int
-    port: str
-
-
 @query
 def claims(memo: Memo, network: str) -> tuple[Mapping[int, tuple[Claim, ...]], ...]:
     """Return MAC -> the placed ports of a network that may use it, in one share or, if they are many, several.
@@ -123,25 +115,6 @@ def share(memo: Memo, network: str, number: int) -> Mapping[int, tuple[Claim, ..
 def claimants(memo: Memo, network: str, mac: int) -> tuple[Claim, ...]:
     """Return the placed ports of a network that may use a MAC."""
     return share(memo, network, mac % shares(memo, network)).get(mac, ())
-
-
-@query
-def known_addresses(memo: Memo, network: str) -> Mapping[tuple[str, int], Known]:
-    """Return the addresses of a network that are answered for, by port and number."""
-    ports = [port for port, _ in queries.members(memo, network)]
-    # An address that several ports may use moves between them, and a port without port security may hold
-    # any: both answer for themselves, so their addresses are left to be asked for on the network.
-    movable = {allowed.ip for port in ports for allowed in port.allowed}
-    before: Mapping[tuple[str, int], Known] = memo.previous() or {}
-    found = {}
-    for port in ports:
-        for address in port.ips if port.port_security else ():
-            if not movable or not any(address.version == prefix.version and address in prefix for prefix in movable):
-                spot = port.name, int(address)
-                known = before.get(spot)
-                is_same = known is not None and known.mac == port.mac and known.address is address
-                found[spot] = known if known is not None and is_same else Known(address, port.mac, port.name)
-    return found
 
 
 @query
@@ -289,6 +262,11 @@ class NetworkView:
     def peers(self) -> list[Host]:
         """The other hosts that have it."""
         return self.hosts(queries.peers(self.memo, self.on.name, self.name))
+
+    @property
+    def partners(self) -> list[Host]:
+        """The other hosts that may send packets of it here."""
+        return self.hosts(queries.partners(self.memo, self.on.name, self.name))
 
     def hosts(self, names: Iterable[str]) -> list[Host]:
         """Return hosts by name."""

@@ -301,8 +301,8 @@ def _forget_connection(_action: ForgetConnection) -> bytes:
 
 
 def _choose_way(action: ChooseWay) -> bytes:
-    bits = FIELDS[action.field].bits - 1
-    return _extension(10, _CHOOSE(_BY_CONNECTION, 0, _MODULO, action.ways - 1, 0, bits, INNER[action.field]))
+    numbers = _BY_CONNECTION, 0, _MODULO, action.ways - 1, 0
+    return _extension(10, _CHOOSE(*numbers, action.bits - 1, INNER[action.field]))
 
 
 def _conjunction(action: Conjunction) -> bytes:

@@ -183,7 +183,7 @@ INSTRUCTIONS: list[tuple[Match, tuple[Action, ...], int | None, str]] = [
     (IPV6, (Conntrack(True, 5, None, 8, nat=Translate(ip_address("fd00::1"))),), None,
      "ct(commit,table=8,zone=5,nat(dst=fd00::1))"),
     (IPV4, (DecrementTtl(), ForgetConnection()), 4, "dec_ttl,ct_clear,goto_table:4"),
-    (IPV4, (ChooseWay(3, REG0),), 4, "multipath(symmetric_l4,0,modulo_n,3,0,NXM_NX_REG0[]),goto_table:4"),
+    (IPV4, (ChooseWay(3, REG0, 8),), 4, "multipath(symmetric_l4,0,modulo_n,3,0,NXM_NX_REG0[0..7]),goto_table:4"),
     (IPV4, (Conjunction(77, 1, 2), Conjunction(78, 2, 3)), None, "conjunction(77,1/2),conjunction(78,2/3)"),
     ((), (Note(bytes(range(6))),), None, "note:00.01.02.03.04.05"),
     ((), (Metered(METER.id), Output(2)), 4, "meter:5,output:2,goto_table:4"),

@@ -298,7 +298,7 @@ def test_neighbour_discovery_is_answered_in_two_steps(wire: Wire) -> None:
 
 ROUTED: list[tuple[int, tuple[Action, ...]]] = [
     (0x0800, (DecrementTtl(), ForgetConnection(), Output(1))),
-    (0x86DD, (ChooseWay(7, BY_NAME["reg13"].index), DecrementTtl())),
+    (0x86DD, (ChooseWay(7, BY_NAME["reg13"].index, 8), DecrementTtl())),
     (0x0800, (Conntrack(zone=5, table=8, nat=Translate()),)),
     *(
         (

@@ -5,18 +5,20 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from controller.graph import queries
+from controller.memo import Memo
 from controller.model.ids import key
 from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
-from controller.pipeline.flow import Origin, Output, PortNumber, match, move, set_field
+from controller.pipeline.flow import Action, Origin, Output, PortNumber, match, move, set_field
+from controller.pipeline.known import Known
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, OWNER, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import HostView, Known, PortView
+from controller.pipeline.view import HostView, PortView
 
 _ARP_REQUEST, _ARP_REPLY = 1, 2
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _TARGET_LINK_LAYER_OPTION = 2
-_SOLICITED_OVERRIDE = 0x60000000
+_SOLICITED_OVERRIDE, _ROUTER = 0x60000000, 0x80000000
 _SOLICIT = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_type": _SOLICITATION, "icmpv6_code": 0}
 
 
@@ -40,10 +42,12 @@ def _own_addresses(builder: Builder, port: PortView) -> None:
 
 def _answer(builder: Builder, network: str, known: Known) -> None:
     here = {NETWORK.field: NETWORK.is_(key("network", network))}
-    owner, address = queries.port(builder.memo, known.port), known.address
-    origin = Origin(f"port {known.port}", None if owner is None else owner.place)
+    if not known.is_answered:
+        return
+    address = known.address
     # The packet has no use for it: by it the flow differs when the address's owner does (`controller.pipeline.released`).
-    told = OWNER.load(key("port", known.port))
+    told = owner_of(known)
+    origin = origin_of(builder.memo, known)
     if isinstance(address, IPv4Address):
         asked = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
         actions = (
@@ -67,10 +71,21 @@ def _answer(builder: Builder, network: str, known: Known) -> None:
         move("ipv6_src", "ipv6_dst"),
         set_field("ipv6_src", int(address)),
         set_field("nd_options_type", _TARGET_LINK_LAYER_OPTION),
-        set_field("nd_reserved", _SOLICITED_OVERRIDE),
+        set_field("nd_reserved", _SOLICITED_OVERRIDE | (_ROUTER if known.is_router else 0)),
         set_field("icmpv6_type", _ADVERTISEMENT),
     )
     builder.flow("respond", 100, asked, actions_v6, "advertise", kind="ND answer", origin=origin)
+
+
+def owner_of(known: Known) -> Action:
+    """Return the action that tells whose an address is."""
+    return OWNER.load(key("router" if known.is_router else "port", known.owner))
+
+
+def origin_of(memo: Memo, known: Known) -> Origin:
+    """Return the origin of flows about an address."""
+    owner = queries.router(memo, known.owner) if known.is_router else queries.port(memo, known.owner)
+    return Origin(f"{'router' if known.is_router else 'port'} {known.owner}", None if owner is None else owner.place)
 
 
 def _write_advertisement(builder: Builder, origin: Origin) -> None:
