@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from controller.config.declared import Declared, Path, fill_empty, places_in
 from controller.config.outline import Outline, Piece, Section, outline
 from controller.config.problem import Problems
-from controller.config.schema import Strict, TenantFile
+from controller.config.schema import TenantFile
 from controller.config.source import FIRST_LINE, Source, with_section
+from controller.config.terms import Strict
 from controller.config.tree import EMPTY, MAX_NODES, Data, Mapping, Node, parse, plain
 from controller.model.entities import Place
 

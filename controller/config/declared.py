@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from controller.config.problem import Problems, quote
 from controller.config.scalars import Refused
-from controller.config.schema import Network, Port, PortGroup, Strict
+from controller.config.schema import Network, Port, PortGroup
 from controller.config.source import Reporter, Source, Spot
 from controller.config.suggest import listed, nearest, strange_character
+from controller.config.terms import Strict
 from controller.config.tree import EMPTY, Data, Fault, Mapping, Node, Sequence, plain
 from controller.model.entities import Place
 

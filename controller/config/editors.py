@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from controller.config.schema import FabricFile, TenantFile
+from controller.config.schema import TenantFile
+from controller.config.schema_fabric import FabricFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,7 +10,8 @@ from controller.config.fabric import Fabric
 from controller.config.groups import WITH_PORTS
 from controller.config.problem import Problems
 from controller.config.scalars import protocol_name
-from controller.config.schema import FabricFile, TenantFile, Test
+from controller.config.schema import TenantFile, Test
+from controller.config.schema_fabric import FabricFile
 from controller.config.source import Reporter, Spot
 from controller.model.entities import PolicyTest
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.config.declared import Declared
-from controller.config.schema import FabricFile
-from controller.config.schema import Host as DeclaredHost
+from controller.config.schema_fabric import FabricFile
+from controller.config.schema_fabric import Host as DeclaredHost
 from controller.config.source import Reporter, Spot
 from controller.model import ids
 from controller.model.entities import Host, HostKind, NetworkType, PhysicalNetwork, Range, Tenant

@@ -20,7 +20,8 @@ from controller.config.fabric import Fabric, build_fabric
 from controller.config.files import TENANTS, Reader, Text
 from controller.config.problem import Problems
 from controller.config.result import Cache, Loaded
-from controller.config.schema import FabricFile, TenantFile
+from controller.config.schema import TenantFile
+from controller.config.schema_fabric import FabricFile
 from controller.config.shared import Others
 from controller.config.source import Reporter, Source
 from controller.config.tenant import Part, build_parts, entities_of, with_borrowers, with_sharers

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
-from controller.config.schema import MAX_VLAN, TenantFile
 from controller.config.schema import Network as DeclaredNetwork
+from controller.config.schema import TenantFile
 from controller.config.shared import check_share
 from controller.config.source import Reporter, Spot
+from controller.config.terms import MAX_VLAN
 from controller.model import ids
 from controller.model.entities import (
     TUNNEL_OVERHEAD,

@@ -8,19 +8,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from controller.config import scalars, schema
+from controller.config import scalars, schema, schema_fabric
 from controller.config.editors import json_schema
 from controller.config.files import MAX_FILE_BYTES, MAX_TOTAL_BYTES
 from controller.config.problem import CODES, MAX_SHOWN
+from controller.config.terms import Strict
 from controller.config.tree import MAX_DEPTH, MAX_NODES
 
 # Where each part of the format stands, in the order in which a newcomer meets them.
-_SECTIONS: tuple[tuple[str, type[schema.Strict]], ...] = (
-    ("fabric.yaml", schema.FabricFile),
-    ("hosts.H", schema.Host),
-    ("hosts.H.bridges", schema.Bridges),
-    ("physical_networks.N", schema.PhysicalNetwork),
-    ("tenants.T", schema.Tenant),
+_SECTIONS: tuple[tuple[str, type[Strict]], ...] = (
+    ("fabric.yaml", schema_fabric.FabricFile),
+    ("hosts.H", schema_fabric.Host),
+    ("hosts.H.bridges", schema_fabric.Bridges),
+    ("physical_networks.N", schema_fabric.PhysicalNetwork),
+    ("tenants.T", schema_fabric.Tenant),
     ("tenants/TENANT.yaml", schema.TenantFile),
     ("networks.N", schema.Network),
     ("security_groups.G", schema.SecurityGroup),
@@ -103,7 +104,7 @@ def format_reference() -> str:
     return "\n".join([*parts, _LIMITS, _problems()])
 
 
-def _section(title: str, model: type[schema.Strict], definition: dict[str, Any]) -> str:
+def _section(title: str, model: type[Strict], definition: dict[str, Any]) -> str:
     lines = [
         f"## `{title}`",
         "",

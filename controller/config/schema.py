@@ -10,43 +10,40 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 
 from controller.config import scalars
 from controller.config.kinds import (
     EtherType,
     ListOrAny,
     ListOrMapping,
-    Numbers,
     OneOrMany,
-    Protocol,
     Rate,
-    Switch,
     Whole,
     Word,
     members,
-    words,
+)
+from controller.config.terms import (
+    MAX_VNI,
+    FarSide,
+    Few,
+    Flag,
+    IcmpNumber,
+    IpAddress,
+    IpProtocol,
+    Mac,
+    Name,
+    PortRanges,
+    Reference,
+    Share,
+    Strict,
+    Subnet,
+    TransportPort,
 )
 from controller.model.entities import (
-    DEFAULT_MASKS,
-    TUNNEL_TYPES,
-    Address,
-    HostKind,
     NetworkType,
-    Prefix,
-    Range,
     Verdict,
 )
-
-MAX_VNI = (1 << 24) - 1
-MAX_VLAN = 4094
-
-
-class Datapath(StrEnum):
-    """Where Open vSwitch forwards packets: in the kernel or in its own process."""
-
-    SYSTEM = "system"
-    NETDEV = "netdev"
 
 
 class Ethertype(StrEnum):
@@ -54,136 +51,6 @@ class Ethertype(StrEnum):
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
-
-
-Name = Annotated[str, StringConstraints(pattern=scalars.NAME_PATTERN), Field(title="a name")]
-Reference = Annotated[str, StringConstraints(pattern=scalars.REFERENCE_PATTERN), Field(title="a name or `TENANT/NAME`")]
-Interface = Annotated[str, StringConstraints(pattern=scalars.INTERFACE_PATTERN), Field(title="an interface name")]
-IpAddress = Annotated[Address, Word(scalars.address, "an IP address")]
-Subnet = Annotated[Prefix, Word(scalars.prefix, "a prefix")]
-FarSide = Annotated[Prefix, Word(scalars.any_prefix, "a prefix or an address")]
-Mac = Annotated[int, Word(scalars.mac, "a unicast MAC address", scalars.MAC_PATTERN)]
-Flag = Annotated[bool, Switch()]
-IpProtocol = Annotated[int | None, Protocol()]
-Vlans = Annotated[tuple[Annotated[Range, Numbers("a VLAN", 1, MAX_VLAN)], ...], OneOrMany()]
-Segments = Annotated[tuple[Annotated[Range, Numbers("a segment", 1, MAX_VNI)], ...], OneOrMany()]
-PortRanges = Annotated[tuple[Annotated[Range, Numbers("a port", 0, 65535)], ...], OneOrMany()]
-TransportPort = Annotated[int, Whole("a port", 1, 65535)]
-IcmpNumber = Annotated[int, Whole("an ICMP number", 0, 255)]
-Quota = Annotated[int, Whole("a quota", 0, 10_000_000)]
-Share = Annotated[tuple[Name, ...], OneOrMany()]
-
-
-# Lists that are compared item by item stay short, so that no file can make the controller slow.
-Few = Field(max_length=64)
-
-
-class Strict(BaseModel):
-    """What all parts of the format share: unknown keys are refused, also those that are planned."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    # Keys of the format that this version does not support yet.
-    not_yet: ClassVar[tuple[str, ...]] = ()
-
-
-class Bridges(Strict):
-    """The names of a host's two bridges."""
-
-    integration: Interface = Field(default="br-int", alias="int", description="The bridge that joins the host's ports.")
-    tunnel: Interface = Field(
-        default="br-tun", alias="tun", description="The bridge that joins the host to other hosts."
-    )
-
-
-class Host(Strict):
-    """A hypervisor with its Open vSwitch, or a VTEP that is not ours."""
-
-    tunnel_ip: IpAddress = Field(
-        description="Where the host sends and receives tunnels; all hosts have one IP version."
-    )
-    id: Annotated[int, Whole("a host id", 1, (1 << 48) - 1)] | None = Field(
-        default=None,
-        description="The host's number, from which its bridges' datapath ids follow. By default a hash of the name.",
-    )
-    kind: Annotated[HostKind, members(HostKind)] = Field(
-        default=HostKind.OVS,
-        description="`ovs`: Weft programs its bridges. `vtep`: Weft only sends tunnels to it and accepts them from it; "
-        "security groups are not enforced there, but its ports count as members where other ports' rules name groups.",
-    )
-    datapath: Annotated[Datapath, members(Datapath)] = Field(
-        default=Datapath.SYSTEM,
-        description="`system`: the kernel's datapath. `netdev`: Open vSwitch's own, in user space.",
-    )
-    local_vlans: Annotated[Range, Numbers("a VLAN", 1, MAX_VLAN)] = Field(
-        default=Range(1, MAX_VLAN),
-        description="The VLANs that stand for networks between the host's bridges; never on a wire. By default all.",
-    )
-    bridges: Bridges = Field(default=Bridges(), description="Other names for the host's bridges.")
-    gateway: Flag = Field(default=False, description="Whether the host may carry north-south traffic.")
-    ovsdb: Annotated[str | None, Word(scalars.database, "`unix:/PATH`, `tcp:ADDRESS:PORT` or `ssl:ADDRESS:PORT`")] = (
-        Field(
-            default=None,
-            description="The host's Open vSwitch database. With it, `external_ids:iface-id=TENANT/PORT` binds a port "
-            "whatever its interface is called; without it, the interface's name does.",
-        )
-    )
-
-
-class PhysicalNetwork(Strict):
-    """A network outside the fabric, reached through the bridge `br-NAME` on each of its hosts."""
-
-    hosts: Annotated[tuple[Name, ...], OneOrMany()] = Field(description="The hosts that are wired to it.")
-    vlans: Vlans = Field(
-        default=(), description="The VLANs that tenants may be granted. Without it only flat networks use it."
-    )
-
-
-class Tenant(Strict):
-    """Who owns networks and ports, and what it may use."""
-
-    segments: Segments = Field(
-        default=(), description="The VNIs and tunnel keys of its networks; no other tenant has them."
-    )
-    vlans: dict[Name, Vlans] = Field(
-        default={},
-        description="Physical network -> the VLANs of its networks there; no other tenant has them. A flat network needs its physical "
-        "network to be named here too; an empty list grants no VLAN.",
-    )
-    ports: Quota | None = Field(default=None, description="How many ports it may have. By default no limit.")
-    rules: Quota | None = Field(
-        default=None, description="How many rules its security groups may have. By default no limit."
-    )
-    connections: Annotated[int, Whole("a number of connections", 1, 10_000_000)] | None = Field(
-        default=None,
-        description="How many connections may be tracked at a time in each of its address spaces on each host; what would open one "
-        "more is dropped. By default no limit of its own. It holds on hosts where `weft host limits --watch` runs.",
-    )
-
-
-class FabricFile(Strict):
-    """`fabric.yaml`: the operator's part of a topology."""
-
-    not_yet: ClassVar[tuple[str, ...]] = ("external_networks",)
-
-    fabric: Name = Field(description="The topology's name.")
-    overlay: Annotated[NetworkType, words(*TUNNEL_TYPES, NetworkType.VLAN)] = Field(
-        default=NetworkType.VXLAN, description="The type of a network that names none."
-    )
-    mtu: Annotated[int, Whole("an MTU", 576, 65535)] = Field(
-        default=1500,
-        description="The MTU of the underlay. A network's follows from it: what the tunnel adds is taken off.",
-    )
-    masks: Annotated[int, Whole("a number of masks", 1, 1_000_000)] = Field(
-        default=DEFAULT_MASKS,
-        description="How many masks all tenants' rules together may make a datapath hold, each counted once. A datapath may have to try "
-        "all that it holds for a packet; rules that need more are refused.",
-    )
-    hosts: dict[Name, Host] = Field(default={}, description="The hosts by name.")
-    physical_networks: dict[Name, PhysicalNetwork] = Field(default={}, description="The physical networks by name.")
-    tenants: dict[Name, Tenant] = Field(
-        default={}, description="The tenants by name. Each may have a file `tenants/NAME.yaml`."
-    )
 
 
 class Network(Strict):

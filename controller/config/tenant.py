@@ -17,7 +17,8 @@ from controller.config.idle import warn_of_idle
 from controller.config.networks import NetworkContext, build_networks
 from controller.config.ports import Draft, PortContext, draft_ports
 from controller.config.problem import Problems
-from controller.config.schema import FabricFile, TenantFile
+from controller.config.schema import TenantFile
+from controller.config.schema_fabric import FabricFile
 from controller.config.shared import Loan, Others, Told, lenders, still_holds
 from controller.config.source import Reporter, Spot
 from controller.model import ids
