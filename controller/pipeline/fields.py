@@ -65,7 +65,7 @@ _DECLARED: tuple[tuple[str, int, Kind], ...] = (
     ("eth_type", 16, Kind.HEXADECIMAL),
     ("vlan_tci", 16, Kind.VLAN),
     ("ip_proto", 8, Kind.DECIMAL),
-    ("ip_ttl", 8, Kind.DECIMAL),
+    ("nw_ttl", 8, Kind.DECIMAL),
     ("ip_frag", 8, Kind.HEXADECIMAL),
     ("ip_src", 32, Kind.IPV4),
     ("ip_dst", 32, Kind.IPV4),

@@ -36,19 +36,21 @@ class Stage(Enum):
     SOURCE_GUARD = (Bridge.INTEGRATION, 1, "a port may use its own addresses only")
     RESPOND = (Bridge.INTEGRATION, 2, "ARP and neighbour discovery are answered from the files")
     EGRESS_POLICY = (Bridge.INTEGRATION, 3, "connections are tracked; new ones meet the sender's rules")
-    ROUTE = (Bridge.INTEGRATION, 4, "what is sent to a router finds its way by its destination's address")
-    RESOLVE = (Bridge.INTEGRATION, 5, "the next hop's address becomes a MAC; what nobody can pass on is told of")
-    FORWARD = (Bridge.INTEGRATION, 6, "the destination address becomes a local port, a set of ports or the way out")
-    INGRESS_POLICY = (Bridge.INTEGRATION, 7, "new connections meet the receiver's rules")
-    DELIVER = (Bridge.INTEGRATION, 8, "the connection is kept and the packet leaves through its port")
-    STAMPS = (Bridge.INTEGRATION, 9, "asked from either policy stage: has present policy let this connection in?")
-    RULES = (Bridge.INTEGRATION, 10, "asked where it has not: what do the rules say of the connection's first packet?")
+    ARRIVE = (Bridge.INTEGRATION, 4, "what comes from outside finds the address that it means")
+    ROUTE = (Bridge.INTEGRATION, 5, "what is sent to a router finds its way by its destination's address")
+    OUTSIDE = (Bridge.INTEGRATION, 6, "what leaves the fabric goes in a name that is known there, or to a gateway")
+    RESOLVE = (Bridge.INTEGRATION, 7, "the next hop's address becomes a MAC; what nobody can pass on is told of")
+    FORWARD = (Bridge.INTEGRATION, 8, "the destination address becomes a local port, a set of ports or the way out")
+    INGRESS_POLICY = (Bridge.INTEGRATION, 9, "new connections meet the receiver's rules")
+    DELIVER = (Bridge.INTEGRATION, 10, "the connection is kept and the packet leaves through its port")
+    STAMPS = (Bridge.INTEGRATION, 11, "asked from either policy stage: has present policy let this connection in?")
+    RULES = (Bridge.INTEGRATION, 12, "asked where it has not: what do the rules say of the connection's first packet?")
     FAR_RULES = (
         Bridge.INTEGRATION,
-        11,
+        13,
         "asked where those do not decide: what do rules say of the address at the other end?",
     )
-    PACKETS = (Bridge.INTEGRATION, 12, "asked of ports with stateless groups: what do the rules say of this packet?")
+    PACKETS = (Bridge.INTEGRATION, 14, "asked of ports with stateless groups: what do the rules say of this packet?")
     TUNNEL_CLASSIFY = (Bridge.TUNNEL, 0, "from br-int or from a tunnel")
     FROM_TUNNEL = (Bridge.TUNNEL, 1, "the key and the sender become a local tag")
     TO_TUNNEL = (Bridge.TUNNEL, 2, "the tag and the destination become a key and a VTEP")

@@ -70,7 +70,6 @@ _IN_MATCH = {
     "eth_dst": "dl_dst",
     "eth_type": "dl_type",
     "ip_proto": "nw_proto",
-    "ip_ttl": "nw_ttl",
     "ip_frag": "nw_frag",
     "ip_src": "nw_src",
     "ip_dst": "nw_dst",

@@ -105,7 +105,7 @@ FRAGMENTS = st.sampled_from([(0, 3), (1, 1), (1, 3), (3, 3), (0, 2)])
 
 
 def protocols() -> st.SearchStrategy[dict[str, Condition]]:
-    v4, v6 = some_of({"ip_src": True, "ip_dst": True, "ip_ttl": False}), some_of({"ipv6_src": True, "ipv6_dst": True})
+    v4, v6 = some_of({"ip_src": True, "ip_dst": True, "nw_ttl": False}), some_of({"ipv6_src": True, "ipv6_dst": True})
     shapes = [
         v4.map(lambda more: {"eth_type": 0x0800, **more}),
         v6.map(lambda more: {"eth_type": 0x86DD, **more}),

@@ -58,7 +58,7 @@ ONLY_WHOLE = {
     "in_port",
     "ct_zone",
     "conj_id",
-    "ip_ttl",
+    "nw_ttl",
     "arp_op",
     "icmp_type",
     "icmp_code",
@@ -66,7 +66,7 @@ ONLY_WHOLE = {
     "nd_options_type",
     "nd_reserved",
 }
-IPV4, IPV6 = ["ip_src", "ip_dst", "ip_ttl"], ["ipv6_src", "ipv6_dst", "ip_ttl"]
+IPV4, IPV6 = ["ip_src", "ip_dst", "nw_ttl"], ["ipv6_src", "ipv6_dst", "nw_ttl"]
 
 _TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
 
@@ -284,7 +284,7 @@ def test_neighbour_discovery_is_answered_in_two_steps(wire: Wire) -> None:
         *(move("eth_src", "eth_dst"), move("ipv6_src", "ipv6_dst"), set_field("ipv6_src", 1)),
         *(set_field("nd_options_type", 2), set_field("nd_reserved", 0xE0000000), set_field("icmpv6_type", 136)),
     )
-    last = (set_field("nd_tll", 5), set_field("ip_ttl", 255), Output(PortNumber.IN_PORT))
+    last = (set_field("nd_tll", 5), set_field("nw_ttl", 255), Output(PortNumber.IN_PORT))
     wanted = [
         Flow(0, 1, asked, first, 1, ORIGIN, "respond"),
         Flow(1, 1, answered, last, None, ORIGIN, "respond"),

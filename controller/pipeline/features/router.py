@@ -52,8 +52,9 @@ def _always(builder: Builder, _host: HostView) -> None:
     """Write what holds for every router."""
     builder.flow("router", 0, (), goto=Stage.FORWARD, kind="not routed", origin=_OURS)
     for ethertype in (ETH_IPV4, ETH_IPV6):
-        dying = match(eth_type=ethertype, ip_ttl=(0, 0xFE))
-        _tell(builder, "routes", _NEVER + 1, dying, Question.EXPIRED, "expired", _OURS)
+        for ttl in (0, 1):
+            dying = match(eth_type=ethertype, nw_ttl=ttl)
+            _tell(builder, "routes", _NEVER + 1, dying, Question.EXPIRED, "expired", _OURS)
         field, prefix = _MULTICAST[ethertype]
         where = match(eth_type=ethertype, **{field: prefix})
         builder.flow("routes", _NEVER, where, kind="never routed", origin=_OURS)
@@ -88,7 +89,7 @@ def _own(builder: Builder) -> None:
             *_swapped("eth_src", "eth_dst"),
             *(_swapped("ip_src", "ip_dst") if ethertype == ETH_IPV4 else _swapped("ipv6_src", "ipv6_dst")),
             set_field(kind, answered),
-            set_field("ip_ttl", _TTL),
+            set_field("nw_ttl", _TTL),
             Output(PortNumber.IN_PORT),
         ]
         builder.flow("own", 200, where, answer, kind="echo", origin=_OURS)
@@ -243,7 +244,7 @@ FEATURE = Feature(
         ),
         _table(
             *("routes", Stage.ROUTE, 1),
-            (SPACE.field, "eth_type", "ip_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
+            (SPACE.field, "eth_type", "nw_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
             (NETWORK.field, SCRATCH.field, "eth_src"),
             ("own", "hops", "resolve"),
             "the longest prefix -> a network of the router, or a static route's next hops",
@@ -252,7 +253,7 @@ FEATURE = Feature(
         _table(
             *("own", Stage.ROUTE, 2),
             ("eth_type", "ip_proto", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
-            (*_ADDRESSES, *_SWAPPED, "icmp_type", "icmpv6_type", "ip_ttl"),
+            (*_ADDRESSES, *_SWAPPED, "icmp_type", "icmpv6_type", "nw_ttl"),
             (),
             "a router's own addresses answer pings and offer nothing else",
             "cannot be reached: only IP comes here",
