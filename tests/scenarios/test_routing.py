@@ -161,7 +161,13 @@ def test_the_longest_prefix_wins(net: FabricTwin) -> None:
 
 def test_what_ends_in_a_router_goes_nowhere(net: FabricTwin) -> None:
     asker = net.topology.ports["red/web1"]
-    for address, ttl in (("10.0.2.11", 1), ("10.0.2.77", 64), ("172.16.0.1", 64), ("224.0.0.9", 64), ("10.0.2.255", 64)):
+    for address, ttl in (
+        ("10.0.2.11", 1),
+        ("10.0.2.77", 64),
+        ("172.16.0.1", 64),
+        ("224.0.0.9", 64),
+        ("10.0.2.255", 64),
+    ):
         assert not net.send("red/web1", ping(asker.mac, router_mac(WEB), "10.0.1.11", address, ttl=ttl)), address
 
 
