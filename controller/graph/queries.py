@@ -22,6 +22,7 @@ from controller.model.entities import (
     PhysicalNetwork,
     Port,
     Prefix,
+    Router,
     SecurityGroup,
     Topology,
 )
@@ -36,9 +37,11 @@ network: Input[Network | None] = Input("network")
 group: Input[SecurityGroup | None] = Input("group")
 address_group: Input[AddressGroup | None] = Input("address group")
 port: Input[Port | None] = Input("port")
+router: Input[Router | None] = Input("router")
 networks_in: Input[tuple[str, ...] | None] = Input("networks of a tenant")
 ports_in: Input[tuple[Port, ...] | None] = Input("ports of a tenant")
 groups_in: Input[tuple[str, ...] | None] = Input("groups of a tenant")
+routers_in: Input[tuple[str, ...] | None] = Input("routers of a tenant")
 connections: Input[int | None] = Input("connections of a tenant in one address space on one host")
 found_on: Input[str | None] = Input("the host of a port without host")
 
@@ -62,12 +65,13 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
     for name in everyone:
         for kind, section in (
             *((network, "networks"), (group, "groups"), (port, "ports")),
-            (address_group, "address_groups"),
+            *((address_group, "address_groups"), (router, "routers")),
         ):
             _exchange(memo, kind, part(before, section, name), part(topology, section, name))
         memo.set(networks_in, (name,), tuple(part(topology, "networks", name)) or None)
         memo.set(ports_in, (name,), tuple(part(topology, "ports", name).values()) or None)
         memo.set(groups_in, (name,), tuple(part(topology, "groups", name)) or None)
+        memo.set(routers_in, (name,), tuple(part(topology, "routers", name)) or None)
         granted = topology.tenants.get(name)
         memo.set(connections, (name,), None if granted is None else granted.connections)
 
@@ -188,6 +192,20 @@ def networks_on(memo: Memo, host_name: str) -> tuple[str, ...]:
     """Return the networks that a host must know, in name order."""
     found = {name for tenant in tenants(memo) or () for name in networks_here(memo, host_name, tenant)}
     return tuple(sorted(found))
+
+
+@query
+def routers_by_network(memo: Memo, tenant: str) -> Mapping[str, str]:
+    """Return network -> the router that it is on, for the routers of a tenant."""
+    found = (router(memo, name) for name in routers_in(memo, tenant) or ())
+    return {name: each.name for each in found if each is not None for name in each.networks}
+
+
+@query
+def router_of(memo: Memo, network_name: str) -> str | None:
+    """Return the router that a network is on."""
+    wanted = network(memo, network_name)
+    return None if wanted is None else routers_by_network(memo, wanted.tenant).get(network_name)
 
 
 @query
