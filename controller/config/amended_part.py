@@ -15,7 +15,7 @@ from controller.config.addresses import address_ports, kept_addresses
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
 from controller.config.groups import GroupContext
-from controller.config.ports import Draft, PortContext, draft_port
+from controller.config.ports import Draft, GroupsOf, PortContext, draft_port, names_of
 from controller.config.problem import Problems
 from controller.config.schema import TenantFile
 from controller.config.shared import ADDRESS_GROUPS, GROUPS, Loan, Others, still_holds
@@ -92,7 +92,7 @@ def _is_simple(edit: _Edit) -> bool:
         and edit.declared.is_clean
         and not before.problems.has_errors
         and not before.sharers
-        and len(before.ports) == len(old.ports)
+        and len(before.ports) == sum(1 + len(port.trunk) for port in old.ports.values())
         and _is_same(new.networks, old.networks)
         and _is_same(new.port_groups, old.port_groups)
         and _stateless(new) == _stateless(old)
@@ -146,16 +146,16 @@ def _ports(edit: _Edit, networks: Mapping[str, Network]) -> Mapping[str, Port] |
     places = edit.declared.places
     found: dict[str, Port] = {}
     is_same = new is old
-    for name in new:
-        qualified = f"{tenant}/{name}"
-        port = fresh.get(qualified)
-        if port is None:
-            port = before[qualified]
-            place = places["ports", name]
-            if port.place is not place and port.place != place:
-                is_same = False
-                port = _with_place(port, place)
-        found[qualified] = port
+    for name, each in new.items():
+        for qualified in names_of(tenant, name, each):
+            port = fresh.get(qualified)
+            if port is None:
+                port = before[qualified]
+                place = places["ports", name]
+                if port.place is not place and port.place != place:
+                    is_same = False
+                    port = _with_place(port, place)
+            found[qualified] = port
     return before if is_same else found
 
 
@@ -165,18 +165,21 @@ def _fresh(edit: _Edit, networks: Mapping[str, Network], changed: list[str]) -> 
     context = PortContext(
         edit.fabric, edit.fabric.tenants[tenant], edit.declared, networks, edit.others, edit.loan, Reporter(problems)
     )
-    groups_of: dict[tuple[str, ...], tuple[str, ...]] = {}
+    groups_of: GroupsOf = {}
     drafts: dict[str, list[Draft]] = {}
     for name in changed:
-        draft = draft_port(context, name, edit.new.ports[name], groups_of)
-        if draft is None or not problems.is_empty:
+        port = edit.new.ports[name]
+        own = draft_port(context, name, port, groups_of)
+        if len(own) < 1 + len(port.trunk) or not problems.is_empty:
             return None
-        drafts.setdefault(draft.network.name, []).append(draft)
+        for draft in own:
+            drafts.setdefault(draft.network.name, []).append(draft)
     new, old = edit.new.ports, edit.old.ports
+    entries = (name for name, each in old.items() for _ in range(1 + len(each.trunk)))
     staying = [
-        port
-        for port, name in zip(edit.before.ports.values(), old, strict=True)
-        if port.network in drafts and new.get(name) is old[name]
+        each
+        for each, name in zip(edit.before.ports.values(), entries, strict=True)
+        if each.network in drafts and new.get(name) is old[name]
     ]
     found: dict[str, Port] = {}
     for name, members in drafts.items():

@@ -34,7 +34,7 @@ _LONE: dict[str, frozenset[str]] = {
     "security_groups": frozenset(("enforce", "log", "share")),
     "address_groups": frozenset(("share",)),
     "port_groups": frozenset((*PortGroup.not_yet, *_LONE_OF_PROFILES)),
-    "ports": frozenset((*Port.not_yet, *_LONE_OF_PROFILES, "mac", "ip")),
+    "ports": frozenset((*Port.not_yet, *_LONE_OF_PROFILES, "mac", "ip", "trunk")),
 }
 _LONE_IN_RULES = frozenset(("ports", "code", "enforce", "log"))
 

@@ -42,7 +42,7 @@ def _tidy(key: str, schema: dict[str, Any]) -> dict[str, Any]:
     entries = schema.pop("patternProperties", {})
     for pattern, entry in entries.items():
         kinds = entry.get("anyOf", [entry])
-        if any("$ref" in kind for kind in kinds):
+        if any("$ref" in kind for kind in kinds) and key != "trunk":
             schema |= {"type": ["object", "null"], "additionalProperties": {"anyOf": [*kinds, {"type": "null"}]}}
         else:
             schema |= {"type": "object", "additionalProperties": entry}

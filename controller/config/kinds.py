@@ -222,6 +222,23 @@ class ListOrMapping:
         return {self.key: value} if isinstance(value, str | list) else value
 
 
+@dataclass(frozen=True)
+class WordOrMapping:
+    """A mapping of which one key is needed, or that key's value alone."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_mapping, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        mapping = handler(core)
+        return {"anyOf": [handler.resolve_ref_schema(mapping)["properties"][self.key], mapping]}
+
+    def _as_mapping(self, value: object) -> object:
+        return {self.key: value} if isinstance(value, str) else value
+
+
 def _as_list(value: object) -> object:
     if value is EMPTY:
         raise scalars.Refused("N018", "a value or a list is expected, and nothing is given")

@@ -20,7 +20,7 @@ from controller.config.fabric import Fabric, build_fabric
 from controller.config.files import TENANTS, Reader, Text
 from controller.config.problem import Problems
 from controller.config.result import Cache, Loaded
-from controller.config.schema import TenantFile
+from controller.config.schema import Port, TenantFile
 from controller.config.schema_fabric import FabricFile
 from controller.config.shared import Others
 from controller.config.source import Reporter, Source
@@ -220,9 +220,9 @@ def _tests(
     """Return the tests of every tenant that has some. They may name other tenants' ports."""
     hides = partial(Others(fabric, tenants).hides, "ports")
 
-    def ports(tenant: str) -> Collection[str]:
+    def ports(tenant: str) -> Mapping[str, Port]:
         # What is declared is known, even if it could not be built.
-        return tenants[tenant].content.ports if tenant in tenants else ()
+        return tenants[tenant].content.ports if tenant in tenants else {}
 
     found: dict[str, Expectations] = {}
     for name in tenants:

@@ -52,6 +52,7 @@ CODES: Mapping[str, str] = {
     "N032": "the same segment or VLAN twice",
     "N033": "two names lead to the same id, datapath id, bridge or interface name",
     "N034": "two flat networks on one physical network",
+    "N035": "a network twice on one interface: of a port and a subport, or of two subports",
     "N040": "a segment, VLAN or physical network that the tenant is not granted",
     "N041": "a segment or VLAN that is granted twice",
     "N042": "a network, group or address group of another tenant that is not shared",

@@ -31,6 +31,7 @@ _SECTIONS: tuple[tuple[str, type[Strict]], ...] = (
     ("address_groups.G", schema.AddressGroup),
     ("port_groups.G", schema.PortGroup),
     ("ports.P", schema.Port),
+    ("ports.P.trunk.VLAN", schema.Subport),
     ("allowed_addresses[]", schema.AllowedAddress),
     ("tests[]", schema.Test),
 )
@@ -140,7 +141,8 @@ def _values(each: dict[str, Any]) -> str:
         return "`true` `false`"
     if "array" in kinds:
         return f"a list of {_values(each['items'])}"
-    return f"name: {_values(_entry(each['additionalProperties']))}"
+    key = "VLAN" if each["propertyNames"]["pattern"] == scalars.VLAN_PATTERN else "name"
+    return f"{key}: {_values(_entry(each['additionalProperties']))}"
 
 
 def _alternatives(kinds: list[dict[str, Any]]) -> str:

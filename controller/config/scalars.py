@@ -23,6 +23,8 @@ NAME_PATTERN = "^[a-z][a-z0-9-]{0,30}$"
 REFERENCE_PATTERN = "^([a-z][a-z0-9-]{0,30}/)?[a-z][a-z0-9-]{0,30}$"
 INTERFACE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
 MAC_PATTERN = "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
+VLAN_PATTERN = "^[1-9][0-9]{0,3}$"
+PORT_PATTERN = f"{REFERENCE_PATTERN.removesuffix('$')}(:[1-9][0-9]{{0,3}})?$"
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 ETHERTYPE_BOUNDS = (0x0600, 0xFFFF)
@@ -51,11 +53,13 @@ _NAMED_NO_CHOICE = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD, "vlan": 0x810
 
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
+MAX_VLAN = 4094
+
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,8}")
 _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _MAC = re.compile(MAC_PATTERN)
-_REFERENCE = re.compile(REFERENCE_PATTERN)
+_PORT = re.compile(PORT_PATTERN)
 _CACHED = 8192
 _MAX_ADDRESS_TEXT = 64
 
@@ -262,10 +266,18 @@ def any_prefix(value: object) -> Prefix:
     return _prefix(text(value, "a prefix"))
 
 
+def vlan(value: object) -> int:
+    """Return a VLAN as it stands in front of a subport: it is a key, so one number has one spelling."""
+    number = whole_number(value, "a VLAN", 1, MAX_VLAN)
+    if str(number) != value:
+        raise Refused("N022", f"{value} is not how a VLAN is written here", f"write {number}")
+    return number
+
+
 def target(value: object) -> str:
-    """Return a port's name, `TENANT/PORT` or an address in its shortest form."""
+    """Return a port's name, `TENANT/PORT`, a subport's with `:VLAN` behind it, or an address in its shortest form."""
     given = text(value, "a port or an address")
-    if _REFERENCE.match(given) and not given.endswith("\n"):
+    if _PORT.match(given) and not given.endswith("\n"):
         return given
     if "." in given or ":" in given:
         return str(address(given))

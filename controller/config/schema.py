@@ -21,6 +21,7 @@ from controller.config.kinds import (
     Rate,
     Whole,
     Word,
+    WordOrMapping,
     members,
 )
 from controller.config.terms import (
@@ -215,10 +216,26 @@ class PortGroup(Profile):
     """A profile that ports share."""
 
 
+class Subport(Strict):
+    """What a VLAN of a trunk leads to, if the network's name alone does not say all; everything else is as the port's."""
+
+    network: Reference = Field(description="The network; neither the port's own nor that of another of its subports.")
+    mac: Mac | None = Field(default=None, description="Its MAC address. By default the port's.")
+    ip: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] | None = Field(
+        default=None, description="Its addresses, as a port's."
+    )
+    security_groups: Annotated[tuple[Reference, ...], OneOrMany()] | None = Field(
+        default=None, description="Its groups. By default the port's."
+    )
+    allowed_addresses: Annotated[tuple[AllowedAddress, ...], Few, OneOrMany()] = Field(
+        default=(), description="Further addresses that it may use; the port's are not its."
+    )
+
+
 class Port(Profile):
     """A VM's or container's attachment to a network."""
 
-    not_yet: ClassVar[tuple[str, ...]] = ("qos", "trunk")
+    not_yet: ClassVar[tuple[str, ...]] = ("qos",)
 
     port_group: Name | None = Field(default=None, description="The profile that gives what the port does not say.")
     mac: Mac | None = Field(default=None, description="Its MAC address. By default derived from tenant and name.")
@@ -227,9 +244,16 @@ class Port(Profile):
         description="Its addresses, within the network's prefixes. By default one of each prefix is allocated, then stable; "
         "none on a pure layer-2 network.",
     )
+    trunk: dict[
+        Annotated[int, Word(scalars.vlan, "a VLAN", scalars.VLAN_PATTERN)], Annotated[Subport, WordOrMapping("network")]
+    ] = Field(
+        default={},
+        description="The subports of a VLAN-aware VM: its frames with that VLAN tag are in that network. A subport is called "
+        "`PORT:VLAN`, counts as a port, and is where its port is; a tag that is no subport's is dropped.",
+    )
 
 
-TestEnd = Annotated[str, Word(scalars.target, "a port, `TENANT/PORT` or an address")]
+TestEnd = Annotated[str, Word(scalars.target, "a port, `TENANT/PORT`, a subport `PORT:VLAN` or an address")]
 
 
 class Test(Strict):

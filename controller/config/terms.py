@@ -11,7 +11,7 @@ from controller.config.kinds import Numbers, OneOrMany, Protocol, Switch, Whole,
 from controller.model.entities import Address, Prefix, Range
 
 MAX_VNI = (1 << 24) - 1
-MAX_VLAN = 4094
+MAX_VLAN = scalars.MAX_VLAN
 
 Name = Annotated[str, StringConstraints(pattern=scalars.NAME_PATTERN), Field(title="a name")]
 Reference = Annotated[str, StringConstraints(pattern=scalars.REFERENCE_PATTERN), Field(title="a name or `TENANT/NAME`")]

@@ -50,6 +50,7 @@ ports:
   d: {port_group: front}
   e: {port_group: front, allowed_addresses: [{ip: 10.0.1.12}, {ip: 10.0.1.0/29}]}
   f: {network: blue/own, port_security: false, new_connections: 5/s}
+  vm: {network: net, trunk: {5: more}}
 tests:
 - {from: a, to: d, protocol: tcp, port: 80, expect: allow}
 - from: c
@@ -78,6 +79,11 @@ LINES = (
     "  n: {network: net, security_groups: [blue/web]}",
     "  o: {network: net, allowed_addresses: {ip: 10.0.1.3}}",
     "  p: {network: net, port_security: false, ethertypes: lldp}",
+    "  vm2: {network: more, trunk: {5: net}}",
+    "  vm3: {network: more, trunk: {5: {network: net, ip: 10.0.1.6}, 6: blue/own}}",
+    "  vm4: {network: more, trunk: {5: more}}",
+    "  vm: {network: net}",
+    "- {from: vm:5, to: c, expect: allow}",
     "  q: {network: net,",
     "      ip: 10.0.1.5}",
     "  r:",
@@ -234,6 +240,11 @@ class Folder:
         ("ports:\n", "\n# What it is attached to.\nports:\n"),
         ("    # Given,", "    # Given to it,"),
         ("expect: deny", "expect: allow"),
+        ("  vm: {network: net, trunk: {5: more}}\n", ""),
+        ("trunk: {5: more}", "trunk: {6: more}"),
+        ("trunk: {5: more}", "trunk: {5: {network: more, security_groups: web}}"),
+        ("trunk: {5: more}", "host: hv1"),
+        ("  d: {port_group: front}", "  d: {port_group: front, trunk: {9: more}}"),
         (PORTS + TESTS, TESTS + PORTS),
     ],
 )

@@ -31,6 +31,9 @@ RED = (
 )
 OTHERS = (
     "",
+    "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own, trunk: {5: red/net}}}",
+    "networks: {own: {}}\nports: {a: {network: own, trunk: {5: {network: red/net, ip: 10.0.1.9}}}}",
+    "networks: {own: {}}\nports: {a: {network: own, trunk: {5: red/more}}}",
     "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own}}",
     "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own, ip: 10.0.1.9}, b: {network: red/net}}",
     "ports: {a: {network: red/net, ip: 10.0.1.9}, b: {network: red/net}, c: {network: red/net}}",
@@ -236,6 +239,7 @@ def test_every_new_key_is_a_change(tmp_path: Path) -> None:
     for old, new in (
         ("network: net", "network: net, new_connections: 10/s"),
         ("network: net", "network: net, ethertypes: lldp"),
+        ("{net: {}}\nports: {a: {network: net}}", "{net: {}, two: {}}\nports: {a: {network: net, trunk: {5: two}}}"),
         ("[{}]", "[{enforce: false}]"),
         ("[{}]", "[{log: true}]"),
         ("[{}]", "[{from: {address_group: corp}}]}}\naddress_groups: {corp: {"),

@@ -132,6 +132,13 @@ def test_a_quota_of_ports(tmp_path: Path) -> None:
     expect_one(tmp_path, "red", "N044", fabric=fabric, red=red)
 
 
+def test_a_quota_of_ports_counts_subports(tmp_path: Path) -> None:
+    fabric = ONE_HOST + "tenants: {red: {segments: 1000-1001, ports: 3}}\n"
+    red = "networks: {net: {}, two: {}}\nports: {a: {network: net, trunk: {5: two}}, b: {network: net}"
+    assert loaded(tmp_path, fabric=fabric, red=red + "}\n").topology
+    expect_one(tmp_path, "red", "N044", fabric=fabric, red=red + ", «c»: {network: net, trunk: {5: two}}}\n")
+
+
 def test_a_quota_of_rules_counts_what_the_file_says(tmp_path: Path) -> None:
     fabric = ONE_HOST + "tenants: {red: {segments: 1000, rules: 2}}\n"
     red = "networks: {net: {}}\nports: {a: {network: net, security_groups: [web, db]}}\nsecurity_groups:\n"

@@ -49,6 +49,7 @@ def test_the_schema_is_a_schema() -> None:
         "networks: {a: {cidr: 10.0.0.0/8, segment: '5'}}",
         "address_groups: {a: , b: 10.0.0.1, c: [10.0.0.0/8, 'fd00::1'], d: {cidrs: 10.0.0.1, share: any}, e: {cidrs: []}}",
         "ports: {a: {network: n, new_connections: 1000/s, ethertypes: lldp}, b: {new_connections: 5, ethertypes: [0x88cc, '0x88f7']}}",
+        "ports: {a: {network: n, trunk: {'5': m, '4094': {network: ops/m, ip: 10.0.0.1, security_groups: []}}}}",
         "security_groups: {web: {stateless: true, share: [blue], ingress: [{enforce: false, from: {address_group: ops/corp}}]}}",
     ],
 )
@@ -71,6 +72,9 @@ def test_editors_take_what_the_loader_takes(text: str) -> None:
         "address_groups: {a: {cidr: 10.0.0.0/8}}",
         "ports: {a: {ethertypes: [no-such-word]}}",
         "ports: {a: {new_connections: 1000/min}}",
+        "ports: {a: {network: n, trunk: {'05': m}}}",
+        "ports: {a: {network: n, trunk: {'5': }}}",
+        "ports: {a: {network: n, trunk: {'5': {ip: 10.0.0.1}}}}",
         "tests: [{from: a, to: b}]",
     ],
 )
