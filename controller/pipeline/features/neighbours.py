@@ -11,7 +11,7 @@ from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
 from controller.pipeline.flow import Action, Origin, Output, PortNumber, match, move, set_field
 from controller.pipeline.known import Known
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NETWORK, OWNER, SOURCE
+from controller.pipeline.registers import ASKS, NETWORK, OWNER, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, PortView
 
@@ -106,12 +106,13 @@ FEATURE = Feature(
             matches=(
                 *("reg0", "reg1", "eth_type", "arp_op", "arp_spa", "arp_tpa"),
                 *("ip_proto", "ipv6_src", "icmpv6_type", "icmpv6_code", "nd_target"),
+                *(ASKS.field, "udp_src", "udp_dst"),
             ),
             writes=(
                 *("eth_src", "eth_dst", "arp_op", "arp_sha", "arp_tha", "arp_spa", "arp_tpa"),
                 *("ipv6_src", "ipv6_dst", "nd_options_type", "nd_reserved", "icmpv6_type", "reg15"),
             ),
-            next=("advertise", Stage.EGRESS_POLICY),
+            next=("advertise", "clients", Stage.EGRESS_POLICY),
             purpose="who has this address? -> the answer, sent back at once",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
