@@ -22,6 +22,7 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 |---|---|
 | an ARP request for an own address, which announces it | everybody, as below |
 | ARP request, neighbour solicitation for a guarded port's own address that no other port may use | answered at once |
+| a DHCP client's question, a router solicitation, where Weft answers them (`controller.proof.clients`) | the controller |
 | broadcast, multicast | every other port of the network that has a path |
 | a MAC that ports may use | each of those ports but the sender |
 | an unknown MAC (in a `local` network: unknown on the host) | the network's ports without port security |
@@ -61,6 +62,7 @@ from ipaddress import ip_address
 from controller.model.address import format_mac, is_multicast_mac
 from controller.model.entities import Address, HostKind, NetworkType, Port, Range, Topology
 from controller.proof import packet as wire
+from controller.proof.clients import is_answered
 from controller.proof.guard import Guard, malformed
 from controller.proof.packet import Packet
 from controller.proof.rules import Rulebook, Span, Traffic
@@ -113,6 +115,8 @@ class Oracle:
         if refusal is None:
             owner = self._answerer(source, packet)
             refusal = f"answered at once in the place of {owner.name}" if owner else None
+        if refusal is None and self._is_programmed(source) and is_answered(self.topology, source, packet):
+            refusal = f"answered by the controller in the place of network {source.network}"
         if refusal is not None:
             stopped = Decision(False, refusal, None, source.place)
             return {target.name: stopped for target in self._meant(source, packet.eth_dst)}

@@ -86,7 +86,7 @@ def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
         return None
     if packet.src not in source.ips or packet.dst not in receiver.ips:
         return None
-    if packet.is_dhcp_request:  # Ports are no DHCP servers.
+    if packet.is_dhcp_request or packet.is_dhcp_reply:  # Ports are no DHCP servers, and what asks one is no answer.
         return None
     kind = packet.icmp_type
     if packet.protocol in (wire.ICMP, wire.ICMPV6):
