@@ -8,7 +8,7 @@ from controller.graph import queries
 from controller.memo import Memo
 from controller.model.ids import key
 from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
-from controller.pipeline.flow import Action, Origin, Output, PortNumber, match, move, set_field
+from controller.pipeline.flow import Action, Origin, match, move, set_field
 from controller.pipeline.known import Known
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import ASKS, NETWORK, OWNER, SOURCE
@@ -59,9 +59,8 @@ def _answer(builder: Builder, network: str, known: Known) -> None:
             move("arp_spa", "arp_tpa"),
             set_field("arp_sha", known.mac),
             set_field("arp_spa", int(address)),
-            Output(PortNumber.IN_PORT),
         )
-        builder.flow("respond", 100, asked, actions, kind="ARP answer", origin=origin)
+        builder.flow("respond", 100, asked, actions, "back", kind="ARP answer", origin=origin)
         return
     asked = match(**here, **_SOLICIT, nd_target=int(address))
     actions_v6 = (
@@ -91,8 +90,7 @@ def origin_of(memo: Memo, known: Known) -> Origin:
 def _write_advertisement(builder: Builder, origin: Origin) -> None:
     """Write the second half of an ND answer: nd_tll can be written only where type 136 has been matched."""
     where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=_ADVERTISEMENT, icmpv6_code=0)
-    actions = (move("eth_src", "nd_tll"), Output(PortNumber.IN_PORT))
-    builder.flow("advertise", 100, where, actions, kind="ND answer", origin=origin)
+    builder.flow("advertise", 100, where, [move("eth_src", "nd_tll")], "back", kind="ND answer", origin=origin)
 
 
 FEATURE = Feature(
@@ -112,7 +110,7 @@ FEATURE = Feature(
                 *("eth_src", "eth_dst", "arp_op", "arp_sha", "arp_tha", "arp_spa", "arp_tpa"),
                 *("ipv6_src", "ipv6_dst", "nd_options_type", "nd_reserved", "icmpv6_type", "reg15"),
             ),
-            next=("advertise", "clients", Stage.EGRESS_POLICY),
+            next=("advertise", "clients", "back", Stage.EGRESS_POLICY),
             purpose="who has this address? -> the answer, sent back at once",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
@@ -122,7 +120,7 @@ FEATURE = Feature(
             slot=1,
             matches=("eth_type", "ip_proto", "icmpv6_type", "icmpv6_code"),
             writes=("nd_tll",),
-            next=(),
+            next=("back",),
             purpose="the MAC goes into a neighbour advertisement's option",
             miss="dropped: only answers come here",
         ),
