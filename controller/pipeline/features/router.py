@@ -21,7 +21,7 @@ from controller.pipeline.fields import (
     PROTO_ICMP,
     PROTO_ICMPV6,
 )
-from controller.pipeline.flow import Action, Move, Origin, Output, PortNumber, Wanted, match, move, set_field
+from controller.pipeline.flow import Action, Move, Origin, Wanted, match, move, set_field
 from controller.pipeline.known import Known, has_strangers, longest_prefix, next_hop, router_addresses
 from controller.pipeline.nat import ChooseWay, DecrementTtl
 from controller.pipeline.program import Builder
@@ -90,9 +90,8 @@ def _own(builder: Builder) -> None:
             *(_swapped("ip_src", "ip_dst") if ethertype == ETH_IPV4 else _swapped("ipv6_src", "ipv6_dst")),
             set_field(kind, answered),
             set_field("nw_ttl", _TTL),
-            Output(PortNumber.IN_PORT),
         ]
-        builder.flow("own", 200, where, answer, kind="echo", origin=_OURS)
+        builder.flow("own", 200, where, answer, "back", kind="echo", origin=_OURS)
         _tell(builder, "own", 1, match(eth_type=ethertype), Question.NO_SERVICE, "no service", _OURS)
     # Nothing answers an answer, an error or a neighbour's message.
     builder.flow("own", 100, match(eth_type=ETH_IPV4, ip_proto=PROTO_ICMP), kind="not answered", origin=_OURS)
@@ -254,7 +253,7 @@ FEATURE = Feature(
             *("own", Stage.ROUTE, 2),
             ("eth_type", "ip_proto", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
             (*_ADDRESSES, *_SWAPPED, "icmp_type", "icmpv6_type", "nw_ttl"),
-            (),
+            ("back",),
             "a router's own addresses answer pings and offer nothing else",
             "cannot be reached: only IP comes here",
         ),
