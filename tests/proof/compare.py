@@ -9,7 +9,7 @@ from dataclasses import replace
 from controller.model.address import is_multicast_mac
 from controller.model.entities import Port
 from controller.proof import packet as wire
-from controller.proof.oracle import Oracle
+from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import Step, checksum, frame, unreachable
@@ -108,7 +108,7 @@ def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
     )
 
 
-def _answer_is_wrong(packet: Packet, owner: Port, answers: list[bytes]) -> str | None:
+def _answer_is_wrong(packet: Packet, owner: Answerer, answers: list[bytes]) -> str | None:
     """Return what is wrong with the answer to an ARP request or a neighbour solicitation, or None."""
     if len(answers) != 1:
         return f"{len(answers)} answers instead of one for {owner.name}"
