@@ -222,12 +222,13 @@ def _outside(
 ) -> Outside:
     """Return the routers with their addresses on external networks, from those of the topology before if they are known."""
     externals = fabric.external_networks
+    known = cache.outside
+    usable = known[2] if known is not None and known[0] is fabric and known[1] is previous else None
     if problems.has_errors:
-        # There will be no topology. What is known stays so for the one in force.
-        return settle(externals, parts, previous, None, problems)
-    known, cache.outside = cache.outside, None
-    is_known = known is not None and known[0] is fabric and known[1] is previous
-    return settle(externals, parts, previous, known[2] if known and is_known else None, problems)
+        # There will be no topology, so what is known stays so for the one in force.
+        return settle(externals, parts, previous, usable.copy() if usable else None, problems)
+    cache.outside = None
+    return settle(externals, parts, previous, usable, problems)
 
 
 def _tests(

@@ -20,40 +20,51 @@ from controller.model.entities import Address, ExternalNetwork, Prefix, Router, 
 # Only so many addresses of a prefix are ever given out: searching a /64 must end.
 _MAX_POOL = 1 << 16
 
+_GIVEN = ""
+
 Externals = Mapping[str, ExternalNetwork]
 
 
 class Outside:
-    """The routers of all tenants with their addresses, by tenant, and what is taken by them and by floating IPs."""
+    """The routers of all tenants with their addresses, by tenant, and who has which address: a tenant's router, or a file's word."""
 
     def __init__(self) -> None:
         self.routers: dict[str, Mapping[str, Router]] = {}
         self._ways: dict[str, Ways] = {}
-        self._taken: dict[str, set[Address]] = {}
+        self._taken: dict[
+            str, dict[Address, str]
+        ] = {}  # External network -> address -> tenant, `_GIVEN` where a file says so.
+
+    def copy(self) -> Outside:
+        """Return one that may follow without this one."""
+        other = Outside()
+        other.routers, other._ways = dict(self.routers), dict(self._ways)
+        other._taken = {external: dict(taken) for external, taken in self._taken.items()}
+        return other
 
     def follow(self, externals: Externals, parts: Mapping[str, Part]) -> bool:
-        """Take these parts in place of those known before; return whether nobody else is concerned. If False, use it no more.
+        """Take these parts in place of those known before, where the pools suffice for them. If False, use it no more.
 
-        The external networks and the tenants must be those known before, and no two may claim one address.
+        The external networks and the tenants must be those known before.
         """
-        changed = {name: part.ways for name, part in parts.items() if self._ways.get(name, NO_WAYS) is not part.ways}
-        before = {name: router for tenant in changed for name, router in self.routers.get(tenant, {}).items()}
-        for tenant in changed:
-            for external, address in self._ways.get(tenant, NO_WAYS).claims:
-                self._taken[external].discard(address)
-        for router in before.values():
-            if router.external is not None:
-                self._taken[router.external].difference_update(router.addresses)
-        for ways in changed.values():
+        fresh = {name: part.ways for name, part in parts.items() if self._ways.get(name, NO_WAYS) is not part.ways}
+        for tenant in fresh:
+            self._release(tenant)
+        changed = dict(fresh)
+        for ways in fresh.values():
             for external, address in ways.claims:
-                taken = self._taken.setdefault(external, set())
-                if address in taken:
-                    return False
-                taken.add(address)
+                owner = self._taken.get(external, {}).get(address)
+                if owner is not None and owner != _GIVEN and owner not in changed:
+                    changed[owner] = self._ways[owner]  # Its router must go elsewhere.
+                    self._release(owner)
+        for ways in changed.values():
+            if not self._claim(ways):
+                return False
+        before = {name: router for tenant in changed for name, router in self.routers.get(tenant, {}).items()}
         found = _allocated(externals, _routers(changed.values()), before, self._taken, None)
         if found is None:
             return False
-        self._ways |= changed
+        self._ways |= fresh
         for tenant, ways in changed.items():
             self._settle(tenant, ways, found)
         return True
@@ -62,11 +73,10 @@ class Outside:
         self, externals: Externals, parts: Mapping[str, Part], previous: Topology | None, problems: Problems
     ) -> None:
         """Give out what all tenants need after a topology, and report what is used up."""
-        for part in parts.values():
-            for external, address in part.ways.claims:
-                self._taken.setdefault(external, set()).add(address)
-        before = {} if previous is None else previous.routers
         self._ways = {name: part.ways for name, part in parts.items()}
+        for ways in self._ways.values():
+            self._claim(ways)
+        before = {} if previous is None else previous.routers
         found = _allocated(externals, _routers(self._ways.values()), before, self._taken, _Blame(parts, problems))
         for tenant, ways in self._ways.items():
             self._settle(tenant, ways, found or {})
@@ -77,16 +87,32 @@ class Outside:
             if known._ways.get(tenant) is self._ways[tenant] and known.routers.get(tenant) == routers:
                 self.routers[tenant] = known.routers[tenant]
 
+    def _release(self, tenant: str) -> None:
+        """Take back what a tenant has."""
+        for external, address in self._ways.get(tenant, NO_WAYS).claims:
+            self._taken[external].pop(address, None)
+        for router in self.routers.get(tenant, {}).values():
+            for address in router.addresses:
+                self._taken[str(router.external)].pop(address, None)
+
+    def _claim(self, ways: Ways) -> bool:
+        """Note what a tenant's file gives; return whether nobody has it."""
+        is_free = True
+        for external, address in ways.claims:
+            taken = self._taken.setdefault(external, {})
+            is_free = is_free and address not in taken
+            taken[address] = _GIVEN
+        return is_free
+
     def _settle(self, tenant: str, ways: Ways, found: Mapping[str, tuple[Address, ...]]) -> None:
         """Note a tenant's routers with the addresses that they got."""
         self.routers[tenant] = {
             name: replace(router, addresses=found[name]) if name in found else router
             for name, router in ways.routers.items()
         }
-        for name, addresses in found.items():
-            router = ways.routers.get(name)
-            if router is not None and router.external is not None:
-                self._taken.setdefault(router.external, set()).update(addresses)
+        for router in self.routers[tenant].values():
+            for address in router.addresses:
+                self._taken.setdefault(str(router.external), {}).setdefault(address, tenant)
 
 
 def settle(
@@ -130,13 +156,13 @@ def _allocated(
     externals: Externals,
     routers: list[Router],
     before: Mapping[str, Router],
-    taken: Mapping[str, set[Address]],
+    taken: Mapping[str, Mapping[Address, str]],
     blame: _Blame | None,
 ) -> dict[str, tuple[Address, ...]] | None:
     """Return the addresses of routers whose files do not give them all, None if the pools do not suffice and nobody is to be blamed."""
     found: dict[str, dict[Prefix, Address]] = {}
     for external, cidr, waiting in _waiting(externals, routers):
-        pool = _Pool(external, cidr, taken.get(external.name, set()))
+        pool = _Pool(external, cidr, taken.get(external.name, {}))
         kept: dict[str, int] = {}
         for router in waiting:
             old = before.get(router.name)
@@ -187,7 +213,7 @@ def _in_order(externals: Externals, router: Router, own: Mapping[Prefix, Address
 class _Pool:
     """The addresses of a pool in one prefix, numbered."""
 
-    def __init__(self, external: ExternalNetwork, cidr: Prefix, taken: set[Address]) -> None:
+    def __init__(self, external: ExternalNetwork, cidr: Prefix, taken: Mapping[Address, str]) -> None:
         self._spans = [(int(first), int(last)) for first, last in external.pool if first in cidr]
         self._base = cidr.network_address
         self._taken = taken
