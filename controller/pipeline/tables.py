@@ -98,6 +98,10 @@ class Scope(Enum):
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
     CLASS = "(groups): what ports of one combination of groups need"
     ADDRESS = "(network, known.Known): what an address of a network needs"
+    NEIGHBOUR = (
+        "(view.HostView, network, address): what a neighbour that was heard needs on a host that can reach it;"
+        " the network may be an external one"
+    )
     IDENTITY = (
         "(address space, identities.Identity, Direction, stateless?): what an address is to the rules of one direction"
     )
