@@ -17,6 +17,7 @@ from controller.config.fabric import Fabric
 from controller.config.groups import GroupContext
 from controller.config.ports import Draft, GroupsOf, PortContext, draft_port, names_of
 from controller.config.problem import Problems
+from controller.config.routers import RouterContext
 from controller.config.schema import TenantFile
 from controller.config.shared import ADDRESS_GROUPS, GROUPS, Loan, Others, still_holds
 from controller.config.source import Reporter
@@ -30,6 +31,7 @@ from controller.config.tenant import (
     keys_of_port,
     make_part,
 )
+from controller.config.ways import Ways, build_ways, routers_of
 from controller.model.entities import Address, AllowedAddress, Network, Place, Port, Topology
 
 
@@ -79,7 +81,9 @@ def amend_part(
     keys = _keys(before, filters, ports)
     if keys is None:
         return None
-    part = make_part(edit.context(), entities, networks, ports, filters=filters, keys=keys)
+    context = edit.context()
+    ways = _ways(edit, networks, ports, context.reporter)
+    part = make_part(context, entities, networks, ports, ways, filters=filters, keys=keys)
     return None if part.problems.has_errors else part
 
 
@@ -95,6 +99,8 @@ def _is_simple(edit: _Edit) -> bool:
         and len(before.ports) == sum(1 + len(port.trunk) for port in old.ports.values())
         and _is_same(new.networks, old.networks)
         and _is_same(new.port_groups, old.port_groups)
+        and _is_same(new.routers, old.routers)
+        and _is_same(new.floating_ips, old.floating_ips)
         and _stateless(new) == _stateless(old)
         and _used(edit).isdisjoint(old.security_groups.keys() - new.security_groups.keys())
     )
@@ -126,6 +132,13 @@ def _networks(edit: _Edit) -> Mapping[str, Network]:
     if all(network.place == places[name] for name, network in before.items()):
         return before
     return {name: replace(network, place=places[name]) for name, network in before.items()}
+
+
+def _ways(edit: _Edit, networks: Mapping[str, Network], ports: Mapping[str, Port], reporter: Reporter) -> Ways:
+    """Return the routers, where they stand now, and the floating IPs, which depend on the ports' addresses."""
+    tenant = edit.fabric.tenants[edit.before.tenant]
+    context = RouterContext(edit.fabric, tenant, edit.declared, networks, reporter)
+    return build_ways(context, ports, routers_of(context))
 
 
 def _has_same_filters(edit: _Edit) -> bool:

@@ -164,6 +164,29 @@ class Rate(Kind):
         }
 
 
+@dataclass(frozen=True)
+class Duration(Kind):
+    """A time: `90s`, `30m`, `12h`, `1d`, or seconds alone."""
+
+    title: str
+    low: int
+    high: int
+
+    def parse(self, value: object) -> object:
+        """Return the number of seconds."""
+        return scalars.duration(value, self.title, self.low, self.high)
+
+    def schema(self) -> Json:
+        """Return the schema of a number, with or without its unit."""
+        return {
+            "type": ["integer", "string"],
+            "title": f"{self.title} `Ns`, `Nm`, `Nh` or `Nd`, {self.low}-{self.high} seconds",
+            "minimum": self.low,
+            "maximum": self.high,
+            "pattern": "^[0-9]+[smhd]?$",
+        }
+
+
 class EtherType(Kind):
     """An ethertype, by name or number."""
 

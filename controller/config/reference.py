@@ -21,6 +21,7 @@ _SECTIONS: tuple[tuple[str, type[Strict]], ...] = (
     ("hosts.H", schema_fabric.Host),
     ("hosts.H.bridges", schema_fabric.Bridges),
     ("physical_networks.N", schema_fabric.PhysicalNetwork),
+    ("external_networks.N", schema_fabric.ExternalNetwork),
     ("tenants.T", schema_fabric.Tenant),
     ("tenants/TENANT.yaml", schema.TenantFile),
     ("networks.N", schema.Network),
@@ -33,6 +34,9 @@ _SECTIONS: tuple[tuple[str, type[Strict]], ...] = (
     ("ports.P", schema.Port),
     ("ports.P.trunk.VLAN", schema.Subport),
     ("allowed_addresses[]", schema.AllowedAddress),
+    ("routers.R", schema.Router),
+    ("routers.R.routes[]", schema.Route),
+    ("floating_ips.ADDRESS", schema.FloatingIp),
     ("tests[]", schema.Test),
 )
 
@@ -141,7 +145,8 @@ def _values(each: dict[str, Any]) -> str:
         return "`true` `false`"
     if "array" in kinds:
         return f"a list of {_values(each['items'])}"
-    key = "VLAN" if each["propertyNames"]["pattern"] == scalars.VLAN_PATTERN else "name"
+    kinds_of_keys = {scalars.VLAN_PATTERN: "VLAN", scalars.ADDRESS_PATTERN: "address"}
+    key = kinds_of_keys.get(each["propertyNames"]["pattern"], "name")
     return f"{key}: {_values(_entry(each['additionalProperties']))}"
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from controller.config import scalars
 from controller.config.kinds import (
+    Duration,
     EtherType,
     ListOrAny,
     ListOrMapping,
@@ -29,6 +30,7 @@ from controller.config.terms import (
     FarSide,
     Few,
     Flag,
+    FloatingAddress,
     IcmpNumber,
     IpAddress,
     IpProtocol,
@@ -41,10 +43,7 @@ from controller.config.terms import (
     Subnet,
     TransportPort,
 )
-from controller.model.entities import (
-    NetworkType,
-    Verdict,
-)
+from controller.model.entities import Ipv6Mode, NetworkType, Prefix, Verdict
 
 
 class Ethertype(StrEnum):
@@ -56,8 +55,6 @@ class Ethertype(StrEnum):
 
 class Network(Strict):
     """A layer-2 segment."""
-
-    not_yet: ClassVar[tuple[str, ...]] = ("dhcp", "dns")
 
     type: Annotated[NetworkType, members(NetworkType)] | None = Field(
         default=None,
@@ -78,7 +75,74 @@ class Network(Strict):
         default=(),
         description="The router's address, at most one per prefix; no port may have it. By default the first host address.",
     )
+    dhcp: Flag | None = Field(
+        default=None,
+        description="Whether ports are told their addresses, the gateway, the MTU and what follows, by DHCP and IPv6's router "
+        "advertisements. By default `true` where there is a cidr.",
+    )
+    dns: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] = Field(
+        default=(), description="The name servers that ports are told of."
+    )
+    domain: Annotated[str | None, Word(scalars.domain, "a domain name")] = Field(
+        default=None, description="The domain that ports are told to look names up in."
+    )
+    lease: Annotated[int, Duration("a lease", 60, 31_536_000)] = Field(
+        default=86400, description="How long a port may keep what it is told without asking again. By default a day."
+    )
+    ipv6: Annotated[Ipv6Mode, members(Ipv6Mode)] = Field(
+        default=Ipv6Mode.DHCP,
+        description="How ports get their IPv6 addresses: `dhcp`, or `slaac`, made of a prefix of 64 bits and the MAC, which is their "
+        "default address then; `stateless` is the same, and DHCP tells everything else.",
+    )
     share: Share = Field(default=(), description="Tenants that may attach ports, by `network: TENANT/NAME`.")
+
+
+class Route(Strict):
+    """A static route of a router."""
+
+    to: Annotated[Prefix, Word(scalars.destination, "a prefix or an address")] = Field(
+        description="Where it leads: nothing that the router's own networks hold. Of several routes the one with the longest prefix "
+        "counts; several to one prefix share its connections among them."
+    )
+    via: IpAddress = Field(description="The next hop, on one of the router's networks or on its external network.")
+
+
+class Router(Strict):
+    """What joins networks of a tenant, and leads out by an external network."""
+
+    networks: Annotated[tuple[Name, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="The tenant's own networks that it joins, each with a cidr; a network has one router at most, whose address there "
+        "is its `gateway`.",
+    )
+    external: Name | None = Field(
+        default=None, description="The external network that it leads out by. By default it leads nowhere."
+    )
+    snat: Flag | None = Field(
+        default=None,
+        description="Whether what has no floating IP leaves in the name of the router's own address. By default `true` with an external "
+        "network; with `false` ports keep their addresses, for which the hosts outside need a route.",
+    )
+    address: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="Its addresses on the external network, within the pool, at most one per prefix. By default allocated, then stable.",
+    )
+    routes: Annotated[tuple[Route, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="Its static routes. What no route and no network holds goes to the external network's gateway.",
+    )
+
+
+class FloatingIp(Strict):
+    """An address of an external network that stands for one of a port's. The name of the port alone may stand for it."""
+
+    port: Annotated[str, StringConstraints(pattern=scalars.OWN_PORT_PATTERN), Field(title="a port")] = Field(
+        description="The tenant's port, in a network whose router leads out by that external network."
+    )
+    ip: IpAddress | None = Field(
+        default=None,
+        description="Which of the port's addresses it stands for. By default the only one of its IP version.",
+    )
 
 
 class Peer(Strict):
@@ -270,7 +334,7 @@ class Test(Strict):
 class TenantFile(Strict):
     """`tenants/TENANT.yaml`: one tenant's part of a topology. The tenant is the file's name."""
 
-    not_yet: ClassVar[tuple[str, ...]] = ("routers", "floating_ips", "qos", "mirrors")
+    not_yet: ClassVar[tuple[str, ...]] = ("qos", "mirrors")
 
     networks: dict[Name, Network] = Field(default={}, description="The tenant's networks by name.")
     security_groups: dict[Name, SecurityGroup] = Field(
@@ -282,4 +346,8 @@ class TenantFile(Strict):
     )
     port_groups: dict[Name, PortGroup] = Field(default={}, description="Profiles by name.")
     ports: dict[Name, Port] = Field(default={}, description="The tenant's ports by name.")
+    routers: dict[Name, Router] = Field(default={}, description="The tenant's routers by name.")
+    floating_ips: dict[FloatingAddress, Annotated[FloatingIp, WordOrMapping("port")]] = Field(
+        default={}, description="Addresses in the pools of external networks, and the ports that they stand for."
+    )
     tests: tuple[Test, ...] = Field(default=(), description="What shall stay true.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ from controller.config.kinds import (
 )
 from controller.config.terms import (
     MAX_VLAN,
+    Addresses,
+    Few,
     Flag,
     Interface,
     IpAddress,
@@ -25,6 +27,7 @@ from controller.config.terms import (
     Quota,
     Segments,
     Strict,
+    Subnet,
     Vlans,
 )
 from controller.model.entities import (
@@ -95,6 +98,33 @@ class PhysicalNetwork(Strict):
     )
 
 
+class ExternalNetwork(Strict):
+    """A way out of the fabric: a physical network, or a VLAN of it, whose hosts are others'."""
+
+    physical_network: Name = Field(
+        description="Where its frames travel. Of that network's hosts, those with `gateway: true` carry what leaves without a floating IP."
+    )
+    vlan: Annotated[int, Whole("a VLAN", 1, MAX_VLAN)] | None = Field(
+        default=None, description="The VLAN of its frames; no tenant may be granted it. By default they have no tag."
+    )
+    cidr: Annotated[tuple[Subnet, ...], Field(min_length=1, max_length=64), OneOrMany()] = Field(
+        description="Its prefixes, IPv4 and IPv6."
+    )
+    gateway: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="The next hop to everywhere else, at most one of each IP version. By default routers reach only what is on it, and "
+        "what their routes say.",
+    )
+    pool: Annotated[tuple[Addresses, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="The addresses that routers and floating IPs may have; nobody else does. By default, in each prefix, all host "
+        "addresses but the gateway.",
+    )
+    mtu: Annotated[int, Whole("an MTU", 576, 65535)] | None = Field(
+        default=None, description="The MTU of its hosts. By default the fabric's."
+    )
+
+
 class Tenant(Strict):
     """Who owns networks and ports, and what it may use."""
 
@@ -120,8 +150,6 @@ class Tenant(Strict):
 class FabricFile(Strict):
     """`fabric.yaml`: the operator's part of a topology."""
 
-    not_yet: ClassVar[tuple[str, ...]] = ("external_networks",)
-
     fabric: Name = Field(description="The topology's name.")
     overlay: Annotated[NetworkType, words(*TUNNEL_TYPES, NetworkType.VLAN)] = Field(
         default=NetworkType.VXLAN, description="The type of a network that names none."
@@ -137,6 +165,9 @@ class FabricFile(Strict):
     )
     hosts: dict[Name, Host] = Field(default={}, description="The hosts by name.")
     physical_networks: dict[Name, PhysicalNetwork] = Field(default={}, description="The physical networks by name.")
+    external_networks: dict[Name, ExternalNetwork] = Field(
+        default={}, description="The ways out of the fabric by name; all tenants' routers may use them."
+    )
     tenants: dict[Name, Tenant] = Field(
         default={}, description="The tenants by name. Each may have a file `tenants/NAME.yaml`."
     )

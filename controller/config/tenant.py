@@ -19,10 +19,12 @@ from controller.config.idle import warn_of_idle
 from controller.config.networks import NetworkContext, build_networks
 from controller.config.ports import Draft, PortContext, draft_ports, names_of
 from controller.config.problem import Problems
+from controller.config.routers import RouterContext
 from controller.config.schema import TenantFile
 from controller.config.schema_fabric import FabricFile
 from controller.config.shared import Loan, Others, Told, lenders, still_holds
 from controller.config.source import Reporter, Spot
+from controller.config.ways import Ways, build_ways, routers_of
 from controller.model import ids
 from controller.model.entities import AddressGroup, Network, Port, SecurityGroup, Tenant, Topology
 from controller.model.mapping import ByTenant
@@ -57,6 +59,7 @@ class Part:
     networks: Mapping[str, Network]
     filters: Filters
     ports: Mapping[str, Port]
+    ways: Ways
     before: Entities
     sharers: frozenset[str]
     told: Told
@@ -153,6 +156,7 @@ def build_parts(
         reporter = Reporter(problems[network.tenant])
         before_ports = previous.ports if previous else {}
         ports |= {port.name: port for port in address_ports(network, members, before_ports, home, reporter)}
+    ways = _build_ways(fabric, tenants, networks, ports, problems)
     return {
         name: make_part(
             GroupContext(fabric, fabric.tenants[name], declared, loans[name], Reporter(problems[name])),
@@ -164,9 +168,26 @@ def build_parts(
                 for qualified in names_of(name, own, port)
                 if qualified in ports
             },
+            ways[name],
         )
         for name, declared in tenants.items()
     }
+
+
+def _build_ways(
+    fabric: Fabric,
+    tenants: Mapping[str, Declared[TenantFile]],
+    networks: Mapping[str, Network],
+    ports: Mapping[str, Port],
+    problems: Mapping[str, Problems],
+) -> dict[str, Ways]:
+    """Return the ways of these tenants. A port in a network of another one has that one's router."""
+    contexts = {
+        name: RouterContext(fabric, fabric.tenants[name], declared, networks, Reporter(problems[name]))
+        for name, declared in tenants.items()
+    }
+    routers = {name: router for context in contexts.values() for name, router in routers_of(context).items()}
+    return {name: build_ways(context, ports, routers) for name, context in contexts.items()}
 
 
 def make_part(
@@ -174,6 +195,7 @@ def make_part(
     before: Entities,
     networks: Mapping[str, Network],
     ports: Mapping[str, Port],
+    ways: Ways,
     *,
     filters: Filters | None = None,
     keys: Keys | None = None,
@@ -194,6 +216,7 @@ def make_part(
         networks=networks,
         filters=filters,
         ports=ports,
+        ways=ways,
         before=before,
         sharers=sharers(tenant.name, declared),
         told=context.loan.told,

@@ -140,7 +140,7 @@ class Questions:
         router = self._names.router(network)
         return Asked(
             *(Question(number), topology, host, in_port, port, network, router),
-            *(sample.fields, sample.packet),
+            *(sample.fields, sample.packet, sample.table),
         )
 
 

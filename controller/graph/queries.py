@@ -125,7 +125,7 @@ def placed(memo: Memo, tenant: str) -> Placed:
     found: dict[str, list[tuple[Port, str]]] = {}
     ways: dict[tuple[str, str], bool] = {}
     for each in ports_in(memo, tenant) or ():
-        where = each.host or found_on(memo, each.name)
+        where = each.host or found_on(memo, each.parent or each.name)
         if where is None:
             continue
         way = where, each.network

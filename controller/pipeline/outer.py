@@ -12,8 +12,9 @@ from controller.graph.neighbours import neighbour
 from controller.model.entities import Address, ExternalNetwork, FloatingIp, Router
 from controller.model.ids import key
 from controller.model.names import patch_from_physical, patch_to_physical, physical_bridge
+from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, VLAN_PRESENT
-from controller.pipeline.flow import Action, Conntrack, Origin, Output, PortNumber, PushVlan, Wanted, set_field
+from controller.pipeline.flow import Action, Conntrack, Origin, Wanted
 from controller.pipeline.nat import Translate
 from controller.pipeline.numbers import translation, zones
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SPACE, ZONE
@@ -68,10 +69,9 @@ class ExternalView:
         physical = self.external.physical_network
         return self.on.number(physical_bridge(physical), patch_from_physical(physical))
 
-    def out(self, *, is_back: bool = False) -> list[Action]:
-        """Return the actions that put a frame on the wire; `is_back` for one that has come from there."""
-        mark: list[Action] = [PushVlan(), set_field("vlan_tci", self.tag)] if self.tag else []
-        return [*mark, Output(PortNumber.IN_PORT if is_back else self.number or 0)]
+    def out(self) -> list[Action]:
+        """Return the actions that put a frame on the wire."""
+        return to_others(self.number or 0, self.tag)
 
     def mac_of(self, address: Address) -> int | None:
         """Return the MAC of a host on it that is not ours, None until it has been heard."""

@@ -27,7 +27,7 @@ from dataclasses import replace
 from enum import Enum
 
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output, SetField, ToGroup
+from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output, PopVlan, PushVlan, SetField, ToGroup
 from controller.pipeline.registers import JUDGED, SOURCE_CLASS, TARGET_CLASS
 from controller.pipeline.released import changes_hands
 from controller.pipeline.tables import ContractError, Pipeline
@@ -48,6 +48,7 @@ class Role(Enum):
 
 
 _JUDGED = BY_NAME[JUDGED.field].index
+_TAG = BY_NAME["vlan_tci"].index
 _CLASSES = frozenset(BY_NAME[register.field].index for register in (SOURCE_CLASS, TARGET_CLASS))
 
 # The phases in which senders come, and those in which they go.
@@ -284,7 +285,10 @@ def _drops(flow: Flow) -> bool:
 
 
 def _only_outputs(flow: Flow) -> bool:
-    return all(isinstance(action, Output) for action in flow.actions)
+    return all(
+        isinstance(action, Output | PushVlan | PopVlan) or (isinstance(action, SetField) and action.field == _TAG)
+        for action in flow.actions
+    )
 
 
 def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list[dict[int, Delta]]:

@@ -17,7 +17,7 @@ from controller.model.names import PATCH_TO_TUNNEL, interface_name, patch_to_phy
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Origin
 from controller.pipeline.numbers import tag, zone
-from controller.pipeline.registers import NO_CLASS
+from controller.pipeline.registers import NO_CLASS, target_of
 
 # The OpenFlow number of an interface: (host, bridge, interface) -> number, None while it is absent.
 number_of: Input[int | None] = Input("OpenFlow number")
@@ -62,13 +62,22 @@ class Claim(NamedTuple):
 
 
 class Plug(NamedTuple):
-    """A port that is plugged in: its OpenFlow number, its key and its class. A port without port security is open."""
+    """A port that is plugged in: its OpenFlow number, its key and its class. A port without port security is open.
+
+    A subport has the number of its parent, and the tag `vlan`; any other port has tag 0.
+    """
 
     port: str
     number: int
     key: int
     class_key: int
     is_open: bool
+    vlan: int = 0
+
+    @property
+    def target(self) -> int:
+        """What `TARGET` holds in a packet for the port."""
+        return target_of(self.number, self.vlan)
 
 
 @query
@@ -132,7 +141,7 @@ def plug(memo: Memo, host: str, port: str) -> Plug | None:
     number = number_of(memo, host, owner.integration_bridge, interface_name(port))
     if number is None:
         return None
-    return Plug(port, number, key("port", port), policy_class(entity), not entity.port_security)
+    return Plug(port, number, key("port", port), policy_class(entity), not entity.port_security, entity.vlan or 0)
 
 
 @query

@@ -51,6 +51,17 @@ ports:
   e: {port_group: front, allowed_addresses: [{ip: 10.0.1.12}, {ip: 10.0.1.0/29}]}
   f: {network: blue/own, port_security: false, new_connections: 5/s}
   vm: {network: net, trunk: {5: more}}
+routers:
+  main:
+    networks: [net, more]
+    external: public
+    routes:
+      - {to: 0.0.0.0/0, via: 10.0.1.14}
+      - {to: 10.9.0.0/16, via: 10.0.2.14}
+  spare: {external: public, snat: false}
+floating_ips:
+  203.0.113.12: b
+  203.0.113.13: {port: a}
 tests:
 - {from: a, to: d, protocol: tcp, port: 80, expect: allow}
 - from: c
@@ -113,6 +124,14 @@ LINES = (
     "security_groups:",
     "address_groups: {own: 10.9.0.0/16}",
     "tests: []",
+    "  extra: {external: public}",
+    "  extra: {networks: net}",
+    "      - {to: 10.8.0.0/16, via: 10.0.1.13}",
+    "  203.0.113.14: d",
+    "  203.0.113.13: c",
+    "  203.0.113.13: vm:5",
+    "  '2001:db8::12': c",
+    "routers: {main: {networks: net, external: public, address: 203.0.113.11}}",
     "nonsense: {}",
     "- {from: b, to: a, expect: deny}",
     "---",
@@ -240,6 +259,8 @@ class Folder:
         ("ports:\n", "\n# What it is attached to.\nports:\n"),
         ("    # Given,", "    # Given to it,"),
         ("expect: deny", "expect: allow"),
+        ("    routes:\n", "    # A comment that moves the routes.\n    routes:\n"),
+        ("    ip: 10.0.1.9\n", "    ip: 10.0.1.11\n"),
         ("  vm: {network: net, trunk: {5: more}}\n", ""),
         ("trunk: {5: more}", "trunk: {6: more}"),
         ("trunk: {5: more}", "trunk: {5: {network: more, security_groups: web}}"),

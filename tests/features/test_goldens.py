@@ -13,7 +13,7 @@ import pytest
 
 from controller import config
 from controller.graph.fabric import Fabric
-from controller.model.entities import Topology
+from controller.model.entities import Address, Topology
 from controller.pipeline.compile import assumed_bindings, compile_fabric, pipeline
 from controller.pipeline.flow import Program
 from controller.pipeline.tables import Bridge
@@ -28,12 +28,22 @@ def bridge_kind(topology: Topology, program: Program) -> Bridge:
     return kinds.get(program.bridge, Bridge.PHYSICAL)
 
 
+def heard(topology: Topology) -> dict[tuple[str, Address], int]:
+    """Return MACs of IPv4 neighbours outside: the gateways, and next hops of routes; those of IPv6 keep silent."""
+    found: dict[tuple[str, Address], int] = {}
+    for external in topology.external_networks.values():
+        vias = [route.via for router in topology.routers.values() for route in router.routes]
+        spoken = [each for each in (*external.gateways, *vias) if any(each in cidr for cidr in external.cidrs)]
+        found |= {(external.name, each): 0x02_FF_00_00_00_00 | int(each) & 0xFF for each in spoken if each.version == 4}
+    return found
+
+
 def written_by(feature: str, topology: Topology) -> Iterator[str]:
     """Yield a feature's flows, groups and meters, bridge by bridge."""
     # A port without `host:` has shown up on the first host.
     location = {port.name: next(iter(topology.hosts)) for port in topology.ports.values() if port.host is None}
     fabric = Fabric(topology, location)
-    for program in compile_fabric(topology, location):
+    for program in compile_fabric(topology, location, heard=heard(topology)):
         ports = assumed_bindings(fabric, topology.hosts[program.host]).ports[program.bridge]
         names = {number: name for name, number in ports.items()}
         kind = bridge_kind(topology, program)

@@ -6,6 +6,7 @@ from controller.graph import queries
 from controller.model.address import BROADCAST_MAC, outer_mac
 from controller.model.entities import Address
 from controller.pipeline import discovery, echo
+from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_ARP, VLAN_MASK
 from controller.pipeline.flow import Action, Match, Origin, Output, PopVlan, PortNumber, match
 from controller.pipeline.nat import ForgetConnection
@@ -36,8 +37,10 @@ def _external(builder: Builder, view: ExternalView) -> None:
             asks = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_spa=int(gateway))
             _hear(builder, asks, view, 110)
     asked, tell = discovery.advertise()
-    actions = [tell, *view.out(is_back=True)]
-    builder.flow("announce", 100, (*match(**view.here), *asked), actions, kind="answer", origin=view.origin)
+    builder.flow("announce", 100, asked, [tell], "back", kind="answer", origin=view.origin)
+    if view.tag:
+        back = to_others(PortNumber.IN_PORT, view.tag)
+        builder.flow("back", 100, match(**view.here), back, kind="answer", origin=view.origin)
     if view.inside is not None:
         physical = view.external.physical_network
         where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK))
@@ -56,8 +59,7 @@ def _own(builder: Builder, view: ExternalView, address: Address, owner: str, ori
     actions = discovery.answer(address, mac, is_router=True)
     asked = match(**here, **discovery.question(address))
     if address.version == 4:
-        actions += view.out(is_back=True)
-        builder.flow("arriving", 200, asked, actions, kind="answer", origin=origin)
+        builder.flow("arriving", 200, asked, actions, "back", kind="answer", origin=origin)
         heard = match(**here, eth_dst=mac, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY)
     else:
         builder.flow("arriving", 200, asked, actions, "announce", kind="answer", origin=origin)
@@ -87,8 +89,7 @@ def _router(builder: Builder, view: RouterView) -> None:
         for asked, actions in echo.pings():
             if asked["eth_type"] == ethertype:
                 where = match(**outer.here, **asked, **{field: int(address)})
-                ping = [*actions, *outer.out(is_back=True)]
-                builder.flow("arrived", 300, where, ping, kind="echo", origin=view.origin)
+                builder.flow("arrived", 300, where, actions, "back", kind="echo", origin=view.origin)
     if not view.router.snat:
         for name in view.router.networks:
             network = queries.network(view.memo, name)
@@ -118,8 +119,8 @@ FEATURE = Feature(
             stage=Stage.ARRIVE,
             slot=0,
             matches=(NETWORK.field, "eth_dst", "arp_spa", *discovery.MATCHES, "ip_dst", "ipv6_dst"),
-            writes=(*discovery.WRITES, SPACE.field, ZONE.field, QUESTION.field, "vlan_tci"),
-            next=("announce", "arrived", "routes", "tell"),
+            writes=(*discovery.WRITES, SPACE.field, ZONE.field, QUESTION.field),
+            next=("announce", "arrived", "back", "routes", "tell"),
             purpose="the destination's address -> a floating IP, or a router that may know the connection",
             miss="dropped: from outside, and nobody here has such an address",
         ),
@@ -127,9 +128,9 @@ FEATURE = Feature(
             name="announce",
             stage=Stage.ARRIVE,
             slot=1,
-            matches=(NETWORK.field, *discovery.MATCHES),
-            writes=("nd_tll", "vlan_tci"),
-            next=(),
+            matches=discovery.MATCHES,
+            writes=("nd_tll",),
+            next=("back",),
             purpose="the MAC goes into a neighbour advertisement's option",
             miss="dropped: only answers come here",
         ),
@@ -138,8 +139,8 @@ FEATURE = Feature(
             stage=Stage.ARRIVE,
             slot=2,
             matches=(NETWORK.field, "ct_state", *echo.MATCHES, "ip_dst", "ipv6_dst"),
-            writes=(*echo.WRITES, "vlan_tci"),
-            next=("routes",),
+            writes=echo.WRITES,
+            next=("back", "routes"),
             purpose="what has been translated finds its way; what nobody inside has asked for ends here",
             miss="cannot be reached: each external network has a flow for all packets",
         ),

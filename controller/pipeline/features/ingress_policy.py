@@ -97,11 +97,11 @@ def _verdicts(builder: Builder) -> None:
 
 def _port(builder: Builder, port: PortView) -> None:
     if not port.plug.is_open:
-        here = {TARGET.field: TARGET.is_(port.plug.number)}
+        here = {TARGET.field: TARGET.is_(port.plug.target)}
         where = match(ct_state=ANSWER, **here, **opened_by(port.plug.key))
         load = ask(builder, TARGET_CLASS, "egress_known")
         builder.flow("ingress_state", 150, where, load, "ingress_unknown", kind="answer", origin=port.origin)
-    write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.number)}, Stage.DELIVER)
+    write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.target)}, Stage.DELIVER)
 
 
 def _class(builder: Builder, groups: Groups) -> None:

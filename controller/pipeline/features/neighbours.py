@@ -9,10 +9,10 @@ from controller.memo import Memo
 from controller.model.ids import key
 from controller.pipeline.discovery import ARP_REQUEST, SOLICITATION, WRITES, advertise, answer, question
 from controller.pipeline.fields import ETH_ARP
-from controller.pipeline.flow import Action, Origin, Output, PortNumber, match
+from controller.pipeline.flow import Action, Origin, match
 from controller.pipeline.known import Known
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NETWORK, OWNER, SOURCE
+from controller.pipeline.registers import ASKS, NETWORK, OWNER, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, PortView
 
@@ -46,8 +46,7 @@ def _answer(builder: Builder, network: str, known: Known) -> None:
     asked = match(**here, **question(address))
     actions = [told, *answer(address, known.mac, is_router=known.is_router)]
     if isinstance(address, IPv4Address):
-        actions.append(Output(PortNumber.IN_PORT))
-        builder.flow("respond", 100, asked, actions, kind="ARP answer", origin=origin)
+        builder.flow("respond", 100, asked, actions, "back", kind="ARP answer", origin=origin)
     else:
         builder.flow("respond", 100, asked, actions, "advertise", kind="ND answer", origin=origin)
 
@@ -65,7 +64,7 @@ def origin_of(memo: Memo, known: Known) -> Origin:
 
 def _write_advertisement(builder: Builder, origin: Origin) -> None:
     where, tell = advertise()
-    builder.flow("advertise", 100, where, [tell, Output(PortNumber.IN_PORT)], kind="ND answer", origin=origin)
+    builder.flow("advertise", 100, where, [tell], "back", kind="ND answer", origin=origin)
 
 
 FEATURE = Feature(
@@ -79,9 +78,10 @@ FEATURE = Feature(
             matches=(
                 *("reg0", "reg1", "eth_type", "arp_op", "arp_spa", "arp_tpa"),
                 *("ip_proto", "ipv6_src", "icmpv6_type", "icmpv6_code", "nd_target"),
+                *(ASKS.field, "udp_src", "udp_dst"),
             ),
             writes=(*WRITES, "reg15"),
-            next=("advertise", Stage.EGRESS_POLICY),
+            next=("advertise", "clients", "back", Stage.EGRESS_POLICY),
             purpose="who has this address? -> the answer, sent back at once",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
@@ -91,7 +91,7 @@ FEATURE = Feature(
             slot=1,
             matches=("eth_type", "ip_proto", "icmpv6_type", "icmpv6_code"),
             writes=("nd_tll",),
-            next=(),
+            next=("back",),
             purpose="the MAC goes into a neighbour advertisement's option",
             miss="dropped: only answers come here",
         ),

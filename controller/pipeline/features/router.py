@@ -21,7 +21,7 @@ from controller.pipeline.fields import (
     PROTO_ICMP,
     PROTO_ICMPV6,
 )
-from controller.pipeline.flow import Action, Move, Origin, Output, PortNumber, Wanted, match, set_field
+from controller.pipeline.flow import Action, Move, Origin, Wanted, match, set_field
 from controller.pipeline.known import Known, has_strangers, longest_prefix, next_hop, router_addresses
 from controller.pipeline.nat import ChooseWay, DecrementTtl
 from controller.pipeline.program import Builder
@@ -72,7 +72,7 @@ def _tell(
 def _own(builder: Builder) -> None:
     """Write what a router's own addresses answer: pings; the rest is for the controller."""
     for asked, answer in pings():
-        builder.flow("own", 200, match(**asked), [*answer, Output(PortNumber.IN_PORT)], kind="echo", origin=_OURS)
+        builder.flow("own", 200, match(**asked), answer, "back", kind="echo", origin=_OURS)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         _tell(builder, "own", 1, match(eth_type=ethertype), Question.NO_SERVICE, "no service", _OURS)
     # Nothing answers an answer, an error or a neighbour's message.
@@ -221,7 +221,7 @@ FEATURE = Feature(
             *("own", Stage.ROUTE, 2),
             MATCHES,
             WRITES,
-            (),
+            ("back",),
             "a router's own addresses answer pings and offer nothing else",
             "cannot be reached: only IP comes here",
         ),
