@@ -257,12 +257,14 @@ class Engine:
         for tenant in everyone if tenants is None else tenants:
             here, there = part(topology, "ports", tenant), part(before, "ports", tenant)
             for name in there.keys() - here.keys():
-                self._ports.pop(interface_name(name), None)
-                self.programs.place(name, None)
+                if there[name].parent is None:
+                    self._ports.pop(interface_name(name), None)
+                    self.programs.place(name, None)
             for name, port in here.items():
                 known = there.get(name)
                 # Where a port is follows from its own name and host, if the hosts are the same: it is where it was.
-                if tenants is None or known is None or known.host != port.host:
+                # A subport is where its parent is.
+                if (tenants is None or known is None or known.host != port.host) and port.parent is None:
                     self._ports[interface_name(name)] = name
                     self._place(port, topology)
 

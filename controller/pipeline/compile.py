@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from controller.graph import queries
 from controller.graph.fabric import Fabric
-from controller.model.entities import Address, Host, Topology
+from controller.model.entities import Host, Topology
 from controller.model.names import (
     PATCH_TO_INTEGRATION,
     PATCH_TO_TUNNEL,
@@ -17,6 +17,7 @@ from controller.model.names import (
     tunnel_port,
 )
 from controller.pipeline.flow import Bindings, Program
+from controller.pipeline.heard import Neighbour
 from controller.pipeline.numbers import Numbers
 from controller.pipeline.plan import pipeline
 from controller.pipeline.programs import Programs
@@ -32,19 +33,20 @@ def compile_fabric(
     bindings: Mapping[str, Bindings] | None = None,
     numbers: Mapping[str, Numbers] | None = None,
     hosts: Iterable[str] | None = None,
-    heard: Mapping[tuple[str, Address], int] | None = None,
+    heard: Iterable[Neighbour] = (),
 ) -> list[Program]:
     """Return the programs of all hosts, or of these, as they would be with every interface plugged in.
 
     `location` places ports that have no host; `bindings` replaces the assumed port numbers, `numbers` the tags and zones that
-    would be chosen, both host by host. `heard` tells MACs of neighbours by network and address. Raises what `Programs.settle` raises.
+    would be chosen, both host by host; `heard` are neighbours that no file names. Raises what `Programs.settle` raises.
     """
     fabric = Fabric(topology, location)
     found = Programs()
     found.enter(topology)
     for port, host in (location or {}).items():
         found.place(port, host)
-    found.hear(heard or {})
+    for neighbour in heard:
+        found.learn(neighbour.network, neighbour.address, neighbour.mac)
     wanted = [host for host in topology.hosts if fabric.is_programmed(host)] if hosts is None else list(hosts)
     for host in wanted:
         if numbers and host in numbers:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from controller.graph import queries, ways_out
 from controller.graph.identities import Identity, Spot, identities
 from controller.memo import Memo, emitting, query
-from controller.model.entities import Direction, Port
+from controller.model.entities import Address, Direction, Port
+from controller.pipeline.heard import heard_on
 from controller.pipeline.known import Known, known_addresses
 from controller.pipeline.outer import ExternalView, FloatingView, RouterView
 from controller.pipeline.plan import pipeline
@@ -69,6 +70,14 @@ def host_parts(memo: Memo, host: str) -> None:
         for direction in Direction:
             for is_stateless in (False, True):
                 memo.require(identities_part, host, space, direction, is_stateless)
+    memo.require(neighbour_parts, host)
+
+
+@query
+def neighbour_parts(memo: Memo, host: str) -> None:
+    """Require the parts of the neighbours that a host is to know."""
+    for network, address in heard_on(memo, host):
+        memo.require(neighbour_part, host, network, address)
 
 
 @query
@@ -172,6 +181,12 @@ def port_part(memo: Memo, host: str, network: str, port: str) -> Part:
 def mac_part(memo: Memo, host: str, network: str, mac: int) -> Part:
     """Return what a MAC of a network needs on a host."""
     return _part(memo, Scope.MAC, NetworkView(HostView(memo, host), network), mac)
+
+
+@emitting
+def neighbour_part(memo: Memo, host: str, network: str, address: Address) -> Part:
+    """Return what a neighbour that was heard needs on a host."""
+    return _part(memo, Scope.NEIGHBOUR, HostView(memo, host), network, address)
 
 
 @emitting

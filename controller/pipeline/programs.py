@@ -9,17 +9,16 @@ A from-scratch computation is this one, begun with nothing: there is no second w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from controller.graph import queries
-from controller.graph.neighbours import neighbour, neighbours_in
 from controller.memo import Memo, query
 from controller.model.entities import Address, Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
-from controller.pipeline import limits, masks, numbers, view
+from controller.pipeline import heard, limits, masks, numbers, view
 from controller.pipeline.claims import Claims, copied, of_groups, of_meters
 from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Meter, Program, Uncompilable
 from controller.pipeline.numbers import Numbers
@@ -159,7 +158,6 @@ class Programs:
         self.memo.keep(limits.check_keys)
         self.memo.keep(masks.check_masks)
         self._bridges: dict[str, dict[Slot, _Bridge]] = {}
-        self._heard: dict[tuple[str, Address], int] = {}
         self._hosts: dict[
             str, tuple[tuple[Slot, str, int], ...]
         ] = {}  # The hosts that were asked for, with their bridges.
@@ -205,22 +203,13 @@ class Programs:
         """Say which OpenFlow number an interface has; None: it is absent."""
         self.memo.set(view.number_of, (host, bridge, interface), number)
 
-    def hear(self, heard: Mapping[tuple[str, Address], int]) -> None:
-        """Say who all the neighbours are that have been heard: (network, address) -> MAC."""
-        for where in self._heard.keys() - heard.keys():
-            self.memo.set(neighbour, where, None)
-        for where, mac in heard.items():
-            self.memo.set(neighbour, where, mac)
-        for name in {name for name, _ in (*self._heard, *heard)}:
-            known = tuple(
-                sorted((address for of, address in heard if of == name), key=lambda each: (each.version, each))
-            )
-            self.memo.set(neighbours_in, (name,), known or None)
-        self._heard = dict(heard)
-
     def remember(self, host: str, told: Numbers) -> None:
         """Say which numbers a host's switch was programmed with; they hold for names that have none here."""
         self.memo.set(numbers.remembered, (host,), told)
+
+    def learn(self, network: str, address: Address, mac: int | None) -> None:
+        """Say which MAC a neighbour that no file names was heard to have; None: nobody has the address."""
+        heard.learn(self.memo, network, address, mac)
 
     def ask_for(self, hosts: Iterable[str]) -> None:
         """Compile these hosts, and no others."""

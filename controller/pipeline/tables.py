@@ -102,6 +102,10 @@ class Scope(Enum):
     FLOATING = "outer.FloatingView: what a floating IP needs on a host that knows its router"
     EXTERNAL = "outer.ExternalView: what an external network needs on a host that leads out to it"
     OUTER = "outer.ExternalView, ways_out.Outer: what an address of ours needs on a host that leads out to its external network"
+    NEIGHBOUR = (
+        "(view.HostView, network, address): what a neighbour that was heard needs on a host that can reach it;"
+        " the network may be an external one"
+    )
     IDENTITY = (
         "(address space, identities.Identity, Direction, stateless?): what an address is to the rules of one direction"
     )

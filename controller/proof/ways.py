@@ -235,11 +235,8 @@ class Ways:
         return steps[0].network if len(steps) == 1 and steps[0].next_hop == address else None
 
     def _next(self, step: Step) -> Port | None:
-        """Return the port that is next on a way, None if it is none of the files'."""
-        if step.network is None:
-            return None
-        mac = self._segments.neighbour(step.network, step.next_hop)
-        return None if mac is None else next(iter(self._segments.with_mac(step.network, mac)), None)
+        """Return a port that may be next on a way, the first of several; None if it is none of the files'."""
+        return None if step.network is None else self._segments.owner(step.network, step.next_hop)
 
     def _is_open(self, router: Router, port: Port) -> bool:
         """Return whether a router leads in from outside to a port's own addresses."""

@@ -16,6 +16,7 @@ import pytest
 from controller.model.address import outer_mac, router_mac
 from controller.model.entities import Topology
 from controller.pipeline.compile import compile_fabric
+from controller.pipeline.heard import Neighbour
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
 from tests.builders import (
@@ -71,7 +72,7 @@ def topology(*, snat: bool = True) -> Topology:
     )
 
 
-HEARD = {("public", ip_address("203.0.113.1")): UPSTREAM, ("public", ip_address("2001:db8::1")): UPSTREAM}
+HEARD = [Neighbour("public", ip_address(each), UPSTREAM) for each in ("203.0.113.1", "2001:db8::1")]
 
 
 def loaded(net: FabricTwin) -> None:

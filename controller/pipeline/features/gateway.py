@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from controller.graph import queries, ways_out
-from controller.graph.neighbours import neighbours_in
 from controller.model.address import outer_mac, wire_mac
-from controller.model.entities import Route
+from controller.model.entities import Address, Route
 from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
@@ -15,7 +14,7 @@ from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, QUESTION, SPACE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import NetworkView
+from controller.pipeline.view import HostView, NetworkView
 
 _FAMILIES = (IPV4, IPV6)
 
@@ -113,12 +112,18 @@ def _external(builder: Builder, view: ExternalView) -> None:
         else:
             actions = [set_field("eth_dst", mac), *view.out()]
             builder.flow("outside", 100, everywhere, actions, kind="gateway outside", origin=view.origin)
-    for address in neighbours_in(view.memo, view.name) or ():
-        mac, (ethertype, _, field) = view.mac_of(address), family(address)
-        if mac is not None:
-            where = match(**view.here, eth_type=ethertype, **{field: int(address)})
-            actions = [set_field("eth_dst", mac), *view.out()]
-            builder.flow("outside", 350, where, actions, kind="neighbour", origin=view.origin)
+
+
+def _neighbour(builder: Builder, host: HostView, network: str, address: Address) -> None:
+    """Write where a neighbour on an external network is."""
+    if queries.external_network(host.memo, network) is None:
+        return
+    view = ExternalView(host, network)
+    mac, (ethertype, _, field) = view.mac_of(address), family(address)
+    if mac is not None and view.number is not None:
+        where = match(**view.here, eth_type=ethertype, **{field: int(address)})
+        actions = [set_field("eth_dst", mac), *view.out()]
+        builder.flow("outside", 350, where, actions, kind="neighbour", origin=view.origin)
 
 
 def _network(builder: Builder, view: NetworkView) -> None:
@@ -193,6 +198,7 @@ FEATURE = Feature(
         Scope.FLOATING: _floating,
         Scope.EXTERNAL: _external,
         Scope.NETWORK: _network,
+        Scope.NEIGHBOUR: _neighbour,
         Scope.OUTER: _outer,
     },
     sends=frozenset(
