@@ -98,6 +98,10 @@ class Scope(Enum):
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
     CLASS = "(groups): what ports of one combination of groups need"
     ADDRESS = "(network, known.Known): what an address of a network needs"
+    ROUTER = "outer.RouterView: what a router that leads out needs on a host that knows it"
+    FLOATING = "outer.FloatingView: what a floating IP needs on a host that knows its router"
+    EXTERNAL = "outer.ExternalView: what an external network needs on a host that leads out to it"
+    OUTER = "outer.ExternalView, ways_out.Outer: what an address of ours needs on a host that leads out to its external network"
     NEIGHBOUR = (
         "(view.HostView, network, address): what a neighbour that was heard needs on a host that can reach it;"
         " the network may be an external one"

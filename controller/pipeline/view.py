@@ -300,7 +300,7 @@ class NetworkView:
         network, bridge = self.network, self.on.host.integration_bridge
         if network.type.is_tunnel:
             number = self.on.number(bridge, PATCH_TO_TUNNEL)
-            has_peers = bool(queries.peers(self.memo, self.on.name, self.name))
+            has_peers = bool(queries.partners(self.memo, self.on.name, self.name))
             return (number, VLAN_PRESENT | self.tag) if has_peers and number is not None else None
         if network.physical_network is None:
             return None

@@ -217,7 +217,9 @@ class FabricTwin:
             )
             commands += twin.port_commands(bridge, {_wire(each.name): WIRE_NUMBER})
             # What a switch has learned from one packet must not decide about the next.
+            outer = self.topology.external_networks.values()
             vlans = {n.segment or 0 for n in self.topology.networks.values() if n.physical_network == each.name}
+            vlans |= {n.vlan or 0 for n in outer if n.physical_network == each.name}
             commands.append(["set", "bridge", bridge, f"flood_vlans={','.join(map(str, sorted(vlans | {0})))}"])
         twin.configure(*commands)
         for bridge in ports:

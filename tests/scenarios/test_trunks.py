@@ -17,8 +17,7 @@ from controller.pipeline.flow import Program
 from tests.builders import allow, fabric, group, host, network, physical_network, port, router, subport
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import checksum
-from tests.scenarios.frames import ARP_REPLY, arp, own, solicitation, tagged, to_all, udp, who_has
-from tests.scenarios.test_routing import ping
+from tests.scenarios.frames import ARP_REPLY, arp, own, ping, solicitation, tagged, to_all, udp, who_has
 
 pytestmark = pytest.mark.ovs
 

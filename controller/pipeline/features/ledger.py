@@ -7,7 +7,8 @@ from controller.model.entities import Address
 from controller.model.ids import key
 from controller.pipeline.flow import Note, Origin, match
 from controller.pipeline.heard import Neighbour, neighbour_note
-from controller.pipeline.numbers import note, place_note
+from controller.pipeline.numbers import note, place_note, translation
+from controller.pipeline.outer import RouterView
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, SOURCE
 from controller.pipeline.tables import SLOTS, Feature, Scope, Stage, Table
@@ -19,6 +20,15 @@ def _numbers(builder: Builder, view: NetworkView) -> None:
     text = note(tag, view.zone, view.name, view.space, view.connections)
     where = match(**{NETWORK.field: NETWORK.is_(view.key)})
     builder.flow("ledger", 1, where, [Note(text.encode())], kind="numbers", origin=view.origin)
+
+
+def _translation(builder: Builder, view: RouterView) -> None:
+    zone = view.translation_zone
+    if zone:
+        name = translation(view.name)
+        where = match(**{NETWORK.field: NETWORK.is_(key("translation", view.name))})
+        text = note(None, zone, name, name)
+        builder.flow("ledger", 1, where, [Note(text.encode())], kind="translation", origin=view.origin)
 
 
 def _place(builder: Builder, port: PortView) -> None:
@@ -59,8 +69,9 @@ FEATURE = Feature(
     ),
     kinds={
         "numbers": "a network's local tag, the conntrack zone of its address space, and how many connections that may hold",
+        "translation": "the conntrack zone of a router's translated addresses",
         "neighbour": "the MAC of a host that no file names, as it was heard last",
         "place": "a port without `host:` that is here: of two hosts that claim it, the one that had it before",
     },
-    flows={Scope.NETWORK: _numbers, Scope.PORT: _place, Scope.NEIGHBOUR: _neighbour},
+    flows={Scope.NETWORK: _numbers, Scope.PORT: _place, Scope.NEIGHBOUR: _neighbour, Scope.ROUTER: _translation},
 )
