@@ -58,7 +58,7 @@ def topology() -> Topology:
         free,
         subport(free, 101, "red/lab", "10.0.5.30"),
         port("red/lab1", "red/lab", "10.0.5.21", host="hv1", groups=["red/all"]),
-        port("red/lab2", "red/lab", "10.0.5.22", host="hv2", secure=False),
+        port("red/lab2", "red/lab", "10.0.5.22", host="hv1", secure=False),
     )
 
 
@@ -112,13 +112,15 @@ def test_s63_tags_are_each_receivers_own(tmp_path_factory: pytest.TempPathFactor
     ]
     small = fabric(
         *(host("hv1"), network(NET, "10.0.1.0/24"), network(WEB, "10.0.2.0/24")),
-        *(one, two, *web),
+        *(one, two, *web, port("red/web", WEB, "10.0.2.13", host="hv1", groups=["red/all"])),
         group("red/all", ingress=[allow()]),
     )
     with FabricTwin(tmp_path_factory.mktemp("tags"), small) as running:
         running.load(programs(running))
         there = udp(small, "red/one:7", "red/two:4094")
         assert running.send("red/one:7", there) == {"red/two:4094": [there]}
+        to_both = to_all(small, "red/web")
+        assert running.send("red/web", to_both) == {"red/one:7": [to_both], "red/two:4094": [to_both]}
 
 
 @pytest.mark.parametrize("source", ["red/vm1:101", "red/web1", "red/web2"])
