@@ -32,7 +32,7 @@ from controller.pipeline.flow import Action, Output, Resubmit, SetField
 from controller.pipeline.heard import read_neighbours
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import NETWORK, QUESTION, SPACE
+from controller.pipeline.registers import NETWORK, QUESTION, SCRATCH, SPACE
 from controller.wire.packet_out import packet_out
 
 if TYPE_CHECKING:
@@ -244,8 +244,13 @@ def _space(topology: Topology, network: Network) -> str:
 
 
 def _again(asked: Asked) -> tuple[Action, ...]:
-    """Return the actions that give a packet its registers back and look its neighbour up."""
+    """Return the actions that give a packet its registers back and look its neighbour up where that was done the first time."""
     kept = {index: value for index, value in asked.fields.items() if index in _REGISTERS}
     kept[_QUESTION] = kept.get(_QUESTION, 0) & ~QUESTION.mask
     loads = (SetField(index, value) for index, value in kept.items() if value)
-    return (*loads, Resubmit(pipeline().tables["resolve"].number))
+    if isinstance(place_of(asked), ExternalNetwork):
+        table = "outside"
+    else:
+        # A static route that has been chosen is no longer needed where a neighbour is looked up by the destination.
+        table = "hops" if asked.register(SCRATCH) else "resolve"
+    return (*loads, Resubmit(pipeline().tables[table].number))
