@@ -140,10 +140,11 @@ def _same(before: Flow | None, now: Flow) -> Flow:
 
 
 def _same_numbered(before: Iterable[_Numbered], now: Iterable[_Numbered]) -> tuple[_Numbered, ...]:
-    known = {each.id: each for each in before}
+    # Several features may claim one number, each for itself.
+    known = {(each.id, each.feature): each for each in before}
     found: list[_Numbered] = []
     for each in now:
-        was = known.get(each.id)
+        was = known.get((each.id, each.feature))
         is_same = was is not None and was.effect == each.effect and was.origin == each.origin
         found.append(was if was is not None and is_same else each)
     return tuple(found)

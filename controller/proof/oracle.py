@@ -251,8 +251,9 @@ class Oracle:
         traffic = _traffic(packet)
         if traffic is None:
             return Decision(True, "what is no part of a connection is answered like that")
-        way = self._way(packet, source, owner, self.received(packet, target))
-        reason = self._ways.no_way_back(way)
+        seen = self.received(packet, target)
+        way = self._way(packet, source, owner, seen)
+        reason = self._ways.no_way_back(way, is_routed=seen is not packet)
         if reason is not None:
             return Decision(False, f"no answer: {reason}", None, owner.place)
         port = None if traffic.port is None else packet.sport

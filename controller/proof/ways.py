@@ -50,11 +50,13 @@ class Ways:
                 return self._unserved(source)
         return self._segments.no_path(source, target)
 
-    def no_way_back(self, way: Way) -> str | None:
-        """Return why answers to what came this way find no path, or None."""
+    def no_way_back(self, way: Way, *, is_routed: bool = False) -> str | None:
+        """Return why answers to what came this way find no path, or None; `is_routed` even if both ends are on one network."""
         source, target = way.source, way.target
         if target is None:
             return None
+        if is_routed and not self._segments.is_programmed(target):
+            return self._unserved(target)
         if way.seen is None and source is not None:
             return self.no_path(target, source)
         is_bridged = way.seen is None and self._topology.networks[target.network].type.is_provider

@@ -6,7 +6,7 @@ thing forged, so that both verdicts are common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from random import Random
@@ -39,6 +39,8 @@ FAR_AWAY = {
     6: (ip_address("2001:db8::7"),),
 }
 UNSPECIFIED = {4: ip_address("0.0.0.0"), 6: ip_address("::")}  # noqa: S104 - an address in a packet, nobody listens.
+ROUTED = 0.0  # How many tenants have a router.
+_Maker = Callable[[Random, Packet, int, Port], Packet]
 
 
 def dice(seed: int) -> Random:
@@ -58,7 +60,7 @@ def topology(random: Random) -> Topology:
             egress = [_rule(random, tenant, groups, line) for line in range(10, random.randrange(10, 15))]
             entities.append(group(name, ingress=ingress, egress=random.choice((None, None, egress))))
         # Networks of a router have addresses of their own each.
-        joined = random.sample(range(3), random.choice((0, 2, 2, 3)))
+        joined = random.sample(range(3), random.choice((2, 2, 3))) if random.random() < ROUTED else []
         for number in range(3):
             place = number if number in joined else None
             entities += _network(random, f"{tenant}/n{number}", kinds.pop(), groups, place)
@@ -71,11 +73,11 @@ def topology(random: Random) -> Topology:
 def _routes(random: Random, entities: Sequence[Entity], names: Sequence[str]) -> list[tuple[str, str]]:
     """Static routes by ports of a router's networks; some next hops are nobody, and some routes are two."""
     ports = [each for each in entities if isinstance(each, Port) and each.network in names]
-    found = []
+    found: list[tuple[str, str]] = []
     for to, version in (("198.51.100.0/24", 4), ("198.51.0.0/16", 4), ("0.0.0.0/0", 4), ("2001:db8::/32", 6)):
         hops: list[Address] = [ip for each in ports for ip in each.ips if ip.version == version]
-        for _ in range(random.choice((0, 1, 1, 2)) if hops else 0):
-            found.append((to, str(random.choice(hops) if random.random() < 0.9 else random.choice(hops) + 100)))
+        some = [random.choice(hops) for _ in range(random.choice((0, 1, 1, 2)) if hops else 0)]
+        found += [(to, str(hop if random.random() < 0.9 else hop + 100)) for hop in some]
     return list(dict.fromkeys(found))
 
 
@@ -191,15 +193,17 @@ def packet(random: Random, fabric_: Topology) -> Packet:
 
 def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Packet:
     """A packet to a router's MAC, for a port, for the router itself, for where a static route leads, or for nobody."""
-    version = random.choice((4, 4, 6))
-    targets = [each for each in fabric_.ports.values() if each.network in by.networks]
-    target = random.choice(targets)
+    version = random.choice([4, *(ip.version for ip in source.ips)])
+    target = random.choice([each for each in fabric_.ports.values() if each.network in by.networks])
     gateways = [each for name in by.networks for each in fabric_.networks[name].gateways if each.version == version]
     dst = _address(random, target, version)
+    makers: list[_Maker] = [_ip] * 12 + [_neighbour, _neighbour, _dhcp, _other]
     if random.random() < 0.2:
-        own = link_local(router_mac(source.network)) if version == 6 else STRANGE[version]
-        far = (*FAR_AWAY[version], *GROUP_ADDRESSES[version], STRANGE[version], own)
-        dst = random.choice((random.choice(far), *gateways[:1]))
+        far = (*FAR_AWAY[version], *FAR_AWAY[version], *GROUP_ADDRESSES[version], STRANGE[version])
+        dst = random.choice(far)
+    elif gateways and random.random() < 0.2:
+        dst = random.choice((*gateways, link_local(router_mac(source.network)) if version == 6 else gateways[0]))
+        makers = [_ip, _ping, _ping, _neighbour]
     plain = Packet(
         source.name,
         source.mac,
@@ -207,19 +211,14 @@ def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Pac
         wire.IPV4 if version == 4 else wire.IPV6,
         _address(random, source, version),
         dst,
-        ttl=random.choice((64, 64, 64, 64, 255, 2, 1)),
+        ttl=random.choice((*[64] * 8, 255, 2, 1)),
     )
-    made = random.choice((_ip, _ip, _ip, _ip, _ip, _ip, _neighbour, _dhcp, _other))(random, plain, version, target)
-    if made.eth_type == wire.ARP or made.target is not None:
-        return made if random.random() < 0.5 else _asking(made, random.choice((*gateways, dst)))
-    return made
+    return random.choice(makers)(random, plain, version, target)
 
 
-def _asking(made: Packet, address: Address) -> Packet:
-    """The ARP packet or neighbour message about another address."""
-    if made.eth_type == wire.ARP:
-        return replace(made, dst=address) if address.version == 4 else made
-    return replace(made, target=address) if address.version == 6 else made
+def _ping(_random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+    protocol, kind = wire.ECHO[version]
+    return replace(plain, protocol=protocol, icmp_type=kind)
 
 
 def _address(random: Random, of: Port, version: int) -> Address:
