@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from controller.graph import queries
 from controller.graph.fabric import Fabric
+from controller.model import liveness
 from controller.model.entities import Host, Topology
 from controller.model.names import (
     PATCH_TO_INTEGRATION,
     PATCH_TO_TUNNEL,
     interface_name,
+    liveness_port,
     patch_from_physical,
     patch_to_physical,
     physical_bridge,
@@ -24,7 +26,7 @@ from controller.pipeline.programs import Programs
 
 __all__ = ["assumed_bindings", "compile_fabric", "pipeline"]
 
-_FIRST_PORT = 100
+_FIRST_PORT, _FIRST_LIVENESS = 100, 20_000
 
 
 def compile_fabric(
@@ -65,6 +67,8 @@ def assumed_bindings(fabric: Fabric, host: Host) -> Bindings:
     physical = [p.name for p in fabric.topology.physical_networks.values() if host.name in p.hosts]
     integration = {PATCH_TO_TUNNEL: 1}
     integration.update({patch_to_physical(name): place for place, name in enumerate(physical, 2)})
+    others = liveness.watched_by(fabric.topology, host.name)
+    integration.update({liveness_port(name): place for place, name in enumerate(others, _FIRST_LIVENESS)})
     networks = queries.networks_on(fabric.memo, host.name)
     placed = [port.name for network in networks for port in queries.ports_on(fabric.memo, host.name, network)]
     interfaces = dict.fromkeys(map(interface_name, placed))

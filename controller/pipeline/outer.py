@@ -11,14 +11,17 @@ from controller.graph import queries, ways_out
 from controller.graph.neighbours import neighbour
 from controller.model.entities import Address, ExternalNetwork, FloatingIp, Router
 from controller.model.ids import key
-from controller.model.names import patch_from_physical, patch_to_physical, physical_bridge
+from controller.model.names import PATCH_TO_TUNNEL, patch_from_physical, patch_to_physical, physical_bridge
 from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, VLAN_PRESENT
-from controller.pipeline.flow import Action, Conntrack, Origin, Wanted
+from controller.pipeline.flow import Action, Conntrack, Origin, PortNumber, ToGroup, Wanted
 from controller.pipeline.nat import Translate
 from controller.pipeline.numbers import translation, zones
+from controller.pipeline.program import Builder
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SPACE, ZONE
 from controller.pipeline.view import HostView
+
+_GROUP_BITS = 31  # Group numbers from 0xffffff00 on are reserved (OpenFlow 1.4, section 7.3.4.3).
 
 Family = tuple[int, str, str]  # An ethertype, and the fields of source and destination.
 IPV4: Family = (ETH_IPV4, "ip_src", "ip_dst")
@@ -107,9 +110,15 @@ class RouterView:
         return queries.gateways(self.memo, self.name)
 
     @property
-    def is_active(self) -> bool:
-        """Whether it leads out here."""
-        return self.gateways[:1] == (self.on.name,) and self.outer.number is not None
+    def is_gateway(self) -> bool:
+        """Whether it may lead out here."""
+        return self.on.name in self.gateways and self.outer.number is not None
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The gateways that lead out as long as any of them is alive, as this host sees them: all, unless it is one itself."""
+        found = self.gateways
+        return found[: found.index(self.on.name)] if self.is_gateway else found
 
     @property
     def space_key(self) -> int:
@@ -169,9 +178,52 @@ class FloatingView:
     def is_here(self) -> bool:
         """Whether it is translated here: on its port's own host if that is wired, else where its router leads out."""
         own = ways_out.own_host(self.memo, self.name)
-        return (own == self.on.name or (own is None and self.router.is_active)) and self.router.outer.number is not None
+        return (
+            own == self.on.name or (own is None and self.router.is_gateway)
+        ) and self.router.outer.number is not None
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether this is the host of its port, and translates it whoever else is alive."""
+        return ways_out.own_host(self.memo, self.name) == self.on.name
 
     @property
     def origin(self) -> Origin:
         """The origin of what it needs."""
         return Origin(f"floating IP {self.floating.address}", self.floating.place)
+
+
+def rivals(on: HostView, owner: str) -> tuple[str, ...] | None:
+    """Return the gateways that come before this host for a router's or floating IP's outer address: it has it when all are dead.
+
+    None: it never has it.
+    """
+    if queries.router(on.memo, owner) is not None:
+        router = RouterView(on, owner)
+        return router.before if router.is_gateway else None
+    floating = FloatingView(on, owner)
+    if not floating.is_here:
+        return None
+    return () if floating.is_at_home else floating.router.before
+
+
+def write_choice(
+    builder: Builder,
+    on: HostView,
+    name: str,
+    others: Iterable[tuple[str, list[Action]]],
+    own: list[Action],
+    origin: Origin,
+) -> Action:
+    """Write the group that does what is to be done while another host is alive, the first one first, or else what is our own.
+
+    Returns the action that hands a packet to it. A host of whose signs of life nothing is known counts as alive.
+    """
+    number = key("choice", name, _GROUP_BITS)
+    chosen = list(others)
+    # A patch port is up as long as its bridges are there.
+    always = on.number(on.host.integration_bridge, PATCH_TO_TUNNEL) or PortNumber.LOCAL
+    buckets = [*(tuple(actions) for _, actions in chosen), *([tuple(own)] if own else [])]
+    watch = [*(on.liveness(host) or always for host, _ in chosen), *([always] if own else [])]
+    builder.group(number, buckets, origin=origin, watch=watch)
+    return ToGroup(number)

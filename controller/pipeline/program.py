@@ -69,12 +69,14 @@ class Builder:
         self.pipeline.check(bridge, made)
         self._flows.setdefault(physical or bridge.value, []).append(made)
 
-    def group(self, number: int, buckets: Iterable[tuple[Action, ...]], *, origin: Origin) -> None:
-        """Add a group of br-int that hands a copy of the packet to each bucket."""
+    def group(
+        self, number: int, buckets: Iterable[tuple[Action, ...]], *, origin: Origin, watch: Iterable[int] = ()
+    ) -> None:
+        """Add a group of br-int that hands a copy of the packet to each bucket; with `watch`, to the first whose port is alive."""
         feature = self.feature
         if feature is None:
             raise ContractError(f"{origin}: no feature is compiling")
-        self._groups.append(Group(number, tuple(buckets), origin, feature.name))
+        self._groups.append(Group(number, tuple(buckets), origin, feature.name, tuple(watch)))
 
     def meter(self, number: int, rate: int, burst: int, *, origin: Origin) -> None:
         """Add a meter of br-int that lets `rate` packets a second pass, and `burst` at once."""

@@ -13,7 +13,7 @@ from controller.graph import queries
 from controller.memo import Input, Memo, query
 from controller.model.entities import Host, Network, NetworkType, Port
 from controller.model.ids import key
-from controller.model.names import PATCH_TO_TUNNEL, interface_name, patch_to_physical
+from controller.model.names import PATCH_TO_TUNNEL, interface_name, liveness_port, patch_to_physical
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Origin
 from controller.pipeline.numbers import tag, zone
@@ -207,6 +207,10 @@ class HostView:
     def number(self, bridge: str, interface: str) -> int | None:
         """Return the OpenFlow number of an interface, or None while it is absent."""
         return number_of(self.memo, self.name, bridge, interface)
+
+    def liveness(self, other: str) -> int | None:
+        """Return the number of the port that tells whether another host is alive, None while it is absent."""
+        return self.number(self.host.integration_bridge, liveness_port(other))
 
 
 class NetworkView:

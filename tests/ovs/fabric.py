@@ -21,10 +21,12 @@ from typing import Self
 from controller.graph.fabric import Fabric
 from controller.model.address import format_mac
 from controller.model.entities import HostKind, Topology
+from controller.model.liveness import watched_by
 from controller.model.names import (
     PATCH_TO_INTEGRATION,
     PATCH_TO_TUNNEL,
     interface_name,
+    liveness_port,
     parent_of,
     patch_from_physical,
     patch_to_physical,
@@ -126,6 +128,14 @@ class FabricTwin:
         self._arrive(host, _wire(physical_network), frame, deliveries)
         return deliveries
 
+    def kill(self, host: str, *, is_dead: bool = True) -> None:
+        """Let a host give no signs of life any more, or give them again; it goes on with everything else."""
+        for other, twin in self.hosts.items():
+            if host in watched_by(self.topology, other):
+                # A session to which nobody answers.
+                twin.configure(["set", "interface", liveness_port(host), f"bfd:enable={str(is_dead).lower()}"])
+                twin.control.call("revalidator/purge")  # As it does by itself, within half a second.
+
     def forget(self) -> None:
         """Forget all connections."""
         for twin in self.hosts.values():
@@ -197,6 +207,8 @@ class FabricTwin:
             commands += bridge_commands(bridge)
         commands += twin.port_commands(UNDERLAY, {UPLINK: 1})
         own = {interface for where, interface in self._port_of if where == name}
+        # A plain port stands for the tunnel by which signs of life come: it is up, or taken down.
+        own |= {liveness_port(other) for other in watched_by(self.topology, name)}
         commands += twin.port_commands(
             host.integration_bridge, {port: number for port, number in inside.items() if port in own}
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from controller.graph import queries, ways_out
-from controller.model.address import outer_mac, wire_mac
+from controller.model.address import loop_mac, outer_mac, wire_mac
 from controller.model.entities import Address, Route
 from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
 from controller.pipeline.nat import DecrementTtl, ForgetConnection
-from controller.pipeline.outer import IPV4, IPV6, ExternalView, FloatingView, RouterView, family
+from controller.pipeline.outer import IPV4, IPV6, ExternalView, FloatingView, RouterView, family, rivals, write_choice
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, QUESTION, SPACE
@@ -32,17 +32,20 @@ def _router(builder: Builder, view: RouterView) -> None:
         where = match(**view.in_space, eth_type=ethertype)
         builder.flow("routes", 2, where, goto="leaving", kind="way out", origin=view.origin)
         _ask(builder, "leaving", 1, where, Question.NO_ROUTE, view.origin)
-    if not view.is_active:
+    if not view.is_gateway:
         return
-    for address in view.addresses():
-        ethertype = family(address)[0]
+    for ethertype, _, _ in _FAMILIES:
+        # What a port here sends goes to another gateway as long as one that comes before is alive (`_network`).
         where = match(**view.in_space, eth_type=ethertype)
+        builder.flow("leaving", 100, where, goto="masking", kind="way out", origin=view.origin)
+    for address in view.addresses():
+        where = match(**view.in_space, eth_type=family(address)[0])
         actions: list[Action] = [*_leave(builder, view, outer_mac(view.name))]
         if view.router.snat:
             actions.append(view.translate(address, builder.table("outside"), is_source=True))
-            builder.flow("leaving", 150, where, actions, kind="masked", origin=view.origin)
+            builder.flow("masking", 100, where, actions, kind="masked", origin=view.origin)
         else:
-            builder.flow("leaving", 150, where, actions, "outside", kind="as it is", origin=view.origin)
+            builder.flow("masking", 100, where, actions, "outside", kind="as it is", origin=view.origin)
     for route in view.router.routes:
         _static(builder, view, route)
 
@@ -76,18 +79,29 @@ def _floating(builder: Builder, view: FloatingView) -> None:
     where = match(**view.router.in_space, eth_type=ethertype, **{source: int(view.floating.fixed)})
     translate = view.router.translate(view.floating.address, builder.table("outside"), is_source=True)
     actions = [*_leave(builder, view.router, outer_mac(view.name)), translate]
-    builder.flow("leaving", 200, where, actions, kind="floating IP", origin=view.origin)
+    # The gateway gets what hosts without a wire send: it has been chosen then.
+    table = "leaving" if view.is_at_home else "masking"
+    builder.flow(table, 200, where, actions, kind="floating IP", origin=view.origin)
 
 
 def _outer(builder: Builder, view: ExternalView, outer: ways_out.Outer) -> None:
     """Write who has an address of ours on an external network."""
-    origin = Origin(f"{outer.owner} on external network {view.name}", view.external.place)
     if view.number is None:
         return
+    origin = Origin(f"{outer.owner} on external network {view.name}", view.external.place)
     ethertype, _, field = family(outer.address)
     where = match(**view.here, eth_type=ethertype, **{field: int(outer.address)})
-    # It may come back here at once, and Open vSwitch's own tracker would take it for a packet of the connection that it has just been in.
-    actions = [ForgetConnection(), set_field("eth_dst", outer_mac(outer.owner)), *view.out()]
+    there = [set_field("eth_dst", outer_mac(outer.owner)), *view.out()]
+    back = [set_field("eth_dst", loop_mac(outer.owner)), *view.out()]
+    before = rivals(view.on, outer.owner)
+    if before:
+        name = f"{view.name} {outer.address}"
+        actions = [write_choice(builder, view.on, name, [(each, there) for each in before], back, origin)]
+    else:
+        actions = there if before is None else back
+    # Open vSwitch's own tracker would take what comes back for a packet of the connection that it has just been in. A bucket of a
+    # group has no place for this action (ovs-actions(7), "Action Sets").
+    actions = [ForgetConnection(), *actions]
     builder.flow("outside", 400, where, actions, kind="address of ours", origin=origin)
 
 
@@ -140,16 +154,22 @@ def _network(builder: Builder, view: NetworkView) -> None:
         for ethertype in (ETH_IPV4, ETH_IPV6):
             where = match(**here, eth_dst=mine, eth_type=ethertype)
             builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
-    if gateways[0] == view.on.name or view.way_out() is None:
+    before = gateways[: gateways.index(view.on.name)] if view.on.name in gateways else gateways
+    if not before or view.way_out() is None:
         return
-    first = wire_mac(view.name, gateways[0])
+    forward = Resubmit(builder.table("forward"))
+    ways: list[tuple[str, list[Action]]] = []
+    for other in before:
+        mac = wire_mac(view.name, other)
+        ways.append((other, [set_field("eth_dst", mac), forward]))
+        where = match(**here, **{FROM.field: from_port}, eth_dst=mac)
+        builder.flow("forward", 200, where, goto="leave", kind="to the gateway", origin=origin)
+        to_host(builder, view, mac, other, "by the gateway", origin)
+    own: list[Action] = [Resubmit(builder.table("masking"))] if view.on.name in gateways else []
+    choice = write_choice(builder, view.on, view.name, ways, own, origin)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(**here, **{FROM.field: from_port}, eth_type=ethertype)
-        to_gateway = [set_field("eth_dst", first)]
-        builder.flow("leaving", 100, where, to_gateway, Stage.FORWARD, kind="to the gateway", origin=origin)
-    where = match(**here, **{FROM.field: from_port}, eth_dst=first)
-    builder.flow("forward", 200, where, goto="leave", kind="to the gateway", origin=origin)
-    to_host(builder, view, first, gateways[0], "by the gateway", origin)
+        builder.flow("leaving", 150, where, [choice], kind="to the gateway", origin=origin)
 
 
 FEATURE = Feature(
@@ -161,15 +181,25 @@ FEATURE = Feature(
             stage=Stage.OUTSIDE,
             slot=0,
             matches=(SPACE.field, NETWORK.field, FROM.field, "eth_type", "ip_src", "ipv6_src"),
-            writes=(NETWORK.field, QUESTION.field, "eth_src", "eth_dst"),
-            next=("keep", "outside", "tell", Stage.FORWARD),
-            purpose="who leaves, and where? A floating IP on its own host, all else by the router's gateway",
+            writes=(NETWORK.field, QUESTION.field, "eth_src"),
+            next=("keep", "masking", "outside", "tell"),
+            purpose="who leaves, and where? A floating IP on its own host, all else by the first gateway that is alive",
             miss="cannot be reached: a router that leads out has a flow for what does not",
+        ),
+        Table(
+            name="masking",
+            stage=Stage.OUTSIDE,
+            slot=1,
+            matches=(SPACE.field, "eth_type", "ip_src", "ipv6_src"),
+            writes=(NETWORK.field, "eth_src"),
+            next=("keep", "outside"),
+            purpose="this host leads out: in whose name?",
+            miss="dropped: the router has no address of this version outside",
         ),
         Table(
             name="outside",
             stage=Stage.OUTSIDE,
-            slot=1,
+            slot=2,
             matches=(NETWORK.field, SPACE.field, "eth_type", "ct_state", "ip_dst", "ipv6_dst"),
             writes=("eth_dst", "vlan_tci", QUESTION.field),
             next=("tell",),
