@@ -13,7 +13,8 @@ from controller.pipeline.view import HostView, PortView
 def _always(builder: Builder, _host: HostView) -> None:
     ours = Origin("Weft: questions", None)
     write_host_meter(builder, ours)
-    builder.flow("tell", 0, (), tell(HOST_METER), kind="from elsewhere", origin=ours)
+    # Not of priority 0: what such a flow sends has a table miss for its reason, of which no switch tells us (OpenFlow 1.4, section 5.4).
+    builder.flow("tell", 1, (), tell(HOST_METER), kind="from elsewhere", origin=ours)
 
 
 def _port(builder: Builder, port: PortView) -> None:
