@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.crowd import measure_crowd
+from benchmarks.dhcp import DHCP, measure_dhcp
 from benchmarks.figure import Figure
 from benchmarks.history import keep, this_run
 from benchmarks.measure import this_machine
@@ -24,12 +25,13 @@ from benchmarks.push import measure_push
 from benchmarks.report import print_run, write_json
 from benchmarks.security import measure_security
 from benchmarks.topology import write_topology
-from benchmarks.workload import CROWD, DENSE, SIZES, generate
+from benchmarks.workload import CLIENTS, CROWD, DENSE, SIZES, generate
 
-_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security")
-_KNOWN = (*SIZES, "push", "crowd", "security")
+_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security", DHCP)
+_KNOWN = (*SIZES, "push", "crowd", "security", DHCP)
 _LARGE = 5_000  # From so many ports on, files, compile and pack are measured once, in a process of their own.
 _EDITS_OF_A_CROWD = 20
+_QUESTIONS_S = 3.0
 
 
 def main() -> None:
@@ -82,6 +84,9 @@ def _measure(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[F
     elif name == "crowd":
         _say(f"crowd: {2 * CROWD.hosts} simulated switches")
         yield from measure_crowd(CROWD, directory, min(_EDITS_OF_A_CROWD, arguments.edits))
+    elif name == DHCP:
+        _say(f"{DHCP}: {CLIENTS.ports} clients on one host")
+        yield from measure_dhcp(CLIENTS, directory, _QUESTIONS_S)
     elif name == "security":
         yield from measure_security(directory, arguments.edits, _say)
     else:

@@ -28,7 +28,7 @@ def measure_crowd(size: Size, directory: Path, edits: int, idle_s: float = 20.0)
     write_topology(with_spares(document, [place]), folder)
     switches = described(load(folder), hosts)
     write_topology(document, folder)
-    listen = f"127.0.0.1:{_free_port()}"
+    listen = f"127.0.0.1:{free_port()}"
     controller = Controller(folder, listen, directory)
     with Simulation(listen, switches) as simulation:
         try:
@@ -69,7 +69,8 @@ def _replace(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of this machine that nobody uses."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
     return port

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from benchmarks.dhcp import ANSWERS, DHCP, ONE
 from benchmarks.figure import Figures, Unit, said
 from benchmarks.forwarding import ACROSS, SAME_HOST, SECURITY, passes_name, stream_name
 from benchmarks.members import JOINED, LARGE
@@ -106,4 +107,6 @@ GOALS: tuple[Goal, ...] = (
         for where in (SAME_HOST, ACROSS)
     ),
     Goal(SECURITY, passes_name(SAME_HOST), 2, Unit.PASSES),
+    Goal(DHCP, ANSWERS, 1_000, Unit.PER_S, at_least=True),
+    Goal(DHCP, ONE, 0.010),
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from benchmarks.cold import COLD, RESTART
+from benchmarks.dhcp import DHCP
 from benchmarks.drawing import Bars, Panel, bars, panels
 from benchmarks.figure import Figure, Figures, Unit, said
 from benchmarks.forwarding import SECURITY
@@ -77,7 +78,7 @@ def _figures(runs: Sequence[Run]) -> str:
 
 
 def _others(runs: Sequence[Run]) -> str:
-    return _with_limits(runs[-1], ("push", "crowd"), "prepared bytes")
+    return _with_limits(runs[-1], ("push", "crowd", DHCP), "prepared bytes")
 
 
 def _large(runs: Sequence[Run]) -> str:

@@ -43,6 +43,9 @@ DENSE = Size(hosts=2, tenants=650, networks_per_tenant=1, ports_per_network=4, r
 # Many switches with little on each: two bridges a host, and every change is every host's business.
 CROWD = Size(hosts=250, tenants=1, networks_per_tenant=1, ports_per_network=250, rules_per_group=6)
 
+# Everybody on one host, who all want to know their addresses.
+CLIENTS = Size(hosts=1, tenants=4, networks_per_tenant=1, ports_per_network=50, rules_per_group=6)
+
 
 def generate(size: Size, seed: int = 1) -> Document:
     """Return hosts, networks, security groups and ports.

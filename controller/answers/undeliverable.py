@@ -15,7 +15,7 @@ from controller.answers.datagram import read
 from controller.answers.icmp import Own, error
 from controller.answers.ways import external_of, router_of, target_of, way_mtu
 from controller.model.address import outer_mac, router_mac, wire_mac
-from controller.model.entities import ExternalNetwork, Network, Port, Router, Topology
+from controller.model.entities import ExternalNetwork, Network, Router, Topology
 from controller.model.ids import key
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Action, Output, PushVlan, Resubmit, set_field
@@ -42,8 +42,7 @@ def own_at(asked: Asked, frame: bytes) -> Own | None:
     network = _network(asked)
     if network is not None:
         # What another host or a wire has sent and a router has rewritten already does not tell any more where it came from.
-        ours = router_mac(network.name), wire_mac(network.name, asked.host.name)
-        if int.from_bytes(frame[_SOURCE], "big") in ours:
+        if int.from_bytes(frame[_SOURCE], "big") in _ours(asked, network.name):
             return None
         return Own(mac, network.gateways, network.cidrs)
     external = external_of(asked)
@@ -94,11 +93,20 @@ def _as_sent(asked: Asked) -> bytes:
     if port is None:
         return packet
     gateway = router_mac(port.network).to_bytes(6, "big")
-    return packet if packet[_TARGET] == gateway else gateway + _mac_of(port) + packet[12:]
+    # On its way already, it has a MAC of the router's as its source, and may be in another network.
+    is_here = asked.register(NETWORK) == key("network", port.network)
+    if (
+        is_here
+        and packet[_TARGET] == gateway
+        and int.from_bytes(packet[_SOURCE], "big") not in _ours(asked, port.network)
+    ):
+        return packet
+    return gateway + port.mac.to_bytes(6, "big") + packet[12:]
 
 
-def _mac_of(port: Port) -> bytes:
-    return port.mac.to_bytes(6, "big")
+def _ours(asked: Asked, network: str) -> tuple[int, int]:
+    """Return the MACs from which the host sends into a network what is routed."""
+    return router_mac(network), wire_mac(network, asked.host.name)
 
 
 def _router_by_mac(topology: Topology, external: ExternalNetwork, mac: int) -> Router | None:

@@ -76,6 +76,7 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             lines.append(f"{label} ports: {', '.join(map(str, names[:_NAMES_SHOWN]))}{more}")
     lines += _counters(answer.get("counters"))
+    lines += _questions(answer.get("questions"))
     lines += [f"the database of {host} is not read: {why}" for host, why in answer.get("databases", {}).items()]
     return lines
 
@@ -93,6 +94,13 @@ def _counters(counted: Mapping[str, Any] | None) -> Iterator[str]:
         place = f" ({entry['place']})" if entry["place"] else ""
         told = f"{entry['group'] or '-'} {entry['direction']} {entry['rule'].removeprefix(entry['direction'] + ' ')}"
         yield f"would have dropped: {entry['packets']} packets, {told}{place}"
+
+
+def _questions(told: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what ports have asked in vain, if they have."""
+    lost = told["lost"] if told else 0
+    if lost:
+        yield f"questions of ports (DHCP and the like) that were lost, because too many came at once: {lost}"
 
 
 def _changes(recent: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -13,12 +13,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from controller.lab import tagging
 from controller.lab.limits import start_limits
-from controller.lab.namespaces import Process, bridge, exists, fill_in_checksums, inside, ip, set_kernel
+from controller.lab.namespaces import NAMESPACES, Process, bridge, exists, fill_in_checksums, inside, ip, set_kernel
 from controller.lab.plan import CONTROLLER, UNDERLAY, UPLINK, HostPlan, LabError, PortPlan, port_commands
 from controller.lab.state import State
 from controller.lab.switches import Switch
@@ -104,7 +107,7 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
         with inside(name):
             set_kernel(settings)
     wires = [wire for host in hosts for wire in _wires(state, host)]
-    ip([*(line for line, _ in wires), *(port_wire(state, port) for port in ports)])
+    ip([*(line for line, _ in wires), *(port_wire(state, port) for port in ports if not port.parent)])
     with inside(state.namespace()):
         ip(line for _, line in wires)
     known = {host.name for host in hosts}
@@ -112,10 +115,14 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
     work: list[Callable[[], list[Process]]] = [
         *(lambda host=host: _start_host(state, host, ports) for host in hosts),
         *(lambda name=name: _plug_in(state, state.plan.hosts[name], ports) for name in running),
-        *(lambda port=port: _configure_port(state, port) for port in ports),
+        *(lambda port=port: _configure_port(state, port) for port in ports if not port.parent),
     ]
     for started in _together(work):
         state.processes += started
+    for port in ports:
+        if port.parent:
+            _tag_on(state, port)
+            _configure_port(state, port)
     state.save()
     if hosts:
         introduce(state)
@@ -168,6 +175,16 @@ def port_wire(state: State, port: PortPlan, interface: str = "eth0") -> str:
     return f"link add {interface} netns {near} {mtu} type veth peer name {port.interface} netns {far} {mtu}"
 
 
+def _tag_on(state: State, port: PortPlan) -> None:
+    """Join a subport's namespace to its port's, by a process that ends with the namespace."""
+    there = NAMESPACES / state.namespace(*port.parent.split("/"))
+    command = [sys.executable, "-S", "-E", tagging.__file__, str(there), str(port.vlan)]
+    with inside(state.namespace(*port.name.split("/"))):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"{port.name}: {done.stderr.strip().rpartition(chr(10))[2]}")
+
+
 def _start_host(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list[Process]:
     own = [port for port in ports if port.host == host.name]
     mgmt = f"{state.address(state.hosts[host.name] + 2)}/24"
@@ -201,7 +218,7 @@ def carry_underlay(state: State, host: HostPlan) -> None:
 
 
 def _plug_in(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list[Process]:
-    own = [port for port in ports if port.host == host.name]
+    own = [port for port in ports if port.host == host.name and not port.parent]
     with inside(state.namespace(host.name)):
         if host.kind == "vtep":
             ip(f"link set {port.interface} master {port.bridge}" for port in own)

@@ -26,8 +26,9 @@ from controller.config.suggest import instead
 from controller.lab import build, failure
 from controller.lab.limits import start_limits
 from controller.lab.migrate import migrate
-from controller.lab.namespaces import Process, end, exists, inside, ip, processes_in
+from controller.lab.namespaces import Process, end, exists, ip, processes_in
 from controller.lab.plan import DATAPATH, LabError, LabPlan, NotAllowed, UnknownName, plan_lab
+from controller.lab.plug import unplug
 from controller.lab.state import LABS, State, is_recorded, read_state
 from controller.lab.switches import Switch, with_version
 from controller.model.entities import Topology
@@ -88,7 +89,11 @@ class Lab:
             build.build_centre(lab._state)
             hosts = [host for host in plan.hosts.values() if host.name not in without]
             started = {host.name for host in hosts}
-            ports = [port for port in plan.ports.values() if port.host in started and port.name not in without]
+            ports = [
+                port
+                for port in plan.ports.values()
+                if port.host in started and not {port.name, port.parent} & set(without)
+            ]
             build.build(lab._state, hosts, ports)
             if controller:
                 lab.start_controller()
@@ -192,28 +197,22 @@ class Lab:
         build.build(self._state, [self.plan.hosts[host]], [])
 
     def plug(self, port: str) -> None:
-        """Plug a port of the plan that was left out or unplugged."""
+        """Plug a port of the plan that was left out or unplugged, with its subports; or a subport of a plugged port."""
         if port not in self.plan.ports:
             raise UnknownName(f'no port "{port}" in {self.plan.topology}')
         if port in self._state.ports:
             raise LabError(f"{port} is plugged already")
-        self.host_namespace(self.plan.ports[port].host)
-        build.build(self._state, [], [self.plan.ports[port]])
+        planned = self.plan.ports[port]
+        self.host_namespace(planned.host)
+        if planned.parent and planned.parent not in self._state.ports:
+            raise LabError(f"{planned.parent} is not plugged, which {port} is a subport of")
+        build.build(self._state, [], [planned, *planned.subports(self.plan.ports.values())])
 
     def unplug(self, port: str) -> None:
-        """Take a port away, with everything that runs in it."""
-        namespace = self.port_namespace(port)
-        planned = self.plan.ports[port]
-        if self.plan.hosts[planned.host].kind == "ovs":
-            self.switch(planned.host).configure([("--if-exists", "del-port", planned.bridge, planned.interface)])
-        end(processes_in([namespace]))
-        # The far end of the wire goes with the namespace; deleting it first makes that certain before we return.
-        with inside(self.host_namespace(planned.host)):
-            ip([f"link del {planned.interface}"], forced=True)
-        ip([f"netns del {namespace}"])
-        self._state.ports.remove(port)
-        self._state.namespaces.remove(namespace)
-        self._state.save()
+        """Take a port away, with its subports and everything that runs in it."""
+        self.port_namespace(port)
+        self.host_namespace(self.plan.ports[port].host)
+        unplug(self._state, self.plan.ports[port])
 
     def migrate(self, port: str, host: str) -> float:
         """Move a plugged port to another host while it runs; return for how many seconds it had no interface.
@@ -229,10 +228,13 @@ class Lab:
         planned = self.plan.ports[port]
         if host == planned.host:
             raise NotAllowed(f"{port} is on {host} already")
+        if planned.parent:
+            raise NotAllowed(f"{port} is a subport and is where {planned.parent} is")
         if planned.pinned:
             raise NotAllowed(f"{port} is pinned to {planned.host} ({planned.pinned}): without `host:` it could move")
         if host not in planned.carriers:
-            raise NotAllowed(f"{host} cannot carry {port}: its network {planned.network} is not there")
+            whose = "a network of its subports or " if planned.subports(self.plan.ports.values()) else ""
+            raise NotAllowed(f"{host} cannot carry {port}: {whose}its network {planned.network} is not there")
         if failure.is_failed(self._state, host):
             raise LabError(f"{host} has failed; `weft lab recover {host}` brings it back")
         is_source_alive = not failure.is_failed(self._state, planned.host)
@@ -271,7 +273,7 @@ class Lab:
         if new.mtu != old.mtu or new.physical_networks != old.physical_networks:
             raise LabError("the wires between hosts have changed; take the lab down and bring it up again")
         for name in list(self._state.ports):
-            if new.ports.get(name) != old.ports[name]:
+            if name in self._state.ports and new.ports.get(name) != old.ports[name]:
                 self.unplug(name)
         self._state.plan = new
         for name in self._state.hosts:

@@ -27,7 +27,7 @@ def migrate(state: State, port: PortPlan, host: str, *, is_source_alive: bool = 
 
     Args:
         state: The lab's record, which names the port's new host afterwards.
-        port: The port where it is.
+        port: The port where it is; its subports go with it.
         host: Where it goes.
         is_source_alive: Whether the host that it leaves still has a switch to unplug it from.
 
@@ -50,7 +50,12 @@ def migrate(state: State, port: PortPlan, host: str, *, is_source_alive: bool = 
         with inside(namespace):
             ip([f"link del {_NEXT}"], forced=True)
         raise
-    state.plan = dataclasses.replace(state.plan, ports={**state.plan.ports, port.name: moved})
+    # What runs for subports stays with the port's `eth0`, whichever that is.
+    subports = (
+        dataclasses.replace(each, host=host, bridge=moved.bridge) for each in port.subports(state.plan.ports.values())
+    )
+    there = {each.name: each for each in (moved, *subports)}
+    state.plan = dataclasses.replace(state.plan, ports={**state.plan.ports, **there})
     state.save()
     if is_source_alive:
         switch_of(state, port.host).configure([("--if-exists", "del-port", port.bridge, port.interface)])

@@ -50,7 +50,10 @@ class UnknownName(LabError):
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
-    """A port as it is plugged: a namespace with `eth0`, whose other end is `interface` on the host."""
+    """A port as it is plugged: a namespace with `eth0`, whose other end is `interface` on the host.
+
+    A subport is a namespace as well, like a container in a VM: the frames of its `eth0` have its tag on that of its `parent`.
+    """
 
     name: str
     host: str
@@ -64,6 +67,13 @@ class PortPlan:
     # What it may do, not what it is: where the files pin it to its host, if they do, and the hosts where it may be.
     pinned: str = field(default="", compare=False)
     carriers: tuple[str, ...] = field(default=(), compare=False)
+    parent: str = ""
+    vlan: int = 0
+
+    def subports(self, ports: Iterable[PortPlan]) -> list[PortPlan]:
+        """Return the port's subports among others."""
+        return [port for port in ports if port.parent == self.name]
+
     asks: bool = field(default=False, compare=False)  # It is given no address: what runs in it asks for one.
 
 
@@ -124,9 +134,13 @@ def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None, asking: 
     topology = placed(topology, kept)
     wide = {version: _prefix_length(topology.hosts.values(), version) for version in (4, 6)}
     hosts = {host.name: _host(topology, host, wide[host.tunnel_ip.version]) for host in topology.hosts.values()}
-    ports = {
-        port.name: _port(topology, port, free.ports[port.name].host) for port in topology.ports.values() if port.host
-    }
+    subports = _subports(topology)
+    ports = {}
+    for port in topology.ports.values():
+        if port.host:
+            parent = topology.ports[port.parent or port.name]
+            trunk = [parent, *subports.get(parent.name, ())]
+            ports[port.name] = _port(topology, port, trunk, free.ports[port.name].host)
     ports = {name: dataclasses.replace(port, asks=name in asking) for name, port in ports.items()}
     limits = any(tenant.connections is not None for tenant in topology.tenants.values())
     return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports, limits)
@@ -136,46 +150,66 @@ def placed(topology: Topology, kept: Mapping[str, str] | None = None) -> Topolog
     """Return the topology with a host for every port that has none and that some host can carry.
 
     Hosts take turns in the order of the files; a port that `kept` names stays where it is. Ports of a local network join
-    the first of their network, because its frames leave no host.
+    the first of their network, because its frames leave no host. Subports are where their parents are.
     """
     kept = kept or {}
     local = {
         port.network: port.host
         for port in reversed(tuple(topology.ports.values()))
-        if port.host and topology.networks[port.network].type is NetworkType.LOCAL
+        if port.host and _is_local(topology, port)
     }
     ports = dict(topology.ports)
     turn = 0
-    for name, port in ports.items():
-        network = topology.networks[port.network]
-        candidates = _carriers(topology, network)
-        if port.host or not candidates:
+    subports = _subports(topology)
+    for name, port in topology.ports.items():
+        if port.host or port.parent is not None:
             continue
-        host = local.get(port.network) or candidates[turn % len(candidates)]
+        trunk = [port, *subports.get(name, ())]
+        candidates = _carriers(topology, trunk)
+        if not candidates:
+            continue
+        tied = [local[each.network] for each in trunk if each.network in local]
+        host = tied[0] if tied else candidates[turn % len(candidates)]
         turn += 1
         if kept.get(name) in candidates:
             host = kept[name]
-        if network.type is NetworkType.LOCAL:
-            local.setdefault(port.network, host)
+        local |= {each.network: host for each in trunk if _is_local(topology, each) and each.network not in local}
         ports[name] = dataclasses.replace(port, host=host)
+        ports |= {each.name: dataclasses.replace(each, host=host) for each in trunk[1:]}
     return dataclasses.replace(topology, ports=ports)
 
 
-def _carriers(topology: Topology, network: Network) -> list[str]:
+def _subports(topology: Topology) -> Mapping[str, list[Port]]:
+    """Return the subports of ports that have some."""
+    found: dict[str, list[Port]] = {}
+    for port in topology.ports.values():
+        if port.parent is not None:
+            found.setdefault(port.parent, []).append(port)
+    return found
+
+
+def _is_local(topology: Topology, port: Port) -> bool:
+    return topology.networks[port.network].type is NetworkType.LOCAL
+
+
+def _carriers(topology: Topology, ports: Iterable[Port]) -> list[str]:
+    """Return the hosts that have the networks of all of these ports."""
     names = [host.name for host in topology.hosts.values() if host.kind is HostKind.OVS]
-    if network.physical_network is None:
-        return names
-    wired = topology.physical_networks[network.physical_network].hosts
-    return [name for name in names if name in wired]
+    networks = {topology.networks[port.network].physical_network for port in ports} - {None}
+    wired = [topology.physical_networks[network].hosts for network in networks if network is not None]
+    return [name for name in names if all(name in hosts for hosts in wired)]
 
 
-def _port(topology: Topology, port: Port, pinned_to: str | None) -> PortPlan:
+def _port(topology: Topology, port: Port, trunk: list[Port], pinned_to: str | None) -> PortPlan:
+    """Return the plan of a port; `trunk` are all that share its interface, its owner first."""
     network = topology.networks[port.network]
     host = topology.hosts[port.host or ""]
     # The frames of a local network leave no host, so neither does a port of it.
-    is_tied = pinned_to is not None or network.type is NetworkType.LOCAL
+    is_tied = pinned_to is not None or any(_is_local(topology, each) for each in trunk)
     bridge = host.integration_bridge
     if host.kind is HostKind.VTEP:
+        if port.parent is not None:
+            raise LabError(f"{port.place}: {host.name} is a foreign VTEP, and the lab's have no trunks")
         if network.type is not NetworkType.VXLAN:
             raise LabError(
                 f"{port.place}: {host.name} is a foreign VTEP, and the lab's speak vxlan only, not {network.type}"
@@ -190,9 +224,12 @@ def _port(topology: Topology, port: Port, pinned_to: str | None) -> PortPlan:
         mac=format_mac(port.mac),
         addresses=tuple(_with_length(address, network) for address in port.ips),
         gateways=tuple(str(gateway) for gateway in network.gateways if gateway not in port.ips),
-        mtu=network.mtu,
+        # On its port's interface a frame of a subport must fit.
+        mtu=min(network.mtu, topology.networks[trunk[0].network].mtu),
         pinned=str(port.place) if pinned_to else "",
-        carriers=(host.name,) if is_tied else tuple(_carriers(topology, network)),
+        carriers=(host.name,) if is_tied else tuple(_carriers(topology, trunk)),
+        parent=port.parent or "",
+        vlan=port.vlan or 0,
     )
 
 

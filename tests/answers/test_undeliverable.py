@@ -86,8 +86,10 @@ def test_a_port_of_the_host_is_told_at_its_own_interface() -> None:
     assert (said.get_protocol(ethernet).src, said.get_protocol(ipv4.ipv4).src) == (format_mac(WEB), "10.0.1.1")
 
 
-def test_a_packet_that_is_on_its_way_already_is_told_of_as_it_was_sent() -> None:
-    out = only(asked(Question.NO_HOST, packet(0, by=format_mac(DB), target="10.0.2.50"), network="red/db"))
+@pytest.mark.parametrize("place", ["red/db", "red/web"])
+def test_a_packet_that_is_on_its_way_already_is_told_of_as_it_was_sent(place: str) -> None:
+    frame = packet(WEB, by=format_mac(router_mac(place)), target="10.0.2.50")
+    out = only(asked(Question.NO_HOST, frame, {NETWORK: key("network", place)}))
     said = read(out.frame)
     assert (said.get_protocol(ethernet).src, said.get_protocol(ethernet).dst) == (format_mac(WEB), format_mac(A.mac))
     assert said.get_protocol(ipv4.ipv4).src == "10.0.1.1"

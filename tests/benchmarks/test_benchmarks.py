@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.cold import COLD
 from benchmarks.crowd import measure_crowd
+from benchmarks.dhcp import ANSWERS, DHCP, ONE, measure_dhcp
 from benchmarks.figure import by_key
 from benchmarks.measure import Timing, percentile, timed
 from benchmarks.offline import measure_offline
@@ -23,6 +24,7 @@ from controller.pipeline.compile import compile_fabric
 
 SMALL = Size(hosts=2, tenants=2, networks_per_tenant=1, ports_per_network=4, rules_per_group=6)
 WIDE = Size(hosts=6, tenants=2, networks_per_tenant=1, ports_per_network=6, rules_per_group=6)
+ALONE = Size(hosts=1, tenants=2, networks_per_tenant=1, ports_per_network=4, rules_per_group=6)
 FEW = Size(hosts=4, tenants=1, networks_per_tenant=1, ports_per_network=4, rules_per_group=6)
 
 # What the peers were measured with, as the digests of their JSON.
@@ -124,3 +126,9 @@ def test_a_crowd_is_told_of_a_change_that_concerns_all(tmp_path: Path) -> None:
     figures = by_key(measure_crowd(FEW, tmp_path, edits=2, idle_s=0.1))
     assert figures["crowd", "switches"].value == 2 * FEW.hosts
     assert figures["crowd", "one change to all switches"].value > 0
+
+
+def test_every_client_is_answered_with_its_own_address(tmp_path: Path) -> None:
+    figures = by_key(measure_dhcp(ALONE, tmp_path, seconds=0.2))
+    assert figures[DHCP, ANSWERS].value > 0
+    assert figures[DHCP, ONE].limit is not None

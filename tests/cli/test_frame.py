@@ -173,6 +173,12 @@ def test_status_names_ports_without_an_interface_and_counts_many(controller: Con
     assert "red/vm7 and 12 more" in controller.asked().output
 
 
+def test_status_tells_of_questions_that_were_lost(controller: Controller) -> None:
+    assert "questions" not in controller.asked().output
+    controller.answer = {**STATUS, "questions": {"asked": {"dhcp": 900}, "answers": 801, "unanswered": 0, "lost": 99}}
+    assert "because too many came at once: 99" in controller.asked().output
+
+
 def test_status_without_a_controller_is_trouble(tmp_path: Path) -> None:
     done = run("status", "--control", str(tmp_path / "nobody.sock"))
     assert done.exit_code == 3

@@ -18,8 +18,9 @@ from controller.proof.policy import Judged, Result, run_again, run_tests
 
 FABRIC = """
 fabric: f
-hosts: {hv1: {tunnel_ip: 172.31.0.1}, rack: {tunnel_ip: 172.31.0.9, kind: vtep}}
+hosts: {hv1: {tunnel_ip: 172.31.0.1, gateway: true}, rack: {tunnel_ip: 172.31.0.9, kind: vtep}}
 physical_networks: {wire: {hosts: hv1, vlans: 1-9}}
+external_networks: {public: {physical_network: wire, vlan: 20, cidr: 203.0.113.0/24, gateway: 203.0.113.1}}
 tenants: {red: {segments: 1-9, vlans: {wire: 1-9}}, blue: {segments: 10-19}, green: {segments: 20-29}}
 """
 # Red shares its network, of which blue and green use what red lets them, with names and addresses that tests of others speak of.
@@ -50,38 +51,51 @@ PORTS = (
     "{a: {network: red/net, ip: 10.0.0.%d, security_groups: [red/lent]}}",
     "{a: {network: red/net, ip: 10.0.0.%d, security_groups: [web]}, b: {network: red/net, ip: 10.0.0.9%d, security_groups: red/lent}}",
 )
-ENDS = st.sampled_from(["a", "red/a", "blue/a", "green/a", "10.0.0.77", "10.0.0.92", "10.0.0.1"])
+# A network with a port and a way out, by addresses that the tenants take turns in having.
+OUTSIDE = (
+    "",
+    "routers: {r: {networks: [NETWORKS], external: public}}\nfloating_ips: {203.0.113.77: o}\n",
+    "routers: {r: {networks: [NETWORKS], external: public, address: 203.0.113.78}}\nfloating_ips: {203.0.113.79: o}\n",
+    "routers: {r: {networks: [NETWORKS], external: public, snat: false}}\n",
+    "routers: {r: {networks: [NETWORKS]}}\n",
+)
+OUTER = ["o", "red/o", "blue/o", "8.8.8.8", "203.0.113.77", "203.0.113.78", "203.0.113.79"]
+ENDS = st.sampled_from(["a", "red/a", "blue/a", "green/a", "10.0.0.77", "10.0.0.92", "10.0.0.1", *OUTER])
 TESTS = st.lists(
     st.tuples(ENDS, ENDS, st.sampled_from(["tcp, port: 80", "tcp", "any", "icmp"]), st.sampled_from(["allow", "deny"])),
     max_size=3,
 )
-File = tuple[str, str, list[tuple[str, str, str, str]]]
-FILES = st.tuples(st.sampled_from(GROUPS), st.sampled_from(PORTS), TESTS)
+File = tuple[str, str, str, list[tuple[str, str, str, str]]]
+FILES = st.tuples(st.sampled_from(GROUPS), st.sampled_from(PORTS), st.sampled_from(OUTSIDE), TESTS)
 RED = st.tuples(st.sampled_from(NETWORKS), st.sampled_from(LENT))
 EDITS = st.lists(st.tuples(st.sampled_from(["red", "blue", "green"]), RED, FILES), max_size=8)
 START = (
     "red",
     (NETWORKS[0], LENT[0]),
-    (GROUPS[0], PORTS[0], [("a", "10.0.0.92", "any", "deny"), ("a", "blue/a", "tcp", "deny")]),
+    (GROUPS[0], PORTS[0], OUTSIDE[0], [("a", "10.0.0.92", "any", "deny"), ("a", "blue/a", "tcp", "deny")]),
 )
 
 
 def write(folder: Path, tenant: str, red: tuple[str, str], file: File) -> Path:
     """Write a tenant's file; `red` is what it says if it is red's."""
     number = 1 + ("red", "blue", "green").index(tenant)
-    groups, ports, tests = file
+    groups, ports, outside, tests = file
     ports = ports.replace("9%d", f"9{number}").replace("%d", f"{number + 1}")
     lines = [
         f"  - {{from: {source}, to: {target}, protocol: {protocol}, expect: {verdict}}}\n"
         for source, target, protocol, verdict in tests
-        if "/" in source + target or "a" in (source, target)
+        if "/" in source + target or {"a", "o"} & {source, target}
     ]
     path = folder / "tenants" / f"{tenant}.yaml"
     networks, lent = red
-    own = f"networks: {networks}\n" if tenant == "red" else ""
     if tenant == "red":
         groups = groups.removesuffix("}") + f", {lent}"
-    path.write_text(f"{own}security_groups: {groups}\nports: {ports}\ntests:\n{''.join(lines)}")
+    own = networks if tenant == "red" else "{}"
+    if outside:
+        own = f"{own.removesuffix('}')}{', ' if own != '{}' else ''}out: {{cidr: 10.9.0.0/24}}}}"
+        ports = ports.removesuffix("}") + ", o: {network: out, host: hv1, security_groups: [web]}}"
+        outside = outside.replace("NETWORKS", "net, out" if tenant == "red" else "out")
+    path.write_text(f"networks: {own}\nsecurity_groups: {groups}\nports: {ports}\n{outside}tests:\n{''.join(lines)}")
     return path
 
 
