@@ -1,4 +1,4 @@
-"""Actions of routers, as data: time to live, translation of addresses, the choice among equal ways."""
+"""Actions of routers, as data: time to live, translation of addresses, the choice among equal ways, lengths."""
 
 from __future__ import annotations
 
@@ -36,3 +36,15 @@ class ChooseWay:
     ways: int
     field: int
     bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureLength:
+    """Write into bit `bit` of a field whether the frame is longer than `longest` bytes (NXAST_CHECK_PKT_LARGER).
+
+    The Ethernet header counts, a tag does not.
+    """
+
+    longest: int
+    field: int
+    bit: int

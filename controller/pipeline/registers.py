@@ -75,6 +75,7 @@ OWNER = Register(
 )
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
 QUESTION = Register("question", "reg6", 23, 5, "what the controller is asked; only in packets that it gets")
+TOO_LONG = Register("too_long", "reg6", 28, 1, "1 if the packet does not fit the tunnel that it is to leave by")
 SCRATCH = Register(
     "scratch",
     "reg13",
@@ -88,7 +89,7 @@ PORTS = Register(
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
-    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, QUESTION, SCRATCH, PORTS),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, QUESTION, TOO_LONG, SCRATCH, PORTS),
 )
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.

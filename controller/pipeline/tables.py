@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from controller.pipeline.fields import BY_NAME, FIELDS
 from controller.pipeline.flow import Action, Conntrack, Flow, Move, Resubmit, SetField
+from controller.pipeline.nat import ChooseWay, MeasureLength
 
 if TYPE_CHECKING:
     pass
@@ -236,6 +237,8 @@ def effects(actions: Iterable[Action]) -> tuple[list[int], list[int]]:
                 written.append(action.field)
             case Move():
                 written.append(action.target)
+            case ChooseWay() | MeasureLength():
+                written.append(action.field)
             case Resubmit():
                 onward.append(action.table)
             case Conntrack():
@@ -257,6 +260,8 @@ def _shape(action: Action) -> object:
             return SetField, action.field
         case Move():
             return Move, action.target
+        case ChooseWay() | MeasureLength():
+            return type(action), action.field
         case Resubmit():
             return Resubmit, action.table
         case Conntrack():

@@ -39,7 +39,7 @@ from controller.pipeline.flow import (
     ToController,
     ToGroup,
 )
-from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, MeasureLength, Translate
 from controller.wire.oxm import EXACT, INNER, INNER_MASKED, MASKED, RANK, SIGNIFICANT, SIZES
 
 
@@ -104,6 +104,7 @@ _MOVE = struct.Struct(">HHH").pack
 _RESUBMIT = struct.Struct(">HB3x").pack
 _TRACK = struct.Struct(">H4sHB3xH").pack
 _NAT = struct.Struct(">2xHH").pack
+_MEASURE = struct.Struct(">HH4s").pack
 _CHOOSE = struct.Struct(">HH2xHHI2xH4s").pack
 _CONJUNCTION = struct.Struct(">BBI").pack
 _BUCKET = struct.Struct(">HHII4x").pack
@@ -305,6 +306,10 @@ def _forget_connection(_action: ForgetConnection) -> bytes:
     return _extension(43, b"")
 
 
+def _measure_length(action: MeasureLength) -> bytes:
+    return _extension(49, _MEASURE(action.longest, action.bit, INNER[action.field]))
+
+
 def _choose_way(action: ChooseWay) -> bytes:
     numbers = _BY_CONNECTION, 0, _MODULO, action.ways - 1, 0
     return _extension(10, _CHOOSE(*numbers, action.bits - 1, INNER[action.field]))
@@ -356,4 +361,5 @@ _PACKERS: dict[type, Callable[[Any], bytes]] = {
     DecrementTtl: _decrement_ttl,
     ForgetConnection: _forget_connection,
     ChooseWay: _choose_way,
+    MeasureLength: _measure_length,
 }

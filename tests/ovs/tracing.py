@@ -140,6 +140,10 @@ def _follow(actions: str, names: dict[int, str], copy: _Copy, outcome: Outcome, 
             copy.tunnel = _encapsulation(inside)
         elif name == "clone":
             _follow(inside, names, copy.again(), outcome, frozen)
+        elif name == "check_pkt_len":
+            # The packet of a trace is a short one.
+            fits = next(part for part in _split(inside) if part.startswith("le("))
+            _follow(fits.removeprefix("le(").removesuffix(")"), names, copy, outcome, frozen)
         elif name == "recirc":
             frozen[action] = copy.again()
         elif action != "drop" and name not in _PASSING and not _TO_CONTROLLER.fullmatch(action):

@@ -109,7 +109,7 @@ def test_a_tunnel_is_read_with_its_key_and_both_ends() -> None:
 
 def test_what_is_not_known_is_an_error() -> None:
     with pytest.raises(UnknownAction):
-        read("Datapath actions: check_pkt_len(size=200,gt(3),le(4))", NAMES)
+        read("Datapath actions: sample(sample=1.0%,actions(3))", NAMES)
 
 
 def test_ports_have_the_datapaths_numbers() -> None:

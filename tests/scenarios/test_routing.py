@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from controller.model.address import link_local, router_mac, wire_mac
-from controller.model.entities import Topology
+from controller.model.entities import Address, Port, Topology
 from controller.pipeline.compile import compile_fabric
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
 from tests.builders import allow, fabric, group, host, network, physical_network, port, router
 from tests.ovs.fabric import Deliveries, FabricTwin
-from tests.ovs.frames import checksum
-from tests.scenarios.frames import ARP_REPLY, arp, icmpv6_is_sound, ping, solicitation, udp, who_has
+from tests.ovs.frames import checksum, frame
+from tests.scenarios.frames import ARP_REPLY, arp, icmpv6_is_sound, own, ping, solicitation, udp, who_has
 
 pytestmark = pytest.mark.ovs
 
@@ -94,7 +97,7 @@ def test_ipv6_is_routed_as_well(net: FabricTwin) -> None:
     for target in ("red/db1", "red/db2"):
         [frame] = through(net, "red/web1", target, version=6)[target]
         assert macs(frame) == (net.topology.ports[target].mac, router_mac(DB))
-        assert frame[21] == 254
+        assert frame[21] == 63
 
 
 def test_what_two_networks_of_one_host_say_never_leaves_it(net: FabricTwin) -> None:
@@ -168,6 +171,40 @@ def test_what_ends_in_a_router_goes_nowhere(net: FabricTwin) -> None:
         ("10.0.2.255", 64),
     ):
         assert not net.send("red/web1", ping(asker.mac, router_mac(WEB), "10.0.1.11", address, ttl=ttl)), address
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("target", ["red/web2", "red/db2"])
+def test_what_does_not_fit_a_tunnel_is_not_sent(net: FabricTwin, target: str, version: int) -> None:
+    """A port with a larger MTU than its network's is told so, bridged and routed, unless the packet stays on the host."""
+    source, at = net.topology.ports["red/web1"], net.topology.ports[target]
+    gateway = at.mac if at.network == WEB else router_mac(WEB)
+    for length, arrives in ((1450, True), (1451, False)):
+        big = large(datagram(source, gateway, own(source, version), own(at, version)), length)
+        assert list(net.send("red/web1", big)) == ([target] if arrives else [])
+    near = net.topology.ports["red/db1"]
+    big = large(datagram(source, router_mac(WEB), own(source, version), own(near, version)), 1500)
+    assert list(net.send("red/web1", big)) == ["red/db1"]
+
+
+def datagram(source: Port, eth_dst: int, src: Address, dst: Address) -> bytes:
+    kind = wire.IPV4 if src.version == 4 else wire.IPV6
+    return frame(Packet(source.name, source.mac, eth_dst, kind, src, dst, wire.UDP, 1000, 9))
+
+
+def large(sent: bytes, length: int) -> bytes:
+    """Return a datagram's frame with so much more in it that the IP packet has this length."""
+    is_v4 = sent[12:14] == b"\x08\x00"
+    head = bytearray(sent[14 : 34 if is_v4 else 54])
+    upper = bytearray(sent[14 + len(head) :].ljust(length - len(head), b"\0")[: length - len(head)])
+    upper[4:8] = len(upper).to_bytes(2, "big") + b"\0\0"
+    if is_v4:
+        head[2:4], head[10:12] = length.to_bytes(2, "big"), b"\0\0"
+        head[10:12] = checksum(bytes(head))
+    else:
+        head[4:6] = len(upper).to_bytes(2, "big")
+        upper[6:8] = checksum(bytes(head[8:40]) + struct.pack(">II", len(upper), wire.UDP) + bytes(upper))
+    return sent[:14] + bytes(head) + bytes(upper)
 
 
 def test_equal_next_hops_share_the_flows(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from controller.graph import queries
 from controller.model.ids import key
+from controller.pipeline.fields import BY_NAME, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import (
     Action,
     Match,
@@ -23,8 +24,19 @@ from controller.pipeline.flow import (
     match,
     set_field,
 )
+from controller.pipeline.nat import MeasureLength
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SET_OF_PORTS, TARGET, TARGET_CLASS
+from controller.pipeline.questions import Question
+from controller.pipeline.registers import (
+    FROM,
+    FROM_PORT,
+    NETWORK,
+    QUESTION,
+    SET_OF_PORTS,
+    TARGET,
+    TARGET_CLASS,
+    TOO_LONG,
+)
 from controller.pipeline.stamps import COMMIT_KINDS, COMMIT_MATCHES, COMMIT_WRITES, write_commits
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import Claim, HostView, NetworkView, Plug
@@ -32,6 +44,7 @@ from controller.pipeline.view import Claim, HostView, NetworkView, Plug
 _MULTICAST = (1 << 40, 1 << 40)
 _GROUP_BITS = 31  # Group numbers from 0xffffff00 on are reserved (OpenFlow 1.4, section 7.3.4.3).
 _SET_BITS = 31
+_ETHERNET = 14  # Bytes of the header that the MTU does not count.
 
 
 EVERYONE, OPEN = "all", "open"  # Sets of a network's ports: every one, and those without port security.
@@ -50,6 +63,10 @@ def set_key(view: NetworkView, name: str, class_key: int) -> int:
 def _always(builder: Builder, _host: HostView) -> None:
     write_commits(builder, "keep", None)
     # Above the flows of an unknown MAC from outside, below those of one that a local port sends to.
+    builder.flow("leave", 0, (), goto="depart", kind="not measured", origin=Origin("Weft: remote ports", None))
+    where = match(**{TOO_LONG.field: TOO_LONG.is_(1)})
+    told = [QUESTION.load(Question.TOO_BIG)]
+    builder.flow("depart", 200, where, told, "tell", kind="too big", origin=Origin("Weft: lengths", None))
     where = match(**{FROM.field: FROM.is_(FROM_PORT)})
     builder.flow("forward", 105, where, goto="leave", kind="not local", origin=Origin("Weft: remote ports", None))
 
@@ -64,7 +81,17 @@ def _network(builder: Builder, view: NetworkView) -> None:
     if way is not None:
         number, tag = way
         out = [Resubmit(builder.table("keep")), *to_others(number, tag)]
-        builder.flow("leave", 100, _to(view, None, FROM_PORT), out, kind="way out", origin=view.origin)
+        builder.flow("depart", 100, _to(view, None, FROM_PORT), out, kind="way out", origin=view.origin)
+        if view.network.type.is_tunnel:
+            _measure(builder, view)
+
+
+def _measure(builder: Builder, view: NetworkView) -> None:
+    """Write that what does not fit the network's tunnel is not sent, and its sender told."""
+    measure = MeasureLength(view.network.mtu + _ETHERNET, BY_NAME[TOO_LONG.field].index, TOO_LONG.offset)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        where = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype)
+        builder.flow("leave", 100, where, [measure], "depart", kind="measured", origin=view.origin)
 
 
 def to_others(number: int, tag: int) -> list[Action]:
@@ -170,16 +197,26 @@ FEATURE = Feature(
             name="leave",
             stage=Stage.FORWARD,
             slot=1,
+            matches=("reg0", "eth_type"),
+            writes=(TOO_LONG.field,),
+            next=("depart",),
+            purpose="does the packet fit the tunnel of its network?",
+            miss="cannot be reached: the last flow lets everything else go on",
+        ),
+        Table(
+            name="depart",
+            stage=Stage.FORWARD,
+            slot=2,
             matches=("reg0", "reg6", "eth_type", "ct_state"),
-            writes=("vlan_tci", *COMMIT_WRITES),
-            next=("keep", "kept_out"),
+            writes=("vlan_tci", QUESTION.field, *COMMIT_WRITES),
+            next=("keep", "kept_out", "tell"),
             purpose="the network becomes a tag, and what a local port sent goes to br-tun or br-PHYSNET",
             miss="dropped: it came from outside, or the network has no way out of this host",
         ),
         Table(
             name="keep",
             stage=Stage.FORWARD,
-            slot=2,
+            slot=3,
             matches=COMMIT_MATCHES,
             writes=COMMIT_WRITES,
             next=(),
@@ -197,6 +234,9 @@ FEATURE = Feature(
         "unknown MAC, out": "and out, if a local port sent the packet",
         "not local": "what is not here is looked for in br-tun or on the physical network",
         **COMMIT_KINDS,
+        "measured": "IP packets of a network that travels in tunnels",
+        "not measured": "everything else",
+        "too big": "its sender is told what fits (RFC 1191, RFC 8201)",
         "way out": "the patch port that leads out, with the network's tag; what came from outside does not leave again",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.MAC: _mac},

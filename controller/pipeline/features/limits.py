@@ -31,7 +31,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
         if way is not None:
             leaving = _new(view, ethertype, (FROM.is_(FROM_PORT)[0] | LATER.is_(0)[0], FROM.mask | LATER.mask))
             see = [keep_and_see(builder.table("kept_out"))]
-            builder.flow("leave", 105, leaving, see, kind="limited, way out", origin=view.origin)
+            builder.flow("depart", 105, leaving, see, kind="limited, way out", origin=view.origin)
 
 
 def _new(view: NetworkView, ethertype: int, source: tuple[int, int] | None = None) -> Match:
@@ -49,7 +49,7 @@ FEATURE = Feature(
         Table(
             name="kept_out",
             stage=Stage.FORWARD,
-            slot=3,
+            slot=4,
             matches=(NETWORK.field, "ct_label"),
             writes=("vlan_tci",),
             next=(),

@@ -30,8 +30,8 @@ FEATURE = Feature(
     tables=(
         Table(
             name="tell",
-            stage=Stage.RESOLVE,
-            slot=7,
+            stage=Stage.DELIVER,
+            slot=5,
             matches=(SOURCE.field,),
             writes=(),
             next=(),
