@@ -31,11 +31,13 @@ from typing import Any
 
 import mininet.cli
 import mininet.net
+from mininet.link import Intf, Link
 from mininet.log import info, output
 from mininet.node import Host, Switch
 from mininet.topo import Topo
 
 _HERE = Path(sys._getframe().f_code.co_filename).resolve()  # noqa: SLF001 - `mn` gives a custom file no __file__.
+_TAGGING = _HERE.parent / "tagging.py"
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _DAEMON = ("--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
 _PLACEHOLDER = "CONTROLLER"  # What stands for the controller's address in a plan.
@@ -57,7 +59,7 @@ def lab_plan(folder: str) -> dict[str, Any]:
 
 
 class WeftTopo(Topo):
-    """A topology folder as Mininet nodes: ports `TENANT-PORT`, hosts by their names, and a node for each wire between hosts."""
+    """A topology folder as Mininet nodes: ports `TENANT-PORT`, subports `TENANT-PORT.VLAN`, hosts, and one for each wire between hosts."""
 
     def build(self, folder: str = "topologies/quickstart", **_: object) -> None:
         """Add the nodes and links of the folder's topology."""
@@ -68,23 +70,54 @@ class WeftTopo(Topo):
             self.addSwitch(name, cls=WeftWire, inNamespace=True, dpid="1")
         for number, host in enumerate(plan["hosts"].values()):
             kind = WeftSwitch if host["kind"] == "ovs" else WeftVtep
-            ports = [port for port in plan["ports"].values() if port["host"] == host["name"]]
+            ports = [port for port in plan["ports"].values() if port["host"] == host["name"] and not port["parent"]]
             self.addSwitch(host["name"], cls=kind, inNamespace=True, dpid="1", plan=host, members=ports)
             uplinks = {_UNDERLAY: "eth0", **host["physical"]}
             for wire, interface in uplinks.items():
                 self.addLink(host["name"], names[wire], intfName1=interface, intfName2=f"h{number}")
         for port in plan["ports"].values():
-            name = port["name"].replace("/", "-")
+            name = _name(port["name"])
             self.addHost(name, cls=WeftPort, plan=port, ip=None)
-            self.addLink(name, port["host"], intfName1="eth0", intfName2=port["interface"], addr1=port["mac"])
+            if port["parent"]:
+                self.addLink(name, _name(port["parent"]), cls=WeftTag)
+            else:
+                self.addLink(name, port["host"], intfName1="eth0", intfName2=port["interface"], addr1=port["mac"])
+
+
+def _name(port: str) -> str:
+    """Return the name of a port's node: `red-vm`, and `red-vm.101` for its subport 101."""
+    return port.replace("/", "-").replace(":", ".")
+
+
+class WeftTag(Link):
+    """What joins a subport to its port: a tag on the port's interface, which is there once the subport is configured."""
+
+    def __init__(self, node1: WeftPort, node2: WeftPort, **_: object) -> None:
+        self.ends = node1, node2
+        node1.parent = node2
+
+    def delete(self) -> None:
+        """Leave the end to the namespaces of both."""
+
+    def status(self) -> str:
+        """Return what `links` shows."""
+        return "(tagged)"
+
+    def __str__(self) -> str:
+        return "<->".join(node.name for node in self.ends)
 
 
 class WeftPort(Host):
     """A port of the topology: a Mininet host with the MAC, addresses and MTU of the files."""
 
+    parent: WeftPort | None = None
+
     def config(self, **_: object) -> dict[str, object]:
         """Give `eth0` what the plan says; Mininet's own defaults do not apply."""
         plan = self.params["plan"]
+        if self.parent is not None:
+            self.cmd(f"{sys.executable} -S -E {_TAGGING} /proc/{self.parent.pid}/ns/net {plan['vlan']}")
+            Intf("eth0", node=self, moveIntfFn=lambda *_: None)
         device = self.intfs[0]
         for command in (
             "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_ra",
@@ -308,9 +341,9 @@ class WeftNet(mininet.net.Mininet):
 
 
 class WeftCLI(mininet.cli.CLI):
-    """Mininet's prompt, where a node's name may hold a hyphen: `red-web1 ping red-web2`."""
+    """Mininet's prompt, where a node's name may hold a hyphen and a dot: `red-web1 ping red-vm.101`."""
 
-    identchars = mininet.cli.CLI.identchars + "-"
+    identchars = mininet.cli.CLI.identchars + "-."
 
 
 topos = {"weft": WeftTopo}

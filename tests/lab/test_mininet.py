@@ -216,3 +216,22 @@ def test_pingall_tells_tenants_with_the_same_addresses_apart(box: Path) -> None:
     assert rows["blue-web2"] == ["X", "X", "X"]
     assert {entry.name for entry in box.iterdir()} == {"topology", "story.py"}
     assert before - interfaces() == set()
+
+
+@pytest.fixture
+def trunks(box: Path) -> Path:
+    """Files with VLAN-aware VMs."""
+    red = (
+        "networks:\n  net: {cidr: 10.0.1.0/24}\n  web: {cidr: 10.0.2.0/24}\n"
+        "ports:\n  vm: {network: net, host: hv1, trunk: {101: web}}\n"
+        "  fixed: {network: net, host: hv2, trunk: {7: web}}\n  web1: {network: web, host: hv1}\n"
+    )
+    (box / "topology/tenants/red.yaml").write_text(red, encoding="utf-8")
+    return box
+
+
+def test_pingall_reaches_subports_by_their_tags(trunks: Path, controller: str) -> None:
+    rows = matrix(mn(trunks, "--controller", controller, "--test", "pingall"))
+    assert set(rows["red-vm"]) == {"X", "red-fixed"}
+    assert set(rows["red-vm.101"]) == {"X", "red-fixed.7", "red-web1"}
+    assert set(rows["red-web1"]) == {"X", "red-fixed.7", "red-vm.101"}
