@@ -268,8 +268,16 @@ def plan(folder: Path, output: str) -> None:
     )
     click.echo()
     ports = planned.ports.values()
-    rows = ((port.name, port.host, port.interface, port.mac, " ".join(port.addresses) or "-") for port in ports)
+    rows = (
+        (port.name, port.host, _with_tag(port.interface, port.vlan), port.mac, " ".join(port.addresses) or "-")
+        for port in ports
+    )
     print_table(("PORT", "HOST", "INTERFACE", "MAC", "ADDRESSES"), rows)
+
+
+def _with_tag(interface: str, vlan: int) -> str:
+    """Return an interface, and the tag of a subport on it."""
+    return f"{interface} tag {vlan}" if vlan else interface
 
 
 def _print(status: dict[str, Any]) -> None:
@@ -293,7 +301,7 @@ def _print(status: dict[str, Any]) -> None:
             port["name"],
             port["host"],
             "plugged" if port["plugged"] else "-",
-            port["interface"],
+            _with_tag(port["interface"], port["vlan"]),
             " ".join(port["addresses"]) or "-",
         )
         for port in status["ports"]

@@ -370,7 +370,8 @@ class Lab:
             port, namespace = self.plan.ports[name], state.namespace(*name.split("/"))
             plugged = name in state.ports and exists(namespace)
             facts = {"name": name, "host": port.host, "plugged": plugged, "namespace": namespace}
-            ports.append({**facts, "interface": port.interface, "mac": port.mac, "addresses": list(port.addresses)})
+            facts |= {"interface": port.interface, "vlan": port.vlan}
+            ports.append({**facts, "mac": port.mac, "addresses": list(port.addresses)})
         running = bool(state.controller and state.controller.is_alive)
         facts = {"started": state.controller is not None, "alive": running, "listen": self.listen}
         return {
