@@ -48,6 +48,7 @@ routers_in: Input[tuple[str, ...] | None] = Input("routers of a tenant")
 floating_ips_in: Input[tuple[str, ...] | None] = Input("floating IPs of a tenant")
 connections: Input[int | None] = Input("connections of a tenant in one address space on one host")
 found_on: Input[str | None] = Input("the host of a port without host")
+drained: Input[bool | None] = Input("whether a host leads out only if nobody else can")
 
 
 Placed = Mapping[str, tuple[tuple[Port, str], ...]]
@@ -246,13 +247,16 @@ def gateways(memo: Memo, router_name: str) -> tuple[str, ...]:
     """Return the hosts by which a router may lead out, the one that does first.
 
     They are in an order of the router's own (rendezvous hashing): routers are spread, and a host that goes moves its routers alone.
+    Drained hosts come last.
     """
     found = router(memo, router_name)
     outer = None if found is None or found.external is None else external_network(memo, found.external)
     carrier = None if outer is None else physical_network(memo, outer.physical_network)
     wired = ((name, host(memo, name)) for name in (() if carrier is None else carrier.hosts))
     names = [name for name, each in wired if each is not None and each.gateway and each.kind is HostKind.OVS]
-    return tuple(sorted(names, key=lambda name: (key("gateway", f"{router_name} {name}"), name)))
+    return tuple(
+        sorted(names, key=lambda name: (bool(drained(memo, name)), key("gateway", f"{router_name} {name}"), name))
+    )
 
 
 @query

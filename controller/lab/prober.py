@@ -48,9 +48,9 @@ class Probe:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a probe: the ports that received it, whether an answer came back and, if it says so, whose."""
+    """What became of a probe: the ports that received it, from which address, whether an answer came back and, if it says so, whose."""
 
-    reached: set[str] = field(default_factory=set)
+    reached: dict[str, str] = field(default_factory=dict)
     answered: bool = False
     answered_by: str | None = None
 
@@ -233,15 +233,15 @@ class Prober:
         return True
 
     def _on_accept(self, listener: socket.socket, port: str) -> None:
-        connection, _ = listener.accept()
+        connection, sender = listener.accept()
         connection.setblocking(False)
-        self._watch(connection, lambda it: self._on_tcp_request(it, port))
+        self._watch(connection, lambda it: self._on_tcp_request(it, port, sender[0]))
 
-    def _on_tcp_request(self, connection: socket.socket, port: str) -> None:
+    def _on_tcp_request(self, connection: socket.socket, port: str, sender: str) -> None:
         with suppress(ConnectionError):
             outcome = self._outcome(connection.recv(256))
             if outcome:
-                outcome.reached.add(port)
+                outcome.reached[port] = sender
                 connection.send(port.encode())
         self._close(connection)
 
@@ -249,7 +249,7 @@ class Prober:
         payload, sender = listener.recvfrom(256)
         outcome = self._outcome(payload)
         if outcome:
-            outcome.reached.add(port)
+            outcome.reached[port] = sender[0]
             with suppress(OSError):
                 listener.sendto(payload + port.encode(), sender)
 
@@ -262,7 +262,7 @@ class Prober:
 
     def _on_icmp(self, raw: socket.socket, port: str, version: int) -> None:
         with suppress(ConnectionError, PermissionError):
-            packet = raw.recv(2048)
+            packet, sender = raw.recvfrom(2048)
             if version == 4:
                 packet = packet[(packet[0] & 15) * 4 :]
             outcome = self._outcome(packet[8:]) if len(packet) >= 8 else None
@@ -270,7 +270,7 @@ class Prober:
                 return
             request, reply = _ECHO[version]
             if packet[0] == request:
-                outcome.reached.add(port)
+                outcome.reached[port] = sender[0]
             elif packet[0] == reply and struct.unpack_from("!H", packet, 4)[0] == self._identifiers[port]:
                 # The kernel answers, so an echo carries no name; the receiver's own note of the request tells who.
                 outcome.answered = True

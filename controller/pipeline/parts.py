@@ -60,7 +60,7 @@ def host_parts(memo: Memo, host: str) -> None:
         memo.require(class_part, host, groups)
     for name in ways_out.routers_on(memo, host):
         memo.require(router_part, host, name)
-        for floating in ways_out.floating_of(memo, name.partition("/")[0]).get(name, ()):
+        for floating in ways_out.floating_of_router(memo, name):
             memo.require(floating_part, host, floating)
     for name in ways_out.externals_on(memo, host):
         memo.require(external_part, host, name)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from controller.graph import queries
 from controller.graph.neighbours import neighbour
 from controller.model.address import router_mac, wire_mac
-from controller.model.entities import Address, Prefix, Route
+from controller.model.entities import Address, Prefix, Route, Router
 from controller.model.ids import key
 from controller.pipeline.discovery import ADVERTISEMENT, ARP_REPLY
 from controller.pipeline.echo import MATCHES, WRITES, pings
@@ -113,7 +113,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
         if any(route.via in cidr for cidr in view.network.cidrs if cidr.version == route.via.version):
             by_target.setdefault(route.to, []).append(route)
     for prefix, routes in by_target.items():
-        _static(builder, view, prefix, routes)
+        _static(builder, view, router, prefix, routes)
 
 
 def _look(view: NetworkView, ethertype: int) -> list[Action]:
@@ -151,10 +151,10 @@ def _into(view: NetworkView) -> list[Action]:
     return [NETWORK.load(view.key), set_field("eth_src", source)]
 
 
-def _static(builder: Builder, view: NetworkView, prefix: Prefix, routes: list[Route]) -> None:
+def _static(builder: Builder, view: NetworkView, router: Router, prefix: Prefix, routes: list[Route]) -> None:
     """Write a static route with one next hop, or several that share its flows."""
     ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
-    origin = Origin(f"route to {prefix}", routes[0].place)
+    origin = Origin(f"router {router.name}: route to {prefix}", routes[0].place)
     base = key("route", f"{view.space} {prefix}", 32 - _WAYS) << _WAYS
     choose: list[Action] = [ChooseWay(len(routes), BY_NAME[SCRATCH.field].index, _WAYS)] if len(routes) > 1 else []
     where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
@@ -163,7 +163,7 @@ def _static(builder: Builder, view: NetworkView, prefix: Prefix, routes: list[Ro
     builder.flow("routes", priority, where, actions, "hops", kind="static route", origin=origin)
     for number, route in enumerate(routes):
         chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
-        via = Origin(f"route to {prefix} via {route.via}", route.place)
+        via = Origin(f"router {router.name}: route to {prefix} via {route.via}", route.place)
         hop = next_hop(view.memo, view.name, route.via)
         if hop is None:
             question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
