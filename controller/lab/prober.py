@@ -48,15 +48,21 @@ class Probe:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a probe: the ports that received it, from which address, whether an answer came back and, if it says so, whose."""
+    """What became of a probe: the ports that received it, whether an answer came back and, if it says so, whose."""
 
-    reached: dict[str, str] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
     answered: bool = False
     answered_by: str | None = None
+    senders: dict[str, str] = field(default_factory=dict)  # From which address each port received it.
 
     def is_from(self, port: str) -> bool:
         """Whether this very port got the probe and its answer came back."""
         return self.answered and port in self.reached and self.answered_by in (None, port)
+
+    def arrive(self, port: str, sender: str) -> None:
+        """Take down that a port has received it, from an address."""
+        self.reached.add(port)
+        self.senders[port] = sender
 
     def note(self, name: bytes) -> None:
         """Take down an answer that carries the name of the port that gives it."""
@@ -241,7 +247,7 @@ class Prober:
         with suppress(ConnectionError):
             outcome = self._outcome(connection.recv(256))
             if outcome:
-                outcome.reached[port] = sender
+                outcome.arrive(port, sender)
                 connection.send(port.encode())
         self._close(connection)
 
@@ -249,7 +255,7 @@ class Prober:
         payload, sender = listener.recvfrom(256)
         outcome = self._outcome(payload)
         if outcome:
-            outcome.reached[port] = sender[0]
+            outcome.arrive(port, sender[0])
             with suppress(OSError):
                 listener.sendto(payload + port.encode(), sender)
 
@@ -270,7 +276,7 @@ class Prober:
                 return
             request, reply = _ECHO[version]
             if packet[0] == request:
-                outcome.reached[port] = sender[0]
+                outcome.arrive(port, sender[0])
             elif packet[0] == reply and struct.unpack_from("!H", packet, 4)[0] == self._identifiers[port]:
                 # The kernel answers, so an echo carries no name; the receiver's own note of the request tells who.
                 outcome.answered = True

@@ -189,7 +189,7 @@ def _finding(question: Question, outcome: Outcome, occupied: set[tuple[str, str,
         note = f"{target} runs a server of its own on {probe.kind} {probe.number}, so nothing can be said"
         return Finding(question, question.expected, note)
     if outcome.is_from(target):
-        came = ip_address(outcome.reached[target]) if question.seen else None
+        came = ip_address(outcome.senders[target]) if question.seen else None
         if question.expected and came is not None and came != ip_address(question.seen):
             return Finding(question, observed=False, note=f"arrived as {came}, which should be {question.seen}")
         return Finding(question, observed=True)
