@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from controller.model.entities import Place, Router, Rule, Topology
+from controller.model.entities import (
+    ExternalNetwork,
+    FloatingIp,
+    Network,
+    PhysicalNetwork,
+    Place,
+    Port,
+    Router,
+    Rule,
+    Topology,
+)
 from controller.pipeline.flow import Origin
 
 _OF_ROUTER = ": "  # Between a router and what it has, in an origin's words.
@@ -23,7 +33,7 @@ def locate(topology: Topology, origin: Origin) -> Origin:
 def _place(topology: Topology, origin: Origin) -> Place | None:
     what = origin.what
     kind, _, name = what.partition(" ")
-    owners = {
+    owners: dict[str, Mapping[str, Port | Network | PhysicalNetwork | FloatingIp | ExternalNetwork]] = {
         "port ": topology.ports,
         "network ": topology.networks,
         "physical network ": topology.physical_networks,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller.pipeline.flow import Delta, Flow, Group, Output, PortNumber, Program, ToGroup, match
+from controller.pipeline.flow import Delta, Flow, Group, Output, Program, ToGroup, match
 from tests.ovs.twin import Twin
 from tests.switch.edits import drop, put
 from tests.switch.harness import PATIENCE_S, WEB1, Control, flow, program
@@ -41,8 +41,8 @@ def hub(number: int, ports: int) -> Group:
 
 
 def choice(number: int, first: int) -> Group:
-    """Another kind of group under the same number: the first of two ports that is alive, one of which is the bridge's own."""
-    ways = [((Output(first),), first), ((Output(9),), PortNumber.LOCAL)]
+    """Another kind of group under the same number: the first of two ports that is alive."""
+    ways = [((Output(first),), first), ((Output(9),), 9)]
     buckets, watch = zip(*(ways if first % 2 else ways[::-1]), strict=True)
     return Group(number, buckets, WEB1, "deliver", watch)
 
