@@ -20,8 +20,10 @@ from controller.model.entities import (
     HostKind,
     Network,
     PhysicalNetwork,
+    Place,
     Port,
     Prefix,
+    Route,
     Router,
     SecurityGroup,
     Topology,
@@ -186,11 +188,37 @@ def routers_by_network(memo: Memo, tenant: str) -> Mapping[str, str]:
 
 
 @query
-def router_of(memo: Memo, network_name: str) -> Router | None:
-    """Return the router that a network is on."""
+def router_of(memo: Memo, network_name: str) -> str | None:
+    """Return the name of the router that a network is on.
+
+    A router of many networks is looked at by all of them: so each looks at no more of it than it needs.
+    """
     wanted = network(memo, network_name)
-    name = None if wanted is None else routers_by_network(memo, wanted.tenant).get(network_name)
-    return None if name is None else router(memo, name)
+    return None if wanted is None else routers_by_network(memo, wanted.tenant).get(network_name)
+
+
+@query
+def router_place(memo: Memo, router_name: str) -> Place | None:
+    """Return where in the files a router stands."""
+    found = router(memo, router_name)
+    return None if found is None else found.place
+
+
+@query
+def external_of(memo: Memo, router_name: str) -> str | None:
+    """Return the external network by which a router leads out."""
+    found = router(memo, router_name)
+    return None if found is None else found.external
+
+
+@query
+def routes_via(memo: Memo, network_name: str) -> tuple[Route, ...]:
+    """Return the static routes whose next hops are on a network."""
+    wanted, name = network(memo, network_name), router_of(memo, network_name)
+    found = None if name is None else router(memo, name)
+    if wanted is None or found is None:
+        return ()
+    return tuple(each for each in found.routes if any(each.via in cidr for cidr in wanted.cidrs))
 
 
 _ROUTED = "@"  # Begins the name of a space that a router makes; no name of the files does.
@@ -221,8 +249,8 @@ def router_of_space(space: str) -> str | None:
 @query
 def space_of(memo: Memo, network_name: str) -> str:
     """Return the name of a network's address space, the scope of addresses and of connection tracking: its router's, or its own."""
-    found = router_of(memo, network_name)
-    return network_name if found is None else space_name(found.name)
+    name = router_of(memo, network_name)
+    return network_name if name is None else space_name(name)
 
 
 @query

@@ -82,10 +82,10 @@ def _own(builder: Builder) -> None:
 
 
 def _network(builder: Builder, view: NetworkView) -> None:
-    router = queries.router_of(view.memo, view.name)
-    if router is None:
+    name = queries.router_of(view.memo, view.name)
+    if name is None:
         return
-    origin = Origin(f"router {router.name}", router.place)
+    origin = Origin(f"router {name}", queries.router_place(view.memo, name))
     here: dict[str, Wanted] = {NETWORK.field: NETWORK.is_(view.key), "eth_dst": router_mac(view.name)}
     for ethertype in (ETH_IPV4, ETH_IPV6):
         look = _look(view, ethertype)
@@ -109,9 +109,8 @@ def _network(builder: Builder, view: NetworkView) -> None:
     for prefix in view.network.cidrs:
         _connected(builder, view, prefix, origin)
     by_target: dict[Prefix, list[Route]] = {}
-    for route in router.routes:
-        if any(route.via in cidr for cidr in view.network.cidrs if cidr.version == route.via.version):
-            by_target.setdefault(route.to, []).append(route)
+    for route in queries.routes_via(view.memo, view.name):
+        by_target.setdefault(route.to, []).append(route)
     for prefix, routes in by_target.items():
         _static(builder, view, prefix, routes)
 
