@@ -32,7 +32,7 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | what a router does with what is sent to its MAC | |
 |---|---|
 | what is not IP, neighbour discovery, listener messages | dropped |
-| a ping of an own address: any gateway, a link-local one, one outside | answered if the sender's egress rules allow |
+| a ping of an own address, any gateway or link-local one, or of a router's outside | answered if the sender's egress rules allow |
 | anything else for such an address | dropped |
 | for an unspecified, loopback, link-local, multicast or broadcast address, or from a link-local one of IPv6 | dropped |
 | its time to live is 1 or less | dropped |
@@ -43,9 +43,9 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | there is none such, or nobody has the next hop | dropped: it is unreachable |
 | what goes out is for a floating IP of the same external network | in again, for the address that it stands for |
 
-What is routed arrives from the router's MAC there (from that of the sender's host, on a physical network), and has one less to live for
-each router. It is never flooded, and no port reaches itself by its own address so. The sender's rules see it as it was sent, the
-receiver's as it arrives.
+What is routed arrives from the router's MAC there (from that of the sender's host, on a physical network), and has one less to live, or
+two if it has been outside. It is never flooded, and no port reaches itself by its own address so. The sender's rules see it as it was
+sent, the receiver's as it arrives.
 
 | is there a path | |
 |---|---|

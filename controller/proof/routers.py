@@ -88,15 +88,19 @@ class Routers:
         return router if is_own else None
 
     def pinged(self, network: str, address: Address) -> Router | None:
-        """Return the router whose own address this is, seen from a network of it: any address that it has anywhere."""
+        """Return the router whose own address this is, seen from a network of it: any address that it has on any of them."""
         router = self._of.get(network)
-        if router is None or address in router.addresses:
-            return router
+        if router is None:
+            return None
         return router if any(self.asked(name, address) is router for name in router.networks) else None
 
     def with_outer(self, address: Address) -> Router | None:
         """Return the router that has this address on its external network."""
         return self._outside.get(address)
+
+    def gateways(self, router: Router) -> list[str]:
+        """Return the hosts that carry what a router sends out without a floating IP, and where its own address outside is."""
+        return [host for host in self._wired(router) if self._topology.hosts[host].gateway]
 
     def steps(self, router: Router, address: Address) -> list[Step]:
         """Return where a router sends what is for an address; several share it, none means that it is unreachable."""
@@ -110,21 +114,20 @@ class Routers:
 
     def no_exit(self, router: Router, port: Port, *, floating: bool) -> str | None:
         """Return why nothing travels between a port and the external network of its router, or None."""
-        external = self.external(router)
-        if external is None:
+        if router.external is None:
             return f"router {router.name} leads out by no external network"
-        wired = [
-            host
-            for host in self._topology.physical_networks[external.physical_network].hosts
-            if self._topology.hosts[host].kind is HostKind.OVS
-        ]
-        here = self._segments.host(port)
+        here, wired = self._segments.host(port), self._wired(router)
         if floating and (here in wired or (here is None and wired)):
             return None
-        gateways = [host for host in wired if self._topology.hosts[host].gateway]
-        if any(self._segments.reaches(port, host) for host in gateways):
+        if any(self._segments.reaches(port, host) for host in self.gateways(router)):
             return None
-        return f"no gateway of {external.name} is within reach of {port.name}"
+        return f"no gateway of {router.external} is within reach of {port.name}"
+
+    def _wired(self, router: Router) -> list[str]:
+        """Return the hosts of Weft that are wired to a router's external network."""
+        external = self.external(router)
+        hosts = () if external is None else self._topology.physical_networks[external.physical_network].hosts
+        return [host for host in hosts if self._topology.hosts[host].kind is HostKind.OVS]
 
     def leaving(self, router: Router, port: Port, src: Address) -> tuple[Address | None, str]:
         """Return the address in whose name something of a port leaves by the external network, or None and the reason."""

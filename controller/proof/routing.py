@@ -44,15 +44,32 @@ class Routing:
 
     def echo(self, packet: Packet) -> Packet | None:
         """Return the router's answer to a ping of an address of its own; None if the packet is something else."""
-        network = self._topology.ports[packet.source].network
-        if self.router(packet) is None or packet.version is None or packet.dst is None or packet.later_fragment:
+        router = self.router(packet)
+        if (
+            router is None
+            or packet.version is None
+            or packet.src is None
+            or packet.dst is None
+            or packet.later_fragment
+        ):
             return None
         if (packet.protocol, packet.icmp_type) != wire.ECHO[packet.version] or packet.icmp_code:
             return None
+        network, left = self._topology.ports[packet.source].network, _ANSWER_TTL
         if self._routers.pinged(network, packet.dst) is None:
-            return None
+            if not self._is_answered_outside(router, packet, packet.src, packet.dst):
+                return None
+            left -= 1
         back = replace(packet, eth_src=packet.eth_dst, eth_dst=packet.eth_src, src=packet.dst, dst=packet.src)
-        return replace(back, icmp_type=wire.ECHO_REPLY if packet.version == 4 else wire.ECHO_REPLY_6, ttl=_ANSWER_TTL)
+        return replace(back, icmp_type=wire.ECHO_REPLY if packet.version == 4 else wire.ECHO_REPLY_6, ttl=left)
+
+    def _is_answered_outside(self, router: Router, packet: Packet, src: Address, dst: Address) -> bool:
+        """Return whether a packet gets to a router's address on the external network, from where its answer comes in again."""
+        other, source = self._routers.with_outer(dst), self._topology.ports[packet.source]
+        if other is None or other.external != router.external or not self._routers.gateways(other):
+            return False
+        leads_out = any(step.network is None for step in self._routers.steps(router, dst))
+        return leads_out and self._refusal(packet) is None and self._routers.leaving(router, source, src)[0] is not None
 
     def route(self, router: Router, packet: Packet) -> Routed:
         """Return where a router sends a packet of a port in one of its networks."""
@@ -111,15 +128,17 @@ class Routing:
         name, reason = self._routers.leaving(router, source, src)
         if name is None:
             return Routed(reason=f"{dst} is unreachable, {reason}")
-        floating = self._routers.floating(dst)
+        floating, other = self._routers.floating(dst), self._routers.with_outer(dst)
+        if other is not None and other.external == router.external:
+            return Routed(reason=f"router {other.name} answers nothing but pings at its own address {dst}")
         if floating is None or floating.external != router.external:
             return Routed(reason=f"it leaves by {router.external} as {name}")
         port, closed = self._routers.entering(floating)
         if closed is not None:
             return Routed(reason=f"{dst} is unreachable, {closed}")
-        routers = 1 if floating.router == router.name else 2
-        if packet.ttl <= routers:
+        if packet.ttl < 3:
             return Routed(reason=f"router {floating.router} passes on nothing whose time to live ends")
-        seen = replace(packet, src=name, dst=floating.fixed, ttl=packet.ttl - routers)
+        # Out by one router and in by another, which may be the same.
+        seen = replace(packet, src=name, dst=floating.fixed, ttl=packet.ttl - 2)
         # Which host routes it inwards depends on which gateways are alive, and with it the MAC on a physical network.
         return Routed(((port, replace(seen, eth_src=self._mac_on(port.network, port), eth_dst=port.mac)),))

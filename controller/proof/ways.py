@@ -138,7 +138,10 @@ class Ways:
         if floating is not None and self._routers.meets(router, self._topology.routers[floating.router], dst.version):
             port, closed = self._routers.entering(floating)
             return replace(outward, target=port, seen=(name, floating.fixed), refusal=closed)
-        return replace(outward, router=other.name) if other is not None else outward
+        if other is None or not self._routers.meets(router, other, dst.version):
+            return outward
+        absent = None if self._routers.gateways(other) else f"no gateway of {other.external} has {dst}"
+        return replace(outward, router=other.name, refusal=absent)
 
     def _around(self, sender: Port, receiver: Port, version: int | None) -> list[Way]:
         """Return the ways out of the sender's router and in again, by the receiver's floating IPs, or where nothing is translated."""
@@ -167,7 +170,7 @@ class Ways:
         if receiver is None:
             return Decision(False, f"no path: {src} and {target} are both not ports of the files")
         own = self._routers.pinged(receiver.network, src)
-        if own is not None and src not in own.addresses:
+        if own is not None:
             return _no_path(
                 f"{src} is router {own.name}'s own address, and routers open no connections", receiver.place
             )

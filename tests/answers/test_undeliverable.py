@@ -105,7 +105,7 @@ def test_a_sender_on_another_host_is_told_through_the_tunnels() -> None:
 
 @pytest.mark.parametrize("name", ["red/main", "red/203.0.113.20"])
 def test_a_sender_outside_is_told_by_the_router_on_the_external_network(name: str) -> None:
-    values = {FROM: FROM_PHYSICAL, NETWORK: key("network", "public")}
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
     frame = packet(outer_mac(name), source="8.8.8.8", target="203.0.113.10", by=THERE)
     out = only(asked(Question.EXPIRED, frame, values, by=None, network=None))
     said = read(out.frame)
@@ -117,7 +117,7 @@ def test_a_sender_outside_is_told_by_the_router_on_the_external_network(name: st
 
 
 def test_a_frame_that_no_router_got_is_not_answered() -> None:
-    values = {FROM: FROM_PHYSICAL, NETWORK: key("network", "public")}
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
     stray = packet(outer_mac("blue/other"), source="8.8.8.8", target="203.0.113.10", by=THERE)
     assert not list(answer(asked(Question.EXPIRED, stray, values, by=None, network=None)))
     assert not list(answer(asked(Question.EXPIRED, packet(WEB), by=None, network=None)))
@@ -149,7 +149,8 @@ def test_where_no_way_leads_there_is_no_mtu() -> None:
 
 
 def at(place: str, target: str, frame_source: str = "10.0.1.11", by: Port | None = A) -> Asked:
-    values = {NETWORK: key("network", place), SPACE: key("space", "red/@main")}
+    kind = "external" if place == "public" else "network"
+    values = {NETWORK: key(kind, place), SPACE: key("space", "red/@main")}
     return asked(
         Question.NEIGHBOUR,
         packet(0, source=frame_source, target=target),

@@ -126,7 +126,8 @@ def question(engine: Engine, kind: Question, packet: bytes, network: str, *, por
     topology = engine.intent.topology
     assert topology is not None
     sender = topology.ports[port] if port else None
-    values = {NETWORK: key("network", network), SPACE: key("space", "red/@main"), QUESTION: kind}
+    place = key("external" if network == "public" else "network", network)
+    values = {NETWORK: place, SPACE: key("space", "red/@main"), QUESTION: kind}
     if sender is not None:
         values[SOURCE] = key("port", sender.name)
     router = None if network == "public" else topology.routers["red/main"]

@@ -34,6 +34,8 @@ networks:
 ports:
   web1: {network: web, ip: [10.0.1.11, 'fd00:1::11'], host: hv1}
   web2: {network: web, ip: [10.0.1.12, 'fd00:1::12'], host: hv1}
+  open1: {network: web, ip: [10.0.1.15, 'fd00:1::15'], host: hv1, port_security: false}
+  vm: {network: mute, ip: 10.0.4.13, host: hv1, trunk: {5: {network: web, ip: [10.0.1.16, 'fd00:1::16']}}}
   near: {network: web, ip: [10.0.1.13, 'fd00:1::13'], host: hv1, port_security: false}
   far: {network: web, ip: [10.0.1.14, 'fd00:1::14'], host: hv2, port_security: false}
   slaac1: {network: slaac, host: hv1}
@@ -44,7 +46,7 @@ routers:
   main: {networks: [web, slaac, half], routes: [{to: 10.9.0.0/16, via: 10.0.1.14}]}
 """
 FILES = {"fabric.yaml": FABRIC, "tenants/red.yaml": RED}
-ASKING = ("red/web1", "red/web2", "red/slaac1", "red/half1", "red/mute1")
+ASKING = ("red/web1", "red/web2", "red/open1", "red/vm:5", "red/slaac1", "red/half1", "red/mute1")
 LINK = str(link_local(router_mac("red/web")))
 
 DHCLIENT = ("dhclient", "-v", "-1", "eth0")
@@ -80,6 +82,27 @@ def test_a_client_is_told_all_that_the_files_say(lab: Bring, tmp_path: Path, cli
     assert client is DHCPCD or web1.mtu == 1450, "dhcpcd gives the MTU to its routes"
     assert client[0] == "udhcpc" or web1.name.partition(".")[0] == "web1"
     assert web1.net.ping("red/web1", "red/far")
+
+
+@pytest.mark.parametrize(("port", "last"), [("red/open1", 15), ("red/vm:5", 16)])
+def test_ports_without_port_security_and_subports_ask_as_well(lab: Bring, tmp_path: Path, port: str, last: int) -> None:
+    guest = Guest(lab(FILES, asking=ASKING), port, tmp_path)
+    guest.run(*DHCPCD)
+    assert guest.addresses(4) == {f"10.0.1.{last}"}
+    assert guest.addresses(6) == {f"fd00:1::{last}"}
+    assert (guest.routes(4)["default"], guest.routes(6)["default"]) == ("10.0.1.1", LINK)
+
+
+def test_a_lease_is_renewed_by_asking_the_router_itself(lab: Bring, tmp_path: Path) -> None:
+    """Its address answers for its MAC, as a router's does."""
+    web1 = Guest(lab(FILES, asking=ASKING), "red/web1", tmp_path)
+    said = web1.start(*UDHCPC)
+    wait_until(lambda: "lease of 10.0.1.11 obtained" in said.read_text(), "a lease")
+    web1.tell(signal.SIGUSR1)
+    wait_until(lambda: said.read_text().count("lease of 10.0.1.11 obtained") == 2, "the lease is renewed")
+    assert "sending renew to server 10.0.1.1" in said.read_text()
+    assert said.read_text().count("broadcasting") == 2, "discover and select"
+    web1.end()
 
 
 @pytest.mark.parametrize("client", [DHCLIENT_6, DHCPCD], ids=lambda argv: argv[0])

@@ -36,7 +36,7 @@ OUTSIDE = "198.51.100.7"
 def cloud(*more: Entity, snat: bool = True) -> Topology:
     """Red's two networks with two floating IPs, and green's with another; all leave by `public`, and `inner` leads to nowhere else."""
     return fabric(
-        *(host("hv1"), host("hv2"), host("gw1", gateway=True), physical_network("wire", "hv1", "gw1")),
+        *(host("hv1"), host("hv2"), host("gw1", "172.31.0.9", gateway=True), physical_network("wire", "hv1", "gw1")),
         external_network("public", "203.0.113.0/24", "2001:db8::/64", physical="wire", vlan=100),
         external_network("inner", "192.0.2.0/24", physical="wire", vlan=101, gateways=[]),
         network("red/web", "10.0.1.0/24", "fd00:1::/64"),
@@ -122,7 +122,7 @@ def test_without_translation_the_world_sees_ports_and_ports_the_world() -> None:
 
 def test_what_has_no_gateway_within_reach_stays_inside() -> None:
     topology = cloud(
-        host("gw1"),
+        host("gw1", "172.31.0.9"),
         network("red/web", "10.0.1.0/24", "fd00:1::/64"),
         port("red/d", "red/db", "10.0.2.13", host="hv1", groups=["red/g"]),
     )
@@ -148,18 +148,35 @@ def test_a_packet_for_a_floating_ip_arrives_from_the_senders_own_name() -> None:
     oracle = Oracle(cloud())
     assert {name for name, decision in oracle.receivers(HELLO).items() if decision.allowed} == {"red/b"}
     arrived = replace(
-        HELLO, eth_src=TO_DB, eth_dst=B, src=ip_address(FLOAT_A), dst=ip_address("10.0.2.11"), ttl=HELLO.ttl - 1
+        HELLO, eth_src=TO_DB, eth_dst=B, src=ip_address(FLOAT_A), dst=ip_address("10.0.2.11"), ttl=HELLO.ttl - 2
     )
     assert oracle.received(HELLO, "red/b") == arrived
     assert not oracle.decide(replace(HELLO, dport=10)).allowed
 
 
-def test_two_routers_on_the_way_take_two_from_what_is_left_to_live() -> None:
+def test_out_and_in_again_takes_two_from_what_is_left_to_live() -> None:
     oracle = Oracle(cloud())
     packet = replace(HELLO, dst=ip_address(FLOAT_G), protocol=TCP, dport=443)
     assert oracle.received(packet, "green/g").ttl == packet.ttl - 2
     assert oracle.receivers(replace(packet, ttl=2)) == {}
     assert oracle.decide(replace(packet, ttl=2)).reason == "router green/r passes on nothing whose time to live ends"
+
+
+@pytest.mark.parametrize(("address", "answers"), [(OWN, True), ("203.0.113.11", True), ("203.0.113.12", False)])
+def test_a_ping_of_a_routers_address_outside_is_answered_from_there(address: str, answers: bool) -> None:
+    oracle = Oracle(cloud())
+    ping = replace(HELLO, dst=ip_address(address), protocol=ICMP, icmp_type=8, dport=0)
+    back = replace(ping, eth_src=TO_WEB, eth_dst=A, src=ping.dst, dst=ping.src, icmp_type=0, ttl=63)
+    assert oracle.echoed(ping) == (back if answers else None)
+    assert oracle.echoed(replace(ping, ttl=1)) is None
+    assert oracle.echoed(replace(ping, protocol=TCP)) is None
+
+
+def test_without_a_gateway_no_router_has_an_address_outside() -> None:
+    topology = cloud(host("gw1", "172.31.0.9"))
+    ping = replace(HELLO, dst=ip_address(OWN), protocol=ICMP, icmp_type=8, dport=0)
+    assert Oracle(topology).echoed(ping) is None
+    assert not passes("red/a", OWN, ICMP, None, topology)
 
 
 def test_what_leaves_for_the_world_reaches_nobody_here() -> None:

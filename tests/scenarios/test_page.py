@@ -12,7 +12,10 @@ PAGE = HERE.parents[1] / "docs" / "scenarios.md"
 def test_every_test_that_the_page_names_exists() -> None:
     defined = {
         name
-        for path in (*HERE.glob("test_*.py"), HERE.parent / "lab" / "test_roaming.py")
+        for path in (
+            *HERE.glob("test_*.py"),
+            *(HERE.parent / "lab" / f"test_{name}.py" for name in ("roaming", "trunk")),
+        )
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     named = set(re.findall(r"`(test_\w+)`", PAGE.read_text()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controller.graph import queries
-from controller.model.address import BROADCAST_MAC, loop_mac, outer_mac
+from controller.model.address import BROADCAST_MAC, loop_mac, outer_mac, wire_mac
 from controller.model.entities import Address
 from controller.pipeline import discovery, echo
 from controller.pipeline.features.forward import to_others
@@ -33,6 +33,10 @@ def _external(builder: Builder, view: ExternalView) -> None:
     builder.flow("arrived", 100, match(**view.here), forget, "routes", kind="translated", origin=view.origin)
     announce = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_op=discovery.ARP_REPLY)
     _hear(builder, announce, view)
+    # A host asks by a MAC of its own: by the router's, the wire's switches would take that to be at whichever host asked last.
+    mine = {**view.here, "eth_dst": wire_mac(view.name, view.on.name)}
+    _hear(builder, match(**mine, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY), view, 150)
+    _hear(builder, match(**mine, **discovery.ADVERTISEMENT), view, 150)
     for gateway in view.external.gateways:
         if gateway.version == 4:
             # What the gateway asks tells as well who it is now: it may be another one.
