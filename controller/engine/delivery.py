@@ -173,7 +173,8 @@ class Delivery:
         self._late = {dpid: self._late[dpid] for dpid in self.behind()}
         versions: dict[int, int] = {}
         most = 0
-        for dpid, delta in step.items():
+        # Who has most to do begins first.
+        for dpid, delta in sorted(step.items(), key=lambda share: -len(share[1])):
             is_awaited = dpid not in self._late and self._switches.is_in_sync(dpid)
             version = self._switches.change(dpid, delta)
             if is_awaited:

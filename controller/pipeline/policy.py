@@ -51,7 +51,7 @@ from controller.pipeline.samples import is_logged, logs_drops, sample
 from controller.pipeline.sides import ANSWER, OLD, OURS, TRACKED, Side
 from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage
-from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
+from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_everywhere, classes_of_space
 from controller.pipeline.whole import look_at_whole
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
@@ -297,10 +297,25 @@ def is_stateless(memo: Memo, names: Groups) -> bool:
 
 
 @query
+def _named_in(memo: Memo, space: str, direction: Direction, stateless: bool) -> frozenset[str]:
+    """Return the groups that some rule of an address space's ports names as its far side, of one manner of judging."""
+    return _named_by(memo, classes_everywhere(memo, space), direction, stateless)
+
+
+@query
 def named_on(memo: Memo, host: str, space: str, direction: Direction, stateless: bool) -> frozenset[str]:
-    """Return the groups that some rule of a host's ports in an address space names as its far side, of one manner of judging."""
-    classes = [names for names in classes_of_space(memo, host, space) if is_stateless(memo, names) is stateless]
-    return frozenset().union(*(_named(memo, names, direction) for names in classes))
+    """Return the groups whose members a host must know for one direction's rules of an address space, of one manner of judging.
+
+    Where no rule of the host's ports names anybody it is none. Otherwise it is all that are named in the address space: a port that
+    joins a group, and brings rules that its host did not have, then costs the rules alone, and not a flow for each whom they name.
+    """
+    here = _named_by(memo, classes_of_space(memo, host, space), direction, stateless)
+    return _named_in(memo, space, direction, stateless) | here if here else here
+
+
+def _named_by(memo: Memo, classes: Iterable[Groups], direction: Direction, stateless: bool) -> frozenset[str]:
+    judged_so = (names for names in classes if is_stateless(memo, names) is stateless)
+    return frozenset().union(*(_named(memo, names, direction) for names in judged_so))
 
 
 def write_identity(

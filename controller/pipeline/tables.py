@@ -105,8 +105,9 @@ class Feature:
     """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their makers by scope.
 
     `sends` are the kinds that put packets on their way to other hosts, `leaves` those that hand them to another bridge of the same
-    host, `allows` those that let new connections pass, `recalls` those that say which stamps are good: a change of several hosts is
-    ordered by them (`controller.pipeline.rollout`).
+    host, `allows` those that let new connections pass, `recalls` those that say which stamps are good, `tells` those that say who a far
+    address is, `copies` those that hand copies to the ports of a class: a change of several hosts is ordered by them
+    (`controller.pipeline.rollout`).
     """
 
     name: str
@@ -118,6 +119,8 @@ class Feature:
     leaves: frozenset[str] = frozenset()
     allows: frozenset[str] = frozenset()
     recalls: frozenset[str] = frozenset()
+    tells: frozenset[str] = frozenset()
+    copies: frozenset[str] = frozenset()
 
 
 class ContractError(ValueError):

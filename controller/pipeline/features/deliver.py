@@ -78,4 +78,5 @@ FEATURE = Feature(
         "several ports": "the ports of one class that get copies",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _floods, Scope.MAC: _shared_mac},
+    copies=frozenset({"several ports"}),
 )

@@ -196,4 +196,5 @@ FEATURE = Feature(
     flows={Scope.HOST: _always, Scope.PORT: _port, Scope.CLASS: _class, Scope.IDENTITY: _identity},
     allows=ALLOWING | {"free of policy"},
     recalls=RECALLING,
+    tells=frozenset({"far side"}),
 )
