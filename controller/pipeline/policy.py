@@ -187,15 +187,8 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     load = [side.key.load(good), VERDICT.load(KNOWN)]
     where = match(**mine, ct_state=OLD, **bears(direction, good, 0))
     builder.flow(side.known, 110, where, load, kind="known", origin=origin)
-    found = rule_matches(builder.memo, members, direction, mine, class_name(names))
-    parts: tuple[list[RuleMatch], list[RuleMatch]] = [], []
-    # Where something is logged, all rules stand in one table, the logged ones first.
-    may_be_near = not any(is_logged(*each) for each in rules_of(members, direction))
-    for each in found:
-        parts[may_be_near and _needs_no_address(each)].append(each)
-    far, near = parts
-    write_rules(builder, side.rules, near)
-    if not far and not _passes_by_default(members):
+    far = _write_found(builder, side, names, apart=False)
+    if not far and not _passes_by_default(members) and not _asks_for_addresses(members, direction):
         return
     look: list[Action] = []
     if named_groups(members, direction):
@@ -210,17 +203,47 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
             where = match(**mine, eth_type=ethertype, ct_state=TRACKED)
             whole = look_at_whole(f"ct_{'nw' if version == 4 else 'ipv6'}_{side.far}")
             builder.flow(side.rules, 2, where, [*whole, *look], side.ports, kind="judged", origin=origin)
-    write_rules(builder, side.far_rules, far)
     write_default(builder, side.far_rules, members, mine, origin)
 
 
-def _needs_no_address(found: RuleMatch) -> bool:
-    """Return whether a flow of a rule comes before anybody's address is looked at, so that no address costs a megaflow of its own.
+def write_plain_rules(builder: Builder, side: Side, names: Groups) -> None:
+    """Write the rules of a class, for one direction, that stay as they are whoever is in the groups."""
+    members = members_of(builder.memo, names)
+    if members and not is_stateless(builder.memo, names) and not opening(members, side.direction):
+        _write_found(builder, side, names, apart=True)
+
+
+def _write_found(builder: Builder, side: Side, names: Groups, *, apart: bool) -> bool:
+    """Write some rules of a class; return whether one of them stands in the table behind the one for rules that ask for no address."""
+    members, direction = members_of(builder.memo, names), side.direction
+    mine: dict[str, Wanted] = {JUDGED.field: JUDGED.is_(class_key(names))}
+    parts: tuple[list[RuleMatch], list[RuleMatch]] = [], []
+    may_be_near = _may_be_near(members, direction)
+    for each in rule_matches(builder.memo, members, direction, mine, class_name(names), apart=apart):
+        parts[may_be_near and each.origin.rule is not None and _needs_no_address(each.origin.rule)].append(each)
+    far, near = parts
+    write_rules(builder, side.rules, near)
+    write_rules(builder, side.far_rules, far)
+    return bool(far)
+
+
+def _may_be_near(members: tuple[SecurityGroup, ...], direction: Direction) -> bool:
+    """Return whether rules may stand in the first table: where something is logged all are in one, the logged ones first."""
+    return not any(is_logged(*each) for each in rules_of(members, direction))
+
+
+def _asks_for_addresses(members: tuple[SecurityGroup, ...], direction: Direction) -> bool:
+    """Return whether some rule that names no group stands in the second table."""
+    rules = [rule for _, rule in rules_of(members, direction) if not rule.groups and not rule.addresses]
+    return bool(rules) and not (_may_be_near(members, direction) and all(map(_needs_no_address, rules)))
+
+
+def _needs_no_address(rule: Rule) -> bool:
+    """Return whether a rule comes before anybody's address is looked at, so that no address costs a megaflow of its own.
 
     What is not enforced comes after all that is.
     """
-    rule = found.origin.rule
-    return rule is not None and rule.is_from_anyone and rule.enforce
+    return rule.is_from_anyone and rule.enforce
 
 
 def _opened(members: tuple[SecurityGroup, ...], direction: Direction) -> tuple[Origin, bool] | None:

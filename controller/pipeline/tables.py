@@ -85,7 +85,7 @@ class Table:
 class Scope(Enum):
     """What a feature writes flows for; a function of a scope gets the builder and what stands here.
 
-    The flows of a scope are made anew when something changes that its function looked at. Those of a class, an address and an
+    The flows of a scope are made anew when something changes that its function looked at. Those of rules, a class, an address and an
     identity know no host: they are made once, for every host that needs them.
     """
 
@@ -93,7 +93,8 @@ class Scope(Enum):
     NETWORK = "view.NetworkView: what a network needs on a host"
     PORT = "view.PortView: what a plugged port needs on its host"
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
-    CLASS = "(groups): what ports of one combination of groups need"
+    RULES = "(groups): the rules of ports of one combination of groups, as far as they name no groups"
+    CLASS = "(groups): what else these ports need"
     ADDRESS = "(network, view.Known): what an address of a network needs"
     IDENTITY = (
         "(address space, queries.Identity, Direction, stateless?): what an address is to the rules of one direction"
