@@ -40,7 +40,7 @@ from controller.pipeline.content import (
     sender,
 )
 from controller.pipeline.flow import Delta, Flow, FlowKey
-from controller.pipeline.released import changes_hands, notes_of
+from controller.pipeline.released import changes_hands, notes_of, told_owner
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
@@ -209,6 +209,7 @@ def _split(delta: Delta, whole: _Whole) -> list[Delta]:
     due = _policy(delta, whole)
     restamped = judged(flow for flow in delta.puts.values() if whole.role(flow) is Role.RECALL)
     gained = _gained(delta, whole.role)
+    at_home = {who[1] for flow in delta.puts.values() if (who := sender(flow)) is not None}
     if any(whole.role(flow) is Role.RECEIVE for flow in delta.puts.values()):
         # Where a port comes to, it is known at once: that costs no bundle more.
         whole = replace(whole, told=Phase.RECEIVE)
@@ -217,6 +218,9 @@ def _split(delta: Delta, whole: _Whole) -> list[Delta]:
         phase = due.get(key)
         if phase is None:
             phase = _phase_of_put(flow, former, whole, gained)
+            if phase is Phase.SEND and former is None and told_owner(flow.actions) in at_home:
+                # Whoever asks here for a port that comes to this very bridge finds it.
+                phase = Phase.RECEIVE
         part = parts[phase]
         part.puts[key] = flow
         if former is not None:
