@@ -6,13 +6,13 @@ before anything new is allowed:
 
 | phase | what is done |
 |---|---|
-| tighten | flows go that let connections pass, with what narrower ones come for them (`controller.pipeline.tightening`) |
+| tighten | flows go that let connections pass (`controller.pipeline.tightening`), and those of ports that go for good |
 | receive | flows and groups come that take packets in and deliver them, and what lets more connections pass |
-| send | flows that lead packets to other hosts, and answers that tell of them, come and change |
+| send | flows that lead packets to other hosts, answers that tell of them, and who new addresses are, come and change |
 | leave | flows that hand packets to another bridge of their host, which knows the rest of the way, come, change and go |
 | stop | flows go that led packets to other hosts; where nothing leaves, that is part of sending |
 | break | everything else goes |
-| release | answers for addresses that change hands, and notes of zones, change and go (`controller.pipeline.released`) |
+| release | answers for addresses that change hands, and notes of zones, go (`released`), and who had an address |
 
 A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
 replaced changes at once: it is due when its successor is, unless it only loses outputs, or receives and its successor sends.
