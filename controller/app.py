@@ -70,7 +70,7 @@ class Weft(OSKenApp):
             *(engine, engine.host_of, engine.table_name),
             locate=engine.locate,
             audit_s=CONF.audit_interval,
-            on_packet=self._connections.put,
+            on_packet=self._packet_came,
         )
         self.databases = Interfaces(engine.named, files())
         engine.attach(self.switches, self.databases)
@@ -104,6 +104,11 @@ class Weft(OSKenApp):
     def reload(self) -> None:
         """Read the files again; what is refused changes nothing."""
         self.engine.reload_soon()
+
+    def _packet_came(self, dpid: int, frame: bytes) -> None:
+        """Take a packet that a switch has sent: a question, or a sample for the log."""
+        if not self.engine.questions.take(dpid, frame):
+            self._connections.put(dpid, frame)
 
     @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def state_changed(self, event: Any) -> None:

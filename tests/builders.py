@@ -4,7 +4,18 @@ fabric(
     host("hv1"), host("hv2"),
     network("red/web", "10.0.1.0/24"),
     group("red/web", ingress=[allow("tcp", 80)]),
-    port("red/a", "red/web", "10.0.1.1", host="hv1", groups=["red/web"]),
+    port("red/a", "red/web", "10.0.1.11", host="hv1", groups=["red/web"]),
+)
+
+A way out:
+
+fabric(
+    host("hv1", gateway=True), physical_network("physnet1", "hv1"),
+    external_network("public", "203.0.113.0/24", physical="physnet1", vlan=100),
+    network("red/web", "10.0.1.0/24"),
+    port("red/a", "red/web", "10.0.1.11", host="hv1"),
+    router("red/main", "red/web", external="public", address="203.0.113.10", routes=[("192.0.2.0/24", "10.0.1.11")]),
+    floating_ip("203.0.113.20", "red/a", "10.0.1.11", router="red/main", external="public"),
 )
 """
 
@@ -20,8 +31,11 @@ from controller.model.entities import (
     AddressGroup,
     AllowedAddress,
     Direction,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     HostKind,
+    Ipv6Mode,
     Network,
     NetworkType,
     PhysicalNetwork,
@@ -29,6 +43,8 @@ from controller.model.entities import (
     PolicyTest,
     Port,
     Range,
+    Route,
+    Router,
     Rule,
     SecurityGroup,
     Tenant,
@@ -38,7 +54,18 @@ from controller.model.entities import (
 from controller.model.ids import host_id, key
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132, "any": None}
-Entity = Host | PhysicalNetwork | Network | SecurityGroup | AddressGroup | Port | PolicyTest
+Entity = (
+    Host
+    | PhysicalNetwork
+    | ExternalNetwork
+    | Network
+    | SecurityGroup
+    | AddressGroup
+    | Port
+    | Router
+    | FloatingIp
+    | PolicyTest
+)
 
 
 def fabric(*entities: Entity, overlay: str = "vxlan") -> Topology:
@@ -58,6 +85,9 @@ def fabric(*entities: Entity, overlay: str = "vxlan") -> Topology:
         ports=ports,
         tests=tuple(entity for entity in entities if isinstance(entity, PolicyTest)),
         address_groups={entity.name: entity for entity in entities if isinstance(entity, AddressGroup)},
+        external_networks={entity.name: entity for entity in entities if isinstance(entity, ExternalNetwork)},
+        routers={entity.name: entity for entity in entities if isinstance(entity, Router)},
+        floating_ips={entity.name: entity for entity in entities if isinstance(entity, FloatingIp)},
     )
 
 
@@ -65,7 +95,9 @@ def at(tenant: str, line: int = 1) -> Place:
     return Place(f"tenants/{tenant}.yaml", line, 1)
 
 
-def host(name: str, tunnel_ip: str | None = None, *, vtep: bool = False, datapath: str = "system") -> Host:
+def host(
+    name: str, tunnel_ip: str | None = None, *, vtep: bool = False, datapath: str = "system", gateway: bool = False
+) -> Host:
     """A hypervisor, or a foreign VTEP; its tunnel address follows from the digits of its name unless given."""
     digits = int("".join(filter(str.isdigit, name)) or 0)
     return Host(
@@ -77,7 +109,7 @@ def host(name: str, tunnel_ip: str | None = None, *, vtep: bool = False, datapat
         local_vlans=Range(1, 4094),
         integration_bridge="br-int",
         tunnel_bridge="br-tun",
-        gateway=False,
+        gateway=gateway,
         place=Place("fabric.yaml", 1, 1),
     )
 
@@ -86,10 +118,45 @@ def physical_network(name: str, *hosts: str) -> PhysicalNetwork:
     return PhysicalNetwork(name, hosts, (Range(1, 4094),), Place("fabric.yaml", 1, 1))
 
 
+def external_network(
+    name: str,
+    *cidrs: str,
+    physical: str,
+    vlan: int | None = None,
+    gateways: Sequence[str] | None = None,
+    pool: Sequence[tuple[str, str]] | None = None,
+    mtu: int = 1500,
+) -> ExternalNetwork:
+    """A way out. Its gateways are the first host addresses unless given, and its pool all that follow them."""
+    prefixes = tuple(map(ip_network, cidrs))
+    # The last address of an IPv4 prefix is its broadcast address.
+    rest = tuple((prefix[2], prefix[-2 if prefix.version == 4 else -1]) for prefix in prefixes)
+    return ExternalNetwork(
+        name=name,
+        physical_network=physical,
+        vlan=vlan,
+        cidrs=prefixes,
+        gateways=tuple(prefix[1] for prefix in prefixes) if gateways is None else tuple(map(ip_address, gateways)),
+        pool=rest if pool is None else tuple((ip_address(first), ip_address(last)) for first, last in pool),
+        mtu=mtu,
+        place=Place("fabric.yaml", 1, 1),
+    )
+
+
 def network(
-    name: str, *cidrs: str, kind: str = "vxlan", segment: int | None = None, physical: str | None = None
+    name: str,
+    *cidrs: str,
+    kind: str = "vxlan",
+    segment: int | None = None,
+    physical: str | None = None,
+    gateways: Sequence[str] | None = None,
+    dhcp: bool = False,
+    dns: Sequence[str] = (),
+    domain: str | None = None,
+    lease: int = 86400,
+    ipv6: str = "dhcp",
 ) -> Network:
-    """A network; a segment follows from its name where its type has one and none is given."""
+    """A network; a segment follows from its name where its type has one and none is given. What tells addresses is off."""
     wanted = NetworkType(kind)
     if segment is None and wanted not in (NetworkType.LOCAL, NetworkType.FLAT):
         segment = key("segment", name, 24) if wanted.is_tunnel else key("segment", name, 11)
@@ -102,9 +169,51 @@ def network(
         segment=segment,
         physical_network=physical,
         cidrs=prefixes,
-        gateways=tuple(prefix[1] for prefix in prefixes),
+        gateways=tuple(prefix[1] for prefix in prefixes) if gateways is None else tuple(map(ip_address, gateways)),
         mtu=1500 - TUNNEL_OVERHEAD.get(wanted, 0),
         share=(),
+        place=at(tenant),
+        dhcp=dhcp,
+        dns=tuple(map(ip_address, dns)),
+        domain=domain,
+        lease=lease,
+        ipv6=Ipv6Mode(ipv6),
+    )
+
+
+def router(
+    name: str,
+    *networks: str,
+    external: str | None = None,
+    snat: bool | None = None,
+    address: str | Sequence[str] = (),
+    routes: Sequence[tuple[str, str]] = (),
+) -> Router:
+    """A router of networks; `address` holds its own on the external network, `routes` (to, via). It masks unless told not to."""
+    tenant = name.partition("/")[0]
+    return Router(
+        name=name,
+        tenant=tenant,
+        networks=networks,
+        external=external,
+        snat=external is not None if snat is None else snat,
+        routes=tuple(Route(ip_network(to), ip_address(via), at(tenant)) for to, via in routes),
+        addresses=tuple(map(ip_address, (address,) if isinstance(address, str) else address)),
+        place=at(tenant),
+    )
+
+
+def floating_ip(address: str, of: str, fixed: str, *, router: str, external: str) -> FloatingIp:
+    """An address of an external network that stands for a port's; its tenant is the port's."""
+    tenant = of.partition("/")[0]
+    return FloatingIp(
+        name=f"{tenant}/{address}",
+        tenant=tenant,
+        address=ip_address(address),
+        external=external,
+        router=router,
+        port=of,
+        fixed=ip_address(fixed),
         place=at(tenant),
     )
 

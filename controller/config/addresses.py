@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from controller.config.networks import first_host, is_reserved
 from controller.config.ports import Draft
 from controller.config.source import Reporter, Spot
+from controller.config.subnets import first_host, from_mac, is_reserved
 from controller.model import ids
-from controller.model.address import format_mac
+from controller.model.address import format_mac, router_mac
 from controller.model.entities import Address, Network, Port, Prefix
 
 # Only so many addresses of a prefix are ever given out: searching a /64 must end.
@@ -39,6 +39,11 @@ def address_ports(
     )
     found: dict[str, tuple[Address, ...]] = {draft.name: () for draft in waiting}
     for cidr, gateway in zip(network.cidrs, network.gateways, strict=True):
+        if network.ipv6.is_from_mac and cidr.version == 6:
+            for draft in waiting:
+                address = _own_address(network, cidr, gateway, draft, owners, others, reporter)
+                found[draft.name] = (*found[draft.name], address)
+            continue
         names = list(found)
         allocated = _allocate(network, cidr, names, kept_addresses(names, previous, cidr), taken | {gateway})
         if allocated is None:
@@ -50,9 +55,32 @@ def address_ports(
     return [draft.port(found[draft.name] if draft.given is None else draft.given) for draft in drafts]
 
 
+def _own_address(
+    network: Network,
+    cidr: Prefix,
+    gateway: Address,
+    draft: Draft,
+    owners: Mapping[Address, Spot],
+    others: Collection[Address],
+    reporter: Reporter,
+) -> Address:
+    """Return the address that a port makes of the prefix and its MAC, and report that somebody has it."""
+    address = from_mac(cidr, draft.mac)
+    where = (draft.spot / "mac").key
+    hint = "give one of the two another address, or the port another mac"
+    if address == gateway:
+        reporter.report("N051", where, f"{draft.name} makes {address} of its MAC, the gateway of {network.name}", hint)
+    elif address in owners or address in others:
+        reporter.report("N030", where, f"{draft.name} makes {address} of its MAC, which is given to another port", hint)
+    return address
+
+
 def _check_macs(drafts: Iterable[Draft], reporter: Reporter) -> None:
     owners: dict[int, Draft] = {}
     for draft in drafts:
+        if draft.mac == router_mac(draft.network.name):
+            message = f"{format_mac(draft.mac)} is the MAC of the gateway of {draft.network.name}"
+            reporter.report("N031", draft.spot / "mac", message)
         other = owners.setdefault(draft.mac, draft)
         if other is not draft:
             message = f"{format_mac(draft.mac)} is the MAC of {other.name} in {draft.network.name} too"

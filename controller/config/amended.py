@@ -17,11 +17,12 @@ from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
-from controller.config.declared import Declared, Path, fill_empty, places_in
+from controller.config.declared import DEEP, Declared, Path, fill_empty, places_in
 from controller.config.outline import Outline, Piece, Section, outline
 from controller.config.problem import Problems
-from controller.config.schema import Strict, TenantFile
+from controller.config.schema import TenantFile
 from controller.config.source import FIRST_LINE, Source, with_section
+from controller.config.terms import Strict
 from controller.config.tree import EMPTY, MAX_NODES, Data, Mapping, Node, parse, plain
 from controller.model.entities import Place
 
@@ -149,7 +150,7 @@ class _Edit:
     def moved(self, before: AnyMapping[Path, Place], now: Outline) -> dict[Path, Place]:
         """Return where everything stands."""
         lines, found = self.lines, {}
-        if any(by is not None or len(path) == 1 or path[0] == "security_groups" for path, by in lines.items()):
+        if any(by is not None or len(path) == 1 or path[0] in DEEP for path, by in lines.items()):
             for path, place in before.items():
                 by = lines[path[:2]] if path[:2] in lines else lines.get(path[:1], 0)
                 if by is not None:

@@ -15,8 +15,9 @@ from controller.config.addresses import address_ports, kept_addresses
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
 from controller.config.groups import GroupContext
-from controller.config.ports import Draft, PortContext, draft_port
+from controller.config.ports import Draft, GroupsOf, PortContext, draft_port, names_of
 from controller.config.problem import Problems
+from controller.config.routers import RouterContext
 from controller.config.schema import TenantFile
 from controller.config.shared import ADDRESS_GROUPS, GROUPS, Loan, Others, still_holds
 from controller.config.source import Reporter
@@ -30,6 +31,7 @@ from controller.config.tenant import (
     keys_of_port,
     make_part,
 )
+from controller.config.ways import Ways, build_ways, routers_of
 from controller.model.entities import Address, AllowedAddress, Network, Place, Port, Topology
 
 
@@ -79,7 +81,9 @@ def amend_part(
     keys = _keys(before, filters, ports)
     if keys is None:
         return None
-    part = make_part(edit.context(), entities, networks, ports, filters=filters, keys=keys)
+    context = edit.context()
+    ways = _ways(edit, networks, ports, context.reporter)
+    part = make_part(context, entities, networks, ports, ways, filters=filters, keys=keys)
     return None if part.problems.has_errors else part
 
 
@@ -92,9 +96,11 @@ def _is_simple(edit: _Edit) -> bool:
         and edit.declared.is_clean
         and not before.problems.has_errors
         and not before.sharers
-        and len(before.ports) == len(old.ports)
+        and len(before.ports) == sum(1 + len(port.trunk) for port in old.ports.values())
         and _is_same(new.networks, old.networks)
         and _is_same(new.port_groups, old.port_groups)
+        and _is_same(new.routers, old.routers)
+        and _is_same(new.floating_ips, old.floating_ips)
         and _stateless(new) == _stateless(old)
         and _used(edit).isdisjoint(old.security_groups.keys() - new.security_groups.keys())
     )
@@ -128,6 +134,13 @@ def _networks(edit: _Edit) -> Mapping[str, Network]:
     return {name: replace(network, place=places[name]) for name, network in before.items()}
 
 
+def _ways(edit: _Edit, networks: Mapping[str, Network], ports: Mapping[str, Port], reporter: Reporter) -> Ways:
+    """Return the routers, where they stand now, and the floating IPs, which depend on the ports' addresses."""
+    tenant = edit.fabric.tenants[edit.before.tenant]
+    context = RouterContext(edit.fabric, tenant, edit.declared, networks, reporter)
+    return build_ways(context, ports, routers_of(context))
+
+
 def _has_same_filters(edit: _Edit) -> bool:
     """Whether groups and address groups are what they were, and every word of them where it was."""
     new, old = edit.declared.source.outline, edit.before.declared.source.outline
@@ -146,16 +159,16 @@ def _ports(edit: _Edit, networks: Mapping[str, Network]) -> Mapping[str, Port] |
     places = edit.declared.places
     found: dict[str, Port] = {}
     is_same = new is old
-    for name in new:
-        qualified = f"{tenant}/{name}"
-        port = fresh.get(qualified)
-        if port is None:
-            port = before[qualified]
-            place = places["ports", name]
-            if port.place is not place and port.place != place:
-                is_same = False
-                port = _with_place(port, place)
-        found[qualified] = port
+    for name, each in new.items():
+        for qualified in names_of(tenant, name, each):
+            port = fresh.get(qualified)
+            if port is None:
+                port = before[qualified]
+                place = places["ports", name]
+                if port.place is not place and port.place != place:
+                    is_same = False
+                    port = _with_place(port, place)
+            found[qualified] = port
     return before if is_same else found
 
 
@@ -165,18 +178,21 @@ def _fresh(edit: _Edit, networks: Mapping[str, Network], changed: list[str]) -> 
     context = PortContext(
         edit.fabric, edit.fabric.tenants[tenant], edit.declared, networks, edit.others, edit.loan, Reporter(problems)
     )
-    groups_of: dict[tuple[str, ...], tuple[str, ...]] = {}
+    groups_of: GroupsOf = {}
     drafts: dict[str, list[Draft]] = {}
     for name in changed:
-        draft = draft_port(context, name, edit.new.ports[name], groups_of)
-        if draft is None or not problems.is_empty:
+        port = edit.new.ports[name]
+        own = draft_port(context, name, port, groups_of)
+        if len(own) < 1 + len(port.trunk) or not problems.is_empty:
             return None
-        drafts.setdefault(draft.network.name, []).append(draft)
+        for draft in own:
+            drafts.setdefault(draft.network.name, []).append(draft)
     new, old = edit.new.ports, edit.old.ports
+    entries = (name for name, each in old.items() for _ in range(1 + len(each.trunk)))
     staying = [
-        port
-        for port, name in zip(edit.before.ports.values(), old, strict=True)
-        if port.network in drafts and new.get(name) is old[name]
+        each
+        for each, name in zip(edit.before.ports.values(), entries, strict=True)
+        if each.network in drafts and new.get(name) is old[name]
     ]
     found: dict[str, Port] = {}
     for name, members in drafts.items():

@@ -1,4 +1,4 @@
-"""What two tenants cannot both have: ids, interface names, a flat network of one physical network.
+"""What two tenants cannot both have: ids, interface names, a flat network of one physical network, an address outside.
 
 As long as nobody has what another has, a load compares the changed tenants' claims with the rest. Once there is a clash all are
 compared in the files' order, because the order decides who is blamed.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 
 from controller.config.problem import Problems
-from controller.config.source import Reporter
+from controller.config.source import Reporter, Spot
 from controller.config.tenant import Keys, Part, clash
+from controller.config.ways import Claim
 from controller.model.entities import Network, NetworkType
 
 
@@ -52,9 +53,10 @@ def check_between(parts: Mapping[str, Part], claims: Claims | None, problems: Pr
 def _lost(part: Part, other: Part | None) -> set[Hashable]:
     """Return what one part claims and the other does not."""
     if other is None:
-        return {*part.keys, *_flat(part)}
+        return {*part.keys, *_flat(part), *part.ways.claims}
     keys = set[Hashable]() if part.keys is other.keys else part.keys.keys() - other.keys.keys()
-    return keys.union(set(_flat(part)).difference(_flat(other)))
+    outside = part.ways.claims.keys() - other.ways.claims.keys()
+    return keys.union(set(_flat(part)).difference(_flat(other)), outside)
 
 
 def _flat(part: Part) -> list[str]:
@@ -67,6 +69,7 @@ def _report_clashes(parts: Mapping[str, Part], problems: Problems) -> None:
     reporter = Reporter(problems)
     keys: Keys = {}
     flat: dict[str, Network] = {}
+    outside: dict[Claim, Spot] = {}
     for part in parts.values():
         for key, name in sorted(part.keys.items(), key=lambda item: (item[0][0], item[1])):
             other = keys.setdefault(key, name)
@@ -74,6 +77,10 @@ def _report_clashes(parts: Mapping[str, Part], problems: Problems) -> None:
                 section = {"network": "networks", "group": "security_groups"}.get(key[0], "ports")
                 spot = part.declared.spot(section, name.partition("/")[2]).key
                 clash(reporter, spot, key[0], name, other)
+        for claim, spot in part.ways.claims.items():
+            before = outside.setdefault(claim, spot)
+            if before is not spot:
+                reporter.clash("N030", spot, f"{claim[1]} of {claim[0]} is given already", before)
         for name, network in part.networks.items():
             if network.type is NetworkType.FLAT and network.physical_network is not None:
                 first = flat.setdefault(network.physical_network, network)

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from controller.config.problem import Problems, quote
 from controller.config.scalars import Refused
-from controller.config.schema import Network, Port, PortGroup, Strict
+from controller.config.schema import Port, PortGroup
 from controller.config.source import Reporter, Source, Spot
 from controller.config.suggest import listed, nearest, strange_character
+from controller.config.terms import Strict
 from controller.config.tree import EMPTY, Data, Fault, Mapping, Node, Sequence, plain
 from controller.model.entities import Place
 
@@ -27,13 +28,16 @@ _WHOLE = ""  # Stands for all entries of a section that was refused as a whole.
 
 _LONE_OF_PROFILES = ("allowed_addresses", "port_security", "new_connections", "ethertypes")
 
+# Sections whose entries hold more that has a place of its own.
+DEEP = frozenset(("security_groups", "routers"))
+
 # Keys that change nothing for the keys beside them: when such a key is refused, the rest of its entry is checked without it.
 _LONE: dict[str, frozenset[str]] = {
-    "networks": frozenset(Network.not_yet),
+    "networks": frozenset(("dhcp", "dns", "domain", "lease")),
     "security_groups": frozenset(("enforce", "log", "share")),
     "address_groups": frozenset(("share",)),
     "port_groups": frozenset((*PortGroup.not_yet, *_LONE_OF_PROFILES)),
-    "ports": frozenset((*Port.not_yet, *_LONE_OF_PROFILES, "mac", "ip")),
+    "ports": frozenset((*Port.not_yet, *_LONE_OF_PROFILES, "mac", "ip", "trunk")),
 }
 _LONE_IN_RULES = frozenset(("ports", "code", "enforce", "log"))
 
@@ -43,6 +47,7 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "list_type": "a list",
     "tuple_type": "a list",
+    "too_short": "at least one value",
     "string_type": "a name",
 }
 
@@ -199,6 +204,8 @@ def places_in(file: str, root: Mapping) -> Iterator[tuple[Path, Place]]:
                 yield (section, name), Place(file, key.line, key.column)
             if section == "security_groups":
                 yield from _rule_places(file, node)
+            elif section == "routers":
+                yield from _route_places(file, node)
         elif isinstance(node, Sequence):
             for number, item in enumerate(node.items):
                 yield (section, number), Place(file, item.line, item.column)
@@ -210,6 +217,14 @@ def _rule_places(file: str, groups: Mapping) -> Iterator[tuple[Path, Place]]:
         for direction, rules in directions.items():
             for number, rule in enumerate(rules.items if isinstance(rules, Sequence) else (rules,)):
                 yield ("security_groups", name, direction, number), Place(file, rule.line, rule.column)
+
+
+def _route_places(file: str, routers: Mapping) -> Iterator[tuple[Path, Place]]:
+    for name, router in routers.values.items():
+        routes = router.values.get("routes") if isinstance(router, Mapping) else None
+        if routes is not None:
+            for number, route in enumerate(routes.items if isinstance(routes, Sequence) else (routes,)):
+                yield ("routers", name, "routes", number), Place(file, route.line, route.column)
 
 
 def _report_fault(problems: Problems, source: Source, fault: Fault) -> None:

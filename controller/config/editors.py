@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from controller.config.schema import FabricFile, TenantFile
+from controller.config.schema import TenantFile
+from controller.config.schema_fabric import FabricFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -41,7 +42,7 @@ def _tidy(key: str, schema: dict[str, Any]) -> dict[str, Any]:
     entries = schema.pop("patternProperties", {})
     for pattern, entry in entries.items():
         kinds = entry.get("anyOf", [entry])
-        if any("$ref" in kind for kind in kinds):
+        if any("$ref" in kind for kind in kinds) and key != "trunk":
             schema |= {"type": ["object", "null"], "additionalProperties": {"anyOf": [*kinds, {"type": "null"}]}}
         else:
             schema |= {"type": "object", "additionalProperties": entry}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from controller.config.declared import Declared
@@ -10,7 +10,8 @@ from controller.config.fabric import Fabric
 from controller.config.groups import WITH_PORTS
 from controller.config.problem import Problems
 from controller.config.scalars import protocol_name
-from controller.config.schema import FabricFile, TenantFile, Test
+from controller.config.schema import Port, TenantFile, Test
+from controller.config.schema_fabric import FabricFile
 from controller.config.source import Reporter, Spot
 from controller.model.entities import PolicyTest
 
@@ -22,7 +23,7 @@ class ExpectationContext:
     fabric: Fabric
     tenant: str
     declared: Declared[TenantFile]
-    ports: Callable[[str], Collection[str]]  # A tenant -> the names of its ports, without the tenant's.
+    ports: Callable[[str], Mapping[str, Port]]  # A tenant -> its ports, by their names without the tenant's.
     hides_port: Callable[[str, str], bool]
     reporter: Reporter
 
@@ -92,7 +93,8 @@ def named_tenants(declared: Declared[TenantFile]) -> frozenset[str]:
 
 
 def _is_address(end: str) -> bool:
-    return "." in end or ":" in end
+    # A subport has one colon in its name, an IPv6 address two at least.
+    return "." in end or end.count(":") > 1
 
 
 def _end(context: ExpectationContext, spot: Spot, end: str) -> str:
@@ -104,11 +106,15 @@ def _port(context: ExpectationContext, spot: Spot, reference: str) -> str:
     owner, _, name = reference.rpartition("/")
     owner = owner or context.tenant
     qualified = f"{owner}/{name}"
-    if name in context.ports(owner) or context.hides_port(owner, name):
+    name, _, vlan = name.partition(":")
+    port = context.ports(owner).get(name)
+    if (port is not None and (not vlan or int(vlan) in port.trunk)) or context.hides_port(owner, name):
         return qualified
     fabric = context.fabric
     if not fabric.knows("tenants", owner):
         context.reporter.unknown("tenant", spot, owner, fabric.tenants, fabric.declared.spot("tenants"))
+    elif port is not None:
+        context.reporter.unknown("subport", spot, f"{name}:{vlan}", [f"{name}:{each}" for each in port.trunk])
     elif owner == context.tenant:
         own = context.declared.content.ports
         context.reporter.unknown("port", spot, name, own, context.declared.spot("ports"))

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.config.declared import Declared
-from controller.config.schema import FabricFile
-from controller.config.schema import Host as DeclaredHost
+from controller.config.external import build_external_networks
+from controller.config.schema_fabric import FabricFile
+from controller.config.schema_fabric import Host as DeclaredHost
 from controller.config.source import Reporter, Spot
 from controller.model import ids
-from controller.model.entities import Host, HostKind, NetworkType, PhysicalNetwork, Range, Tenant
+from controller.model.entities import ExternalNetwork, Host, HostKind, NetworkType, PhysicalNetwork, Range, Tenant
 from controller.model.names import INTERFACE_LENGTH, physical_bridge
 
 # What only a host that Weft programs can have.
@@ -27,6 +28,7 @@ class Fabric:
     masks: int
     hosts: Mapping[str, Host]
     physical_networks: Mapping[str, PhysicalNetwork]
+    external_networks: Mapping[str, ExternalNetwork]
     tenants: Mapping[str, Tenant]
     declared: Declared[FabricFile]
 
@@ -35,6 +37,7 @@ class Fabric:
         entries: Mapping[str, object] = {
             "hosts": self.hosts,
             "physical_networks": self.physical_networks,
+            "external_networks": self.external_networks,
             "tenants": self.tenants,
         }[section]
         return name in entries or self.declared.hides(section, name)
@@ -66,7 +69,15 @@ def build_fabric(declared: Declared[FabricFile], reporter: Reporter) -> Fabric:
         for name, each in content.tenants.items()
     }
     fabric = Fabric(
-        content.fabric, content.overlay, content.mtu, content.masks, hosts, physical_networks, tenants, declared
+        name=content.fabric,
+        overlay=content.overlay,
+        mtu=content.mtu,
+        masks=content.masks,
+        hosts=hosts,
+        physical_networks=physical_networks,
+        external_networks=build_external_networks(declared, physical_networks, reporter),
+        tenants=tenants,
+        declared=declared,
     )
     _check_hosts(fabric, reporter)
     _check_physical_networks(fabric, reporter)

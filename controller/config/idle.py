@@ -23,6 +23,7 @@ def warn_of_idle(
     reporter: Reporter,
 ) -> None:
     """Report the tenant's groups that nobody uses, and keys without effect."""
+    _warn_of_untold(declared, reporter)
     if not _USERS.isdisjoint(section for section, _ in declared.broken):
         return  # What uses a group may be among what was refused.
     _warn_of_unused(tenant, declared, groups, ports, reporter)
@@ -32,6 +33,19 @@ def warn_of_idle(
         for name, profile in entries.items():
             if not _FILTERS.isdisjoint(profile.model_fields_set):
                 _warn_of_unfiltered(declared, declared.spot(section, name), profile, reporter)
+
+
+_TOLD = frozenset(("dns", "domain", "lease"))
+
+
+def _warn_of_untold(declared: Declared[TenantFile], reporter: Reporter) -> None:
+    """Warn of what ports would be told, where nobody tells them anything."""
+    for name, network in declared.content.networks.items():
+        given = _TOLD & network.model_fields_set
+        is_told = bool(network.cidr) if network.dhcp is None else network.dhcp
+        for key in sorted(given) if not is_told else ():
+            spot = declared.spot("networks", name) / key
+            reporter.report("W005", spot.key, f"without dhcp ports are told nothing, so {key} changes nothing")
 
 
 def _rules(groups: Mapping[str, SecurityGroup]) -> Iterator[Rule]:

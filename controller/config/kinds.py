@@ -164,6 +164,29 @@ class Rate(Kind):
         }
 
 
+@dataclass(frozen=True)
+class Duration(Kind):
+    """A time: `90s`, `30m`, `12h`, `1d`, or seconds alone."""
+
+    title: str
+    low: int
+    high: int
+
+    def parse(self, value: object) -> object:
+        """Return the number of seconds."""
+        return scalars.duration(value, self.title, self.low, self.high)
+
+    def schema(self) -> Json:
+        """Return the schema of a number, with or without its unit."""
+        return {
+            "type": ["integer", "string"],
+            "title": f"{self.title} `Ns`, `Nm`, `Nh` or `Nd`, {self.low}-{self.high} seconds",
+            "minimum": self.low,
+            "maximum": self.high,
+            "pattern": "^[0-9]+[smhd]?$",
+        }
+
+
 class EtherType(Kind):
     """An ethertype, by name or number."""
 
@@ -220,6 +243,23 @@ class ListOrMapping:
 
     def _as_mapping(self, value: object) -> object:
         return {self.key: value} if isinstance(value, str | list) else value
+
+
+@dataclass(frozen=True)
+class WordOrMapping:
+    """A mapping of which one key is needed, or that key's value alone."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_mapping, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        mapping = handler(core)
+        return {"anyOf": [handler.resolve_ref_schema(mapping)["properties"][self.key], mapping]}
+
+    def _as_mapping(self, value: object) -> object:
+        return {self.key: value} if isinstance(value, str) else value
 
 
 def _as_list(value: object) -> object:

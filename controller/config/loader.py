@@ -18,9 +18,11 @@ from controller.config.declared import Declared, declare
 from controller.config.expectations import ExpectationContext, Expectations, build_tests, named_tenants
 from controller.config.fabric import Fabric, build_fabric
 from controller.config.files import TENANTS, Reader, Text
+from controller.config.outside import Outside, settle
 from controller.config.problem import Problems
 from controller.config.result import Cache, Loaded
-from controller.config.schema import FabricFile, TenantFile
+from controller.config.schema import Port, TenantFile
+from controller.config.schema_fabric import FabricFile
 from controller.config.shared import Others
 from controller.config.source import Reporter, Source
 from controller.config.tenant import Part, build_parts, entities_of, with_borrowers, with_sharers
@@ -68,11 +70,13 @@ def load_folder(
     tests = _tests(fabric, tenants, differing, cache)
     for each in tests.values():
         problems.include(each.problems)
+    outside = _outside(fabric, parts, previous, cache, problems)
     shown = problems.shown(files)
     if problems.has_errors:
         cache.around = fabric, previous, None
         return Loaded(None, shown, tuple(files), problems.left_out())
-    topology = _assemble(fabric, parts, tests)
+    topology = _assemble(fabric, parts, outside, tests)
+    cache.outside = fabric, topology, outside
     touched = _touched(previous, topology, tests, cache)
     cache.topology, cache.tests_in_force, cache.around = topology, tests, (fabric, previous, topology)
     return Loaded(topology, shown, tuple(files), problems.left_out(), touched)
@@ -213,15 +217,29 @@ def _base(tenant: str, previous: Topology | None, cache: Cache) -> Part | None:
     return None
 
 
+def _outside(
+    fabric: Fabric, parts: Mapping[str, Part], previous: Topology | None, cache: Cache, problems: Problems
+) -> Outside:
+    """Return the routers with their addresses on external networks, from those of the topology before if they are known."""
+    externals = fabric.external_networks
+    known = cache.outside
+    usable = known[2] if known is not None and known[0] is fabric and known[1] is previous else None
+    if problems.has_errors:
+        # There will be no topology, so what is known stays so for the one in force.
+        return settle(externals, parts, previous, usable.copy() if usable else None, problems)
+    cache.outside = None
+    return settle(externals, parts, previous, usable, problems)
+
+
 def _tests(
     fabric: Fabric, tenants: Mapping[str, Declared[TenantFile]], differing: set[str], cache: Cache
 ) -> dict[str, Expectations]:
     """Return the tests of every tenant that has some. They may name other tenants' ports."""
     hides = partial(Others(fabric, tenants).hides, "ports")
 
-    def ports(tenant: str) -> Collection[str]:
+    def ports(tenant: str) -> Mapping[str, Port]:
         # What is declared is known, even if it could not be built.
-        return tenants[tenant].content.ports if tenant in tenants else ()
+        return tenants[tenant].content.ports if tenant in tenants else {}
 
     found: dict[str, Expectations] = {}
     for name in tenants:
@@ -241,7 +259,9 @@ def _tests(
     return found
 
 
-def _assemble(fabric: Fabric, parts: Mapping[str, Part], tests: Mapping[str, Expectations]) -> Topology:
+def _assemble(
+    fabric: Fabric, parts: Mapping[str, Part], outside: Outside, tests: Mapping[str, Expectations]
+) -> Topology:
     return Topology(
         name=fabric.name,
         overlay=fabric.overlay,
@@ -254,6 +274,9 @@ def _assemble(fabric: Fabric, parts: Mapping[str, Part], tests: Mapping[str, Exp
         ports=ByTenant({name: part.ports for name, part in parts.items()}),
         tests=tuple(test for each in tests.values() for test in each.tests),
         address_groups=ByTenant({name: part.filters.address_groups for name, part in parts.items()}),
+        external_networks=fabric.external_networks,
+        routers=ByTenant({name: outside.routers[name] for name in parts}),
+        floating_ips=ByTenant({name: part.ways.floating_ips for name, part in parts.items()}),
         masks=fabric.masks,
     )
 
@@ -271,6 +294,8 @@ def _touched(
         (previous.groups, topology.groups),
         (previous.address_groups, topology.address_groups),
         (previous.ports, topology.ports),
+        (previous.routers, topology.routers),
+        (previous.floating_ips, topology.floating_ips),
     ):
         if not isinstance(old, ByTenant) or not isinstance(new, ByTenant):
             return None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
-from controller.config.schema import MAX_VLAN, TenantFile
 from controller.config.schema import Network as DeclaredNetwork
+from controller.config.schema import TenantFile
 from controller.config.shared import check_share
 from controller.config.source import Reporter, Spot
+from controller.config.subnets import EUI64_PREFIX, first_host, is_reserved
+from controller.config.terms import MAX_VLAN
 from controller.model import ids
 from controller.model.entities import (
     TUNNEL_OVERHEAD,
@@ -59,6 +61,7 @@ def build_networks(context: NetworkContext) -> dict[str, Network]:
         if mtu < _IPV6_MIN_MTU and any(cidr.version == 6 for cidr in each.cidr):
             message = f"the network's MTU is {mtu}, and IPv6 needs {_IPV6_MIN_MTU}: raise the fabric's"
             context.reporter.report("N054", context.spot(name) / "cidr", message)
+        _check_told(context, name, each)
         networks[qualified] = Network(
             name=qualified,
             tenant=context.tenant.name,
@@ -70,6 +73,11 @@ def build_networks(context: NetworkContext) -> dict[str, Network]:
             mtu=mtu,
             share=each.share,
             place=context.declared.place("networks", name),
+            dhcp=bool(each.cidr) if each.dhcp is None else each.dhcp,
+            dns=each.dns,
+            domain=each.domain,
+            lease=each.lease,
+            ipv6=each.ipv6,
         )
     return networks
 
@@ -105,7 +113,36 @@ def _check_attachment(context: NetworkContext, name: str, each: DeclaredNetwork,
             "N040", where, message, f"the operator grants it with `vlans: {{{physical_network}: …}}` ({tenant.place})"
         )
         return False
+    if kind is NetworkType.FLAT:
+        external = next(
+            (
+                out
+                for out in fabric.external_networks.values()
+                if (out.physical_network, out.vlan) == (physical_network, None)
+            ),
+            None,
+        )
+        if external is not None:
+            message = (
+                f"the frames of {physical_network} that have no tag are those of the external network {external.name}"
+            )
+            context.reporter.clash("N034", where, message, external.place)
     return kind is NetworkType.VLAN
+
+
+def _check_told(context: NetworkContext, name: str, each: DeclaredNetwork) -> None:
+    """Check what ports are told of the network."""
+    report, spot = context.reporter.report, context.spot(name)
+    if each.dhcp and not each.cidr:
+        report("N026", (spot / "dhcp").key, "a network without a cidr has no addresses to tell of")
+    if "ipv6" not in each.model_fields_set:
+        return
+    if all(cidr.version == 4 for cidr in each.cidr):
+        report("N026", (spot / "ipv6").key, "the network has no IPv6 prefix")
+    for number, cidr in enumerate(each.cidr if each.ipv6.is_from_mac else ()):
+        if cidr.version == 6 and cidr.prefixlen != EUI64_PREFIX:
+            message = f"{cidr} is not a /{EUI64_PREFIX}, which addresses that are made from the MAC need"
+            report("N055", spot / "cidr" / number, message)
 
 
 def _segments(context: NetworkContext, kinds: Mapping[str, NetworkType]) -> dict[str, int]:
@@ -199,24 +236,6 @@ def _number(ranges: Iterable[Range], index: int) -> int:
             return each.first + index
         index -= len(each)
     raise IndexError(index)
-
-
-def first_host(cidr: Prefix) -> Address:
-    """Return the first address that an interface can have in the prefix.
-
-    >>> from ipaddress import ip_network
-    >>> str(first_host(ip_network("10.0.1.0/24")))
-    '10.0.1.1'
-    """
-    point_to_point = cidr.max_prefixlen - cidr.prefixlen <= 1
-    return cidr.network_address if point_to_point else cidr.network_address + 1
-
-
-def is_reserved(cidr: Prefix, address: Address) -> bool:
-    """Whether the address stands for the subnet itself: the network and broadcast address, IPv6's anycast address."""
-    if cidr.max_prefixlen - cidr.prefixlen <= 1:
-        return False
-    return address == cidr.network_address or (cidr.version == 4 and address == cidr.broadcast_address)
 
 
 def _gateways(context: NetworkContext, name: str, each: DeclaredNetwork) -> tuple[Address, ...]:

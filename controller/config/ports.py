@@ -6,8 +6,8 @@ tenant by tenant, and get their addresses network by network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from controller.config.declared import Declared
 from controller.config.fabric import Fabric
@@ -28,6 +28,9 @@ from controller.model.entities import (
     Port,
     Tenant,
 )
+from controller.model.names import subport_name
+
+GroupsOf = dict[tuple[str, ...], tuple[str, ...]]  # A list of groups as it stands -> their qualified names.
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Draft:
     ethertypes: tuple[int, ...]
     place: Place
     spot: Spot
+    parent: str | None = None
+    vlan: int | None = None
 
     def port(self, ips: tuple[Address, ...]) -> Port:
         """Return the port with its addresses."""
@@ -63,6 +68,8 @@ class Draft:
             place=self.place,
             new_connections=self.new_connections,
             ethertypes=self.ethertypes,
+            parent=self.parent,
+            vlan=self.vlan,
         )
 
 
@@ -92,10 +99,14 @@ def draft_ports(context: PortContext) -> list[Draft]:
     drafts = []
     groups_of: dict[tuple[str, ...], tuple[str, ...]] = {}
     for name, port in declared.content.ports.items():
-        draft = draft_port(context, name, port, groups_of)
-        if draft is not None:
-            drafts.append(draft)
+        drafts += draft_port(context, name, port, groups_of)
     return drafts
+
+
+def names_of(tenant: str, name: str, port: DeclaredPort) -> list[str]:
+    """Return the qualified names of a port and its subports, in the model's order."""
+    qualified = f"{tenant}/{name}"
+    return [qualified, *(subport_name(qualified, vlan) for vlan in port.trunk)] if port.trunk else [qualified]
 
 
 def _check_profile(context: PortContext, spot: Spot, profile: Profile) -> None:
@@ -107,13 +118,61 @@ def _check_profile(context: PortContext, spot: Spot, profile: Profile) -> None:
     _find_groups(context, spot, profile.security_groups or ())
 
 
-def draft_port(
-    context: PortContext, name: str, port: DeclaredPort, groups_of: dict[tuple[str, ...], tuple[str, ...]]
-) -> Draft | None:
-    """Return one port of a tenant as far as it can be read, and report what is wrong with it.
+def draft_port(context: PortContext, name: str, port: DeclaredPort, groups_of: GroupsOf) -> list[Draft]:
+    """Return one port of a tenant with its subports, as far as they can be read, and report what is wrong with them.
 
     `groups_of` keeps what was found of lists of groups for the next port with the same list.
     """
+    draft = _draft(context, name, port, groups_of)
+    if not port.trunk:
+        return [] if draft is None else [draft]
+    if draft is None:
+        for vlan, subport in port.trunk.items():
+            find_network(context, _subport_spot(context, name, vlan) / "network", subport.network)
+        return []
+    return [draft, *_subports(context, name, port, draft, groups_of)]
+
+
+def _subport_spot(context: PortContext, name: str, vlan: int) -> Spot:
+    return context.declared.spot("ports", name) / "trunk" / str(vlan)
+
+
+def _subports(
+    context: PortContext, name: str, port: DeclaredPort, parent: Draft, groups_of: GroupsOf
+) -> Iterator[Draft]:
+    """Yield the subports of a port; what they do not say themselves is as the port's."""
+    taken: dict[str, Spot] = {parent.network.name: parent.spot / "network"}
+    for vlan, subport in port.trunk.items():
+        spot = _subport_spot(context, name, vlan)
+        network = find_network(context, spot / "network", subport.network)
+        groups = parent.groups
+        if subport.security_groups is not None:
+            groups = _own_groups(context, spot, subport.security_groups, groups_of)
+        if network is None:
+            continue
+        if network.name in taken:
+            message = f"{network.name} is a network of {parent.name} already"
+            context.reporter.clash("N035", spot / "network", message, taken[network.name])
+            continue
+        taken[network.name] = spot / "network"
+        if parent.host is not None and parent.host in context.fabric.hosts:
+            _check_host(context, spot / "network", network, parent.host)
+        yield replace(
+            parent,
+            name=subport_name(parent.name, vlan),
+            network=network,
+            mac=parent.mac if subport.mac is None else subport.mac,
+            given=subport.ip,
+            groups=groups,
+            allowed=tuple(AllowedAddress(each.ip, each.mac) for each in subport.allowed_addresses),
+            spot=spot,
+            parent=parent.name,
+            vlan=vlan,
+        )
+
+
+def _draft(context: PortContext, name: str, port: DeclaredPort, groups_of: GroupsOf) -> Draft | None:
+    """Return the port itself as far as it can be read."""
     declared = context.declared
     spot = declared.spot("ports", name)
     profile = _profile(context, spot, port)
@@ -231,21 +290,26 @@ def _groups(
     port: DeclaredPort,
     profile: Profile,
     has_security: bool,
-    groups_of: dict[tuple[str, ...], tuple[str, ...]],
+    groups_of: GroupsOf,
 ) -> tuple[str, ...]:
     """Return the qualified names of the port's groups."""
     given = profile.security_groups if port.security_groups is None else port.security_groups
     if given is None:
         # A port that is not filtered is no member of `default` either, unless the file says so.
         given = (DEFAULT_GROUP,) if has_security else ()
-    known = groups_of.get(given)
-    if known is not None:
-        return known
-    if port.security_groups is None:
+    if port.security_groups is None and given not in groups_of:
         # What a port group names wrongly is reported there, once.
         tenant = context.tenant.name
         found = tuple(reference if "/" in reference else f"{tenant}/{reference}" for reference in given)
         return tuple(dict.fromkeys(found))
+    return _own_groups(context, spot, given, groups_of)
+
+
+def _own_groups(context: PortContext, spot: Spot, given: tuple[str, ...], groups_of: GroupsOf) -> tuple[str, ...]:
+    """Return the qualified names of the groups that an entry lists itself."""
+    known = groups_of.get(given)
+    if known is not None:
+        return known
     names, is_good = _find_groups(context, spot, given)
     result = tuple(dict.fromkeys(names))
     if is_good:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from controller.config import scalars, schema
+from controller.config import scalars, schema, schema_fabric
 from controller.config.editors import json_schema
 from controller.config.files import MAX_FILE_BYTES, MAX_TOTAL_BYTES
 from controller.config.problem import CODES, MAX_SHOWN
+from controller.config.terms import Strict
 from controller.config.tree import MAX_DEPTH, MAX_NODES
 
 # Where each part of the format stands, in the order in which a newcomer meets them.
-_SECTIONS: tuple[tuple[str, type[schema.Strict]], ...] = (
-    ("fabric.yaml", schema.FabricFile),
-    ("hosts.H", schema.Host),
-    ("hosts.H.bridges", schema.Bridges),
-    ("physical_networks.N", schema.PhysicalNetwork),
-    ("tenants.T", schema.Tenant),
+_SECTIONS: tuple[tuple[str, type[Strict]], ...] = (
+    ("fabric.yaml", schema_fabric.FabricFile),
+    ("hosts.H", schema_fabric.Host),
+    ("hosts.H.bridges", schema_fabric.Bridges),
+    ("physical_networks.N", schema_fabric.PhysicalNetwork),
+    ("external_networks.N", schema_fabric.ExternalNetwork),
+    ("tenants.T", schema_fabric.Tenant),
     ("tenants/TENANT.yaml", schema.TenantFile),
     ("networks.N", schema.Network),
     ("security_groups.G", schema.SecurityGroup),
@@ -30,7 +32,11 @@ _SECTIONS: tuple[tuple[str, type[schema.Strict]], ...] = (
     ("address_groups.G", schema.AddressGroup),
     ("port_groups.G", schema.PortGroup),
     ("ports.P", schema.Port),
+    ("ports.P.trunk.VLAN", schema.Subport),
     ("allowed_addresses[]", schema.AllowedAddress),
+    ("routers.R", schema.Router),
+    ("routers.R.routes[]", schema.Route),
+    ("floating_ips.ADDRESS", schema.FloatingIp),
     ("tests[]", schema.Test),
 )
 
@@ -103,7 +109,7 @@ def format_reference() -> str:
     return "\n".join([*parts, _LIMITS, _problems()])
 
 
-def _section(title: str, model: type[schema.Strict], definition: dict[str, Any]) -> str:
+def _section(title: str, model: type[Strict], definition: dict[str, Any]) -> str:
     lines = [
         f"## `{title}`",
         "",
@@ -139,7 +145,9 @@ def _values(each: dict[str, Any]) -> str:
         return "`true` `false`"
     if "array" in kinds:
         return f"a list of {_values(each['items'])}"
-    return f"name: {_values(_entry(each['additionalProperties']))}"
+    kinds_of_keys = {scalars.VLAN_PATTERN: "VLAN", scalars.ADDRESS_PATTERN: "address"}
+    key = kinds_of_keys.get(each["propertyNames"]["pattern"], "name")
+    return f"{key}: {_values(_entry(each['additionalProperties']))}"
 
 
 def _alternatives(kinds: list[dict[str, Any]]) -> str:

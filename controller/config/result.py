@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from controller.config.declared import Declared
     from controller.config.expectations import Expectations
     from controller.config.fabric import Fabric
+    from controller.config.outside import Outside
     from controller.config.schema import TenantFile
     from controller.config.tenant import Part
 
@@ -62,5 +63,6 @@ class Cache:
     noisy: set[str] = field(default_factory=set)  # Tenants of whose files and parts there is something to report.
     tests: dict[str, Expectations] = field(default_factory=dict)
     claims: Claims | None = None
+    outside: tuple[Fabric, Topology, Outside] | None = None  # Who has which address outside in a topology.
     topology: Topology | None = None  # The last that was made, and the tests in it.
     tests_in_force: dict[str, Expectations] = field(default_factory=dict)

@@ -22,7 +22,11 @@ from controller.model.entities import Address, Prefix, Range
 NAME_PATTERN = "^[a-z][a-z0-9-]{0,30}$"
 REFERENCE_PATTERN = "^([a-z][a-z0-9-]{0,30}/)?[a-z][a-z0-9-]{0,30}$"
 INTERFACE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$"
+ADDRESS_PATTERN = "^[0-9A-Fa-f.:]+$"
 MAC_PATTERN = "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
+VLAN_PATTERN = "^[1-9][0-9]{0,3}$"
+PORT_PATTERN = f"{REFERENCE_PATTERN.removesuffix('$')}(:[1-9][0-9]{{0,3}})?$"
+OWN_PORT_PATTERN = f"{NAME_PATTERN.removesuffix('$')}(:[1-9][0-9]{{0,3}})?$"
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 ETHERTYPE_BOUNDS = (0x0600, 0xFFFF)
@@ -51,11 +55,16 @@ _NAMED_NO_CHOICE = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD, "vlan": 0x810
 
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
+MAX_VLAN = 4094
+
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,8}")
 _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _MAC = re.compile(MAC_PATTERN)
-_REFERENCE = re.compile(REFERENCE_PATTERN)
+_PORT = re.compile(PORT_PATTERN)
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_MAX_DOMAIN = 253  # RFC 1035, without the lengths of the labels.
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CACHED = 8192
 _MAX_ADDRESS_TEXT = 64
 
@@ -208,6 +217,54 @@ def address(value: object) -> Address:
     return found
 
 
+def address_text(value: object) -> str:
+    """Return the text of an address that an interface can have, where it is the name of an entry."""
+    given = text(value, "an IP address")
+    address(given)
+    return given
+
+
+def address_range(value: object) -> tuple[Address, Address]:
+    """Return the first and the last address that `A-B`, or one address alone, says."""
+    given = text(value, "an address or a range `A-B`")
+    first, dash, last = given.partition("-")
+    low = address(first)
+    high = address(last) if dash else low
+    if low.version != high.version:
+        raise Refused("N027", f"the range begins with IPv{low.version} and ends with IPv{high.version}")
+    if int(high) < int(low):
+        raise Refused("N021", f"the range ends ({high}) before it begins ({low})", f"did you mean {high}-{low}?")
+    return low, high
+
+
+def destination(value: object) -> Prefix:
+    """Return what a route may lead to: any prefix or address beyond a router."""
+    found = any_prefix(value)
+    if found.is_multicast or found.is_loopback or (found.version == 6 and found.is_link_local):
+        raise Refused("N052", f"{found} is nothing that a router leads to")
+    return found
+
+
+def domain(value: object) -> str:
+    """Return a DNS domain name in small letters."""
+    given = text(value, "a domain name")
+    if len(given) > _MAX_DOMAIN or not all(map(_LABEL.fullmatch, given.split("."))):
+        raise Refused("N057", f"{quote(given)} is not a domain name like example.org")
+    return given.lower()
+
+
+def duration(value: object, what: str, low: int, high: int) -> int:
+    """Return how many seconds `90`, `90s`, `30m`, `12h` or `1d` says."""
+    given = text(value, what)
+    number, unit = (given[:-1], given[-1:]) if given[-1:] in _SECONDS else (given, "s")
+    if not _NUMBER.fullmatch(number):
+        raise Refused("N022", f"{quote(given)} is not {what}: a whole number and s, m, h or d, like 12h")
+    seconds = int(number) * _SECONDS[unit]
+    if not low <= seconds <= high:
+        raise Refused("N022", f"{given} is not {what}: it lies outside {low}-{high} seconds")
+    return seconds
+
+
 def database(value: object) -> str:
     """Return where an OVSDB server listens, as Open vSwitch writes it."""
     given = text(value, "a database")
@@ -262,10 +319,18 @@ def any_prefix(value: object) -> Prefix:
     return _prefix(text(value, "a prefix"))
 
 
+def vlan(value: object) -> int:
+    """Return a VLAN as it stands in front of a subport: it is a key, so one number has one spelling."""
+    number = whole_number(value, "a VLAN", 1, MAX_VLAN)
+    if str(number) != value:
+        raise Refused("N022", f"{value} is not how a VLAN is written here", f"write {number}")
+    return number
+
+
 def target(value: object) -> str:
-    """Return a port's name, `TENANT/PORT` or an address in its shortest form."""
+    """Return a port's name, `TENANT/PORT`, a subport's with `:VLAN` behind it, or an address in its shortest form."""
     given = text(value, "a port or an address")
-    if _REFERENCE.match(given) and not given.endswith("\n"):
+    if _PORT.match(given) and not given.endswith("\n"):
         return given
     if "." in given or ":" in given:
         return str(address(given))

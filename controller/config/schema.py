@@ -10,43 +10,40 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from controller.config import scalars
 from controller.config.kinds import (
+    Duration,
     EtherType,
     ListOrAny,
     ListOrMapping,
-    Numbers,
     OneOrMany,
-    Protocol,
     Rate,
-    Switch,
     Whole,
     Word,
+    WordOrMapping,
     members,
-    words,
 )
-from controller.model.entities import (
-    DEFAULT_MASKS,
-    TUNNEL_TYPES,
-    Address,
-    HostKind,
-    NetworkType,
-    Prefix,
-    Range,
-    Verdict,
+from controller.config.terms import (
+    MAX_VNI,
+    FarSide,
+    Few,
+    Flag,
+    FloatingAddress,
+    IcmpNumber,
+    IpAddress,
+    IpProtocol,
+    Mac,
+    Name,
+    PortRanges,
+    Reference,
+    Share,
+    Strict,
+    Subnet,
+    TransportPort,
 )
-
-MAX_VNI = (1 << 24) - 1
-MAX_VLAN = 4094
-
-
-class Datapath(StrEnum):
-    """Where Open vSwitch forwards packets: in the kernel or in its own process."""
-
-    SYSTEM = "system"
-    NETDEV = "netdev"
+from controller.model.entities import Ipv6Mode, NetworkType, Prefix, Verdict
 
 
 class Ethertype(StrEnum):
@@ -56,140 +53,8 @@ class Ethertype(StrEnum):
     IPV6 = "ipv6"
 
 
-Name = Annotated[str, StringConstraints(pattern=scalars.NAME_PATTERN), Field(title="a name")]
-Reference = Annotated[str, StringConstraints(pattern=scalars.REFERENCE_PATTERN), Field(title="a name or `TENANT/NAME`")]
-Interface = Annotated[str, StringConstraints(pattern=scalars.INTERFACE_PATTERN), Field(title="an interface name")]
-IpAddress = Annotated[Address, Word(scalars.address, "an IP address")]
-Subnet = Annotated[Prefix, Word(scalars.prefix, "a prefix")]
-FarSide = Annotated[Prefix, Word(scalars.any_prefix, "a prefix or an address")]
-Mac = Annotated[int, Word(scalars.mac, "a unicast MAC address", scalars.MAC_PATTERN)]
-Flag = Annotated[bool, Switch()]
-IpProtocol = Annotated[int | None, Protocol()]
-Vlans = Annotated[tuple[Annotated[Range, Numbers("a VLAN", 1, MAX_VLAN)], ...], OneOrMany()]
-Segments = Annotated[tuple[Annotated[Range, Numbers("a segment", 1, MAX_VNI)], ...], OneOrMany()]
-PortRanges = Annotated[tuple[Annotated[Range, Numbers("a port", 0, 65535)], ...], OneOrMany()]
-TransportPort = Annotated[int, Whole("a port", 1, 65535)]
-IcmpNumber = Annotated[int, Whole("an ICMP number", 0, 255)]
-Quota = Annotated[int, Whole("a quota", 0, 10_000_000)]
-Share = Annotated[tuple[Name, ...], OneOrMany()]
-
-
-# Lists that are compared item by item stay short, so that no file can make the controller slow.
-Few = Field(max_length=64)
-
-
-class Strict(BaseModel):
-    """What all parts of the format share: unknown keys are refused, also those that are planned."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    # Keys of the format that this version does not support yet.
-    not_yet: ClassVar[tuple[str, ...]] = ()
-
-
-class Bridges(Strict):
-    """The names of a host's two bridges."""
-
-    integration: Interface = Field(default="br-int", alias="int", description="The bridge that joins the host's ports.")
-    tunnel: Interface = Field(
-        default="br-tun", alias="tun", description="The bridge that joins the host to other hosts."
-    )
-
-
-class Host(Strict):
-    """A hypervisor with its Open vSwitch, or a VTEP that is not ours."""
-
-    tunnel_ip: IpAddress = Field(
-        description="Where the host sends and receives tunnels; all hosts have one IP version."
-    )
-    id: Annotated[int, Whole("a host id", 1, (1 << 48) - 1)] | None = Field(
-        default=None,
-        description="The host's number, from which its bridges' datapath ids follow. By default a hash of the name.",
-    )
-    kind: Annotated[HostKind, members(HostKind)] = Field(
-        default=HostKind.OVS,
-        description="`ovs`: Weft programs its bridges. `vtep`: Weft only sends tunnels to it and accepts them from it; "
-        "security groups are not enforced there, but its ports count as members where other ports' rules name groups.",
-    )
-    datapath: Annotated[Datapath, members(Datapath)] = Field(
-        default=Datapath.SYSTEM,
-        description="`system`: the kernel's datapath. `netdev`: Open vSwitch's own, in user space.",
-    )
-    local_vlans: Annotated[Range, Numbers("a VLAN", 1, MAX_VLAN)] = Field(
-        default=Range(1, MAX_VLAN),
-        description="The VLANs that stand for networks between the host's bridges; never on a wire. By default all.",
-    )
-    bridges: Bridges = Field(default=Bridges(), description="Other names for the host's bridges.")
-    gateway: Flag = Field(default=False, description="Whether the host may carry north-south traffic.")
-    ovsdb: Annotated[str | None, Word(scalars.database, "`unix:/PATH`, `tcp:ADDRESS:PORT` or `ssl:ADDRESS:PORT`")] = (
-        Field(
-            default=None,
-            description="The host's Open vSwitch database. With it, `external_ids:iface-id=TENANT/PORT` binds a port "
-            "whatever its interface is called; without it, the interface's name does.",
-        )
-    )
-
-
-class PhysicalNetwork(Strict):
-    """A network outside the fabric, reached through the bridge `br-NAME` on each of its hosts."""
-
-    hosts: Annotated[tuple[Name, ...], OneOrMany()] = Field(description="The hosts that are wired to it.")
-    vlans: Vlans = Field(
-        default=(), description="The VLANs that tenants may be granted. Without it only flat networks use it."
-    )
-
-
-class Tenant(Strict):
-    """Who owns networks and ports, and what it may use."""
-
-    segments: Segments = Field(
-        default=(), description="The VNIs and tunnel keys of its networks; no other tenant has them."
-    )
-    vlans: dict[Name, Vlans] = Field(
-        default={},
-        description="Physical network -> the VLANs of its networks there; no other tenant has them. A flat network needs its physical "
-        "network to be named here too; an empty list grants no VLAN.",
-    )
-    ports: Quota | None = Field(default=None, description="How many ports it may have. By default no limit.")
-    rules: Quota | None = Field(
-        default=None, description="How many rules its security groups may have. By default no limit."
-    )
-    connections: Annotated[int, Whole("a number of connections", 1, 10_000_000)] | None = Field(
-        default=None,
-        description="How many connections may be tracked at a time in each of its address spaces on each host; what would open one "
-        "more is dropped. By default no limit of its own. It holds on hosts where `weft host limits --watch` runs.",
-    )
-
-
-class FabricFile(Strict):
-    """`fabric.yaml`: the operator's part of a topology."""
-
-    not_yet: ClassVar[tuple[str, ...]] = ("external_networks",)
-
-    fabric: Name = Field(description="The topology's name.")
-    overlay: Annotated[NetworkType, words(*TUNNEL_TYPES, NetworkType.VLAN)] = Field(
-        default=NetworkType.VXLAN, description="The type of a network that names none."
-    )
-    mtu: Annotated[int, Whole("an MTU", 576, 65535)] = Field(
-        default=1500,
-        description="The MTU of the underlay. A network's follows from it: what the tunnel adds is taken off.",
-    )
-    masks: Annotated[int, Whole("a number of masks", 1, 1_000_000)] = Field(
-        default=DEFAULT_MASKS,
-        description="How many masks all tenants' rules together may make a datapath hold, each counted once. A datapath may have to try "
-        "all that it holds for a packet; rules that need more are refused.",
-    )
-    hosts: dict[Name, Host] = Field(default={}, description="The hosts by name.")
-    physical_networks: dict[Name, PhysicalNetwork] = Field(default={}, description="The physical networks by name.")
-    tenants: dict[Name, Tenant] = Field(
-        default={}, description="The tenants by name. Each may have a file `tenants/NAME.yaml`."
-    )
-
-
 class Network(Strict):
     """A layer-2 segment."""
-
-    not_yet: ClassVar[tuple[str, ...]] = ("dhcp", "dns")
 
     type: Annotated[NetworkType, members(NetworkType)] | None = Field(
         default=None,
@@ -210,7 +75,74 @@ class Network(Strict):
         default=(),
         description="The router's address, at most one per prefix; no port may have it. By default the first host address.",
     )
+    dhcp: Flag | None = Field(
+        default=None,
+        description="Whether ports are told their addresses, the gateway, the MTU and what follows, by DHCP and IPv6's router "
+        "advertisements. By default `true` where there is a cidr.",
+    )
+    dns: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] = Field(
+        default=(), description="The name servers that ports are told of."
+    )
+    domain: Annotated[str | None, Word(scalars.domain, "a domain name")] = Field(
+        default=None, description="The domain that ports are told to look names up in."
+    )
+    lease: Annotated[int, Duration("a lease", 60, 31_536_000)] = Field(
+        default=86400, description="How long a port may keep what it is told without asking again. By default a day."
+    )
+    ipv6: Annotated[Ipv6Mode, members(Ipv6Mode)] = Field(
+        default=Ipv6Mode.DHCP,
+        description="How ports get their IPv6 addresses: `dhcp`, or `slaac`, made of a prefix of 64 bits and the MAC, which is their "
+        "default address then; `stateless` is the same, and DHCP tells everything else.",
+    )
     share: Share = Field(default=(), description="Tenants that may attach ports, by `network: TENANT/NAME`.")
+
+
+class Route(Strict):
+    """A static route of a router."""
+
+    to: Annotated[Prefix, Word(scalars.destination, "a prefix or an address")] = Field(
+        description="Where it leads: nothing that the router's own networks hold. Of several routes the one with the longest prefix "
+        "counts; several to one prefix share its connections among them."
+    )
+    via: IpAddress = Field(description="The next hop, on one of the router's networks or on its external network.")
+
+
+class Router(Strict):
+    """What joins networks of a tenant, and leads out by an external network."""
+
+    networks: Annotated[tuple[Name, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="The tenant's own networks that it joins, each with a cidr; a network has one router at most, whose address there "
+        "is its `gateway`.",
+    )
+    external: Name | None = Field(
+        default=None, description="The external network that it leads out by. By default it leads nowhere."
+    )
+    snat: Flag | None = Field(
+        default=None,
+        description="Whether what has no floating IP leaves in the name of the router's own address. By default `true` with an external "
+        "network; with `false` ports keep their addresses, for which the hosts outside need a route.",
+    )
+    address: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="Its addresses on the external network, within the pool, at most one per prefix. By default allocated, then stable.",
+    )
+    routes: Annotated[tuple[Route, ...], Few, OneOrMany()] = Field(
+        default=(),
+        description="Its static routes. What no route and no network holds goes to the external network's gateway.",
+    )
+
+
+class FloatingIp(Strict):
+    """An address of an external network that stands for one of a port's. The name of the port alone may stand for it."""
+
+    port: Annotated[str, StringConstraints(pattern=scalars.OWN_PORT_PATTERN), Field(title="a port")] = Field(
+        description="The tenant's port, in a network whose router leads out by that external network."
+    )
+    ip: IpAddress | None = Field(
+        default=None,
+        description="Which of the port's addresses it stands for. By default the only one of its IP version.",
+    )
 
 
 class Peer(Strict):
@@ -348,10 +280,26 @@ class PortGroup(Profile):
     """A profile that ports share."""
 
 
+class Subport(Strict):
+    """What a VLAN of a trunk leads to, if the network's name alone does not say all; everything else is as the port's."""
+
+    network: Reference = Field(description="The network; neither the port's own nor that of another of its subports.")
+    mac: Mac | None = Field(default=None, description="Its MAC address. By default the port's.")
+    ip: Annotated[tuple[IpAddress, ...], Few, OneOrMany()] | None = Field(
+        default=None, description="Its addresses, as a port's."
+    )
+    security_groups: Annotated[tuple[Reference, ...], OneOrMany()] | None = Field(
+        default=None, description="Its groups. By default the port's."
+    )
+    allowed_addresses: Annotated[tuple[AllowedAddress, ...], Few, OneOrMany()] = Field(
+        default=(), description="Further addresses that it may use; the port's are not its."
+    )
+
+
 class Port(Profile):
     """A VM's or container's attachment to a network."""
 
-    not_yet: ClassVar[tuple[str, ...]] = ("qos", "trunk")
+    not_yet: ClassVar[tuple[str, ...]] = ("qos",)
 
     port_group: Name | None = Field(default=None, description="The profile that gives what the port does not say.")
     mac: Mac | None = Field(default=None, description="Its MAC address. By default derived from tenant and name.")
@@ -360,9 +308,16 @@ class Port(Profile):
         description="Its addresses, within the network's prefixes. By default one of each prefix is allocated, then stable; "
         "none on a pure layer-2 network.",
     )
+    trunk: dict[
+        Annotated[int, Word(scalars.vlan, "a VLAN", scalars.VLAN_PATTERN)], Annotated[Subport, WordOrMapping("network")]
+    ] = Field(
+        default={},
+        description="The subports of a VLAN-aware VM: its frames with that VLAN tag are in that network. A subport is called "
+        "`PORT:VLAN`, counts as a port, and is where its port is; a tag that is no subport's is dropped.",
+    )
 
 
-TestEnd = Annotated[str, Word(scalars.target, "a port, `TENANT/PORT` or an address")]
+TestEnd = Annotated[str, Word(scalars.target, "a port, `TENANT/PORT`, a subport `PORT:VLAN` or an address")]
 
 
 class Test(Strict):
@@ -379,7 +334,7 @@ class Test(Strict):
 class TenantFile(Strict):
     """`tenants/TENANT.yaml`: one tenant's part of a topology. The tenant is the file's name."""
 
-    not_yet: ClassVar[tuple[str, ...]] = ("routers", "floating_ips", "qos", "mirrors")
+    not_yet: ClassVar[tuple[str, ...]] = ("qos", "mirrors")
 
     networks: dict[Name, Network] = Field(default={}, description="The tenant's networks by name.")
     security_groups: dict[Name, SecurityGroup] = Field(
@@ -391,4 +346,8 @@ class TenantFile(Strict):
     )
     port_groups: dict[Name, PortGroup] = Field(default={}, description="Profiles by name.")
     ports: dict[Name, Port] = Field(default={}, description="The tenant's ports by name.")
+    routers: dict[Name, Router] = Field(default={}, description="The tenant's routers by name.")
+    floating_ips: dict[FloatingAddress, Annotated[FloatingIp, WordOrMapping("port")]] = Field(
+        default={}, description="Addresses in the pools of external networks, and the ports that they stand for."
+    )
     tests: tuple[Test, ...] = Field(default=(), description="What shall stay true.")

@@ -5,8 +5,10 @@ A part that nothing changed for is taken from the last load as it is: a reload c
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from controller.config.address_groups import build_address_groups
 from controller.config.addresses import address_ports
@@ -15,15 +17,18 @@ from controller.config.fabric import Fabric
 from controller.config.groups import GroupContext, build_groups
 from controller.config.idle import warn_of_idle
 from controller.config.networks import NetworkContext, build_networks
-from controller.config.ports import Draft, PortContext, draft_ports
+from controller.config.ports import Draft, PortContext, draft_ports, names_of
 from controller.config.problem import Problems
-from controller.config.schema import FabricFile, TenantFile
+from controller.config.routers import RouterContext
+from controller.config.schema import TenantFile
+from controller.config.schema_fabric import FabricFile
 from controller.config.shared import Loan, Others, Told, lenders, still_holds
 from controller.config.source import Reporter, Spot
+from controller.config.ways import Ways, build_ways, routers_of
 from controller.model import ids
 from controller.model.entities import AddressGroup, Network, Port, SecurityGroup, Tenant, Topology
 from controller.model.mapping import ByTenant
-from controller.model.names import interface_name
+from controller.model.names import interface_name, parent_of
 
 Key = tuple[str, int | str]  # A kind, and a number or an interface name.
 Keys = dict[Key, str]  # Key -> the name that has it.
@@ -54,6 +59,7 @@ class Part:
     networks: Mapping[str, Network]
     filters: Filters
     ports: Mapping[str, Port]
+    ways: Ways
     before: Entities
     sharers: frozenset[str]
     told: Told
@@ -90,6 +96,7 @@ def sharers(tenant: str, declared: Declared[TenantFile]) -> frozenset[str]:
     """Return the other tenants that this one shares networks with, or whose networks it wants to use."""
     content = declared.content
     used = {user.network for user in content.ports.values()} | {user.network for user in content.port_groups.values()}
+    used.update(subport.network for port in content.ports.values() if port.trunk for subport in port.trunk.values())
     owners = {reference.partition("/")[0] for reference in used if reference and "/" in reference}
     owners.update(other for network in content.networks.values() for other in network.share)
     return frozenset(owners - {tenant})
@@ -149,15 +156,38 @@ def build_parts(
         reporter = Reporter(problems[network.tenant])
         before_ports = previous.ports if previous else {}
         ports |= {port.name: port for port in address_ports(network, members, before_ports, home, reporter)}
+    ways = _build_ways(fabric, tenants, networks, ports, problems)
     return {
         name: make_part(
             GroupContext(fabric, fabric.tenants[name], declared, loans[name], Reporter(problems[name])),
             entities_of(previous, name),
             {each.name: each for each in networks.values() if each.tenant == name},
-            {qualified: ports[qualified] for own in declared.content.ports if (qualified := f"{name}/{own}") in ports},
+            {
+                qualified: ports[qualified]
+                for own, port in declared.content.ports.items()
+                for qualified in names_of(name, own, port)
+                if qualified in ports
+            },
+            ways[name],
         )
         for name, declared in tenants.items()
     }
+
+
+def _build_ways(
+    fabric: Fabric,
+    tenants: Mapping[str, Declared[TenantFile]],
+    networks: Mapping[str, Network],
+    ports: Mapping[str, Port],
+    problems: Mapping[str, Problems],
+) -> dict[str, Ways]:
+    """Return the ways of these tenants. A port in a network of another one has that one's router."""
+    contexts = {
+        name: RouterContext(fabric, fabric.tenants[name], declared, networks, Reporter(problems[name]))
+        for name, declared in tenants.items()
+    }
+    routers = {name: router for context in contexts.values() for name, router in routers_of(context).items()}
+    return {name: build_ways(context, ports, routers) for name, context in contexts.items()}
 
 
 def make_part(
@@ -165,6 +195,7 @@ def make_part(
     before: Entities,
     networks: Mapping[str, Network],
     ports: Mapping[str, Port],
+    ways: Ways,
     *,
     filters: Filters | None = None,
     keys: Keys | None = None,
@@ -185,6 +216,7 @@ def make_part(
         networks=networks,
         filters=filters,
         ports=ports,
+        ways=ways,
         before=before,
         sharers=sharers(tenant.name, declared),
         told=context.loan.told,
@@ -208,10 +240,14 @@ def _check_quotas(
     tenant: Tenant, declared: Declared[TenantFile], groups: Mapping[str, SecurityGroup], reporter: Reporter
 ) -> None:
     content = declared.content
-    if tenant.ports is not None and len(content.ports) > tenant.ports:
-        first_over = list(content.ports)[tenant.ports]
-        message = f"{tenant.name} has {len(content.ports)} ports, and its quota is {tenant.ports}"
-        reporter.report("N044", declared.spot("ports", first_over).key, message, f"the quota is at {tenant.place}")
+    if tenant.ports is not None:
+        counts = list(accumulate(1 + len(port.trunk) for port in content.ports.values()))
+        first_over = bisect(counts, tenant.ports)
+        if first_over < len(counts):
+            what = "ports and subports" if counts[-1] > len(counts) else "ports"
+            message = f"{tenant.name} has {counts[-1]} {what}, and its quota is {tenant.ports}"
+            spot = declared.spot("ports", list(content.ports)[first_over]).key
+            reporter.report("N044", spot, message, f"the quota is at {tenant.place}")
     if tenant.rules is None:
         return
     count = 0
@@ -236,7 +272,7 @@ def _collect_keys(part: Part, reporter: Reporter) -> None:
     def note(kind: str, number: int | str, section: str, name: str) -> None:
         other = keys.setdefault((kind, number), name)
         if other != name:
-            clash(reporter, declared.spot(section, name.partition("/")[2]).key, kind, name, other)
+            clash(reporter, declared.spot(section, parent_of(name.partition("/")[2])).key, kind, name, other)
 
     for name in part.networks:
         note("network", ids.key("network", name), "networks", name)
@@ -252,9 +288,10 @@ def key_of_group(name: str) -> Key:
     return "group", ids.key("group", name)
 
 
-def keys_of_port(name: str) -> tuple[Key, Key]:
-    """Return the number and the interface name that a port's name leads to."""
-    return ("port", ids.key("port", name)), ("interface", interface_name(name))
+def keys_of_port(name: str) -> tuple[Key, ...]:
+    """Return the number and the interface name that a port's name leads to; a subport has no interface of its own."""
+    number: Key = ("port", ids.key("port", name))
+    return (number, ("interface", interface_name(name))) if name == parent_of(name) else (number,)
 
 
 def clash(reporter: Reporter, spot: Spot, kind: str, name: str, other: str) -> None:

@@ -10,11 +10,12 @@ Where no rule decided there is a `reason` in place of the `rule`; ICMP has `type
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from controller.engine.counters import port_of
+from controller.engine.plugged import Plugged
 from controller.graph import queries
 from controller.model.entities import Address, Topology
 from controller.pipeline.fields import (
@@ -95,9 +96,7 @@ class Connections:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._samplers: dict[int, _Samplers] = {}  # By datapath id.
-        self._numbers: dict[
-            str, tuple[Mapping[str, int], dict[int, str]]
-        ] = {}  # By host: a mapping, and it turned round.
+        self._plugged = Plugged(engine)
         self._owners: dict[str, tuple[Topology, dict[tuple[str, Address], str]]] = {}  # By tenant.
 
     def line(self, dpid: int, sample: Sample, at: float) -> Line | None:
@@ -141,12 +140,7 @@ class Connections:
         number = sample.fields.get(_IN_PORT if direction == "egress" else _TARGET, SET_OF_PORTS)
         if number & SET_OF_PORTS:
             return None
-        told = self._engine.observed.bindings(host).ports.get(bridge, {})
-        known, names = self._numbers.get(host, ({}, {}))
-        if known is not told:
-            names = {its_number: interface for interface, its_number in dict(told).items()}
-            self._numbers[host] = told, names
-        return self._engine.port_at(names.get(number, ""))
+        return self._plugged.port_at(host, bridge, number)
 
     def _decision(self, flow: Flow, direction: str) -> Line:
         reason = BY_KIND.get((flow.feature, flow.kind))

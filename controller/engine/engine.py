@@ -22,7 +22,8 @@ from controller.engine.delivery import ChangeSet, Delivery, Switches
 from controller.engine.intent import Intent, Report
 from controller.engine.moves import Moves
 from controller.engine.names import Databases, Names
-from controller.engine.request import Request
+from controller.engine.questions import Questions
+from controller.engine.request import Request, together
 from controller.engine.seats import Seat, seats
 from controller.engine.status import status
 from controller.graph.queries import part
@@ -58,6 +59,7 @@ class Engine:
         self.programs = Programs()
         self.moves = Moves(self.observed)
         self.names = Names()
+        self.questions = Questions(self)
         self.switches: Switches | None = None
         self.delivery: Delivery | None = None
         self.seats: dict[int, Seat] = {}
@@ -87,9 +89,11 @@ class Engine:
         """Begin to handle events."""
         self._gather_until = time.monotonic() + GATHER_S
         self._thread.start()
+        self.questions.start()
 
     def close(self, deadline_s: float) -> None:
         """Stop handling events; what the switches hold stays."""
+        self.questions.close(deadline_s)
         self._events.put(("stop", None))
         if self._thread.is_alive():
             self._thread.join(deadline_s)
@@ -213,7 +217,7 @@ class Engine:
         if happened or not (saved or regretted):
             self._advance(" and ".join(sorted(happened)) or "all hosts have told their interfaces", since)
         if saved:
-            change = self._advance("files", since) if self._read(_together(saved)) else None
+            change = self._advance("files", since) if self._read(together(saved)) else None
             for wish in saved:
                 wish.report, wish.change = self.intent.report, change
         if regretted:
@@ -387,13 +391,3 @@ class Engine:
         self.intent.return_to(former, ("rolled back, because not every switch took the files as they are:", *troubles))
         self._meet(former)
         return self._advance("rollback", since)
-
-
-def _together(wishes: Iterable[Request]) -> set[Path] | None:
-    """Return all paths that wishes name, None if one of them means everything."""
-    paths: set[Path] = set()
-    for wish in wishes:
-        if wish.paths is None:
-            return None
-        paths.update(wish.paths)
-    return paths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,3 +22,13 @@ class Request:
     done: threading.Event = field(default_factory=threading.Event)
     report: Report = field(default_factory=lambda: Report(False, ()))
     change: ChangeSet | None = None
+
+
+def together(wishes: Iterable[Request]) -> set[Path] | None:
+    """Return all paths that wishes name, None if one of them means everything."""
+    paths: set[Path] = set()
+    for wish in wishes:
+        if wish.paths is None:
+            return None
+        paths.update(wish.paths)
+    return paths

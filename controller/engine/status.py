@@ -28,6 +28,7 @@ def status(engine: Engine) -> dict[str, Any]:
         "switches": switches,
         "changes": engine.delivery.record.tell() if engine.delivery else {"last": 0, "recent": []},
         "databases": engine.names.problems(),
+        "questions": engine.questions.tell(),
         "ports": {
             "bound": len(topology.ports) - len(unbound) if topology else 0,
             "unbound": unbound,

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
-from typing import Any, NamedTuple
-
-import networkx as nx
+from typing import Any
 
 from controller.memo import Input, Memo, query
 from controller.model.entities import (
-    EVERYBODY,
     Address,
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     HostKind,
     Network,
     PhysicalNetwork,
     Port,
     Prefix,
+    Router,
     SecurityGroup,
     Topology,
 )
@@ -37,17 +37,16 @@ network: Input[Network | None] = Input("network")
 group: Input[SecurityGroup | None] = Input("group")
 address_group: Input[AddressGroup | None] = Input("address group")
 port: Input[Port | None] = Input("port")
+router: Input[Router | None] = Input("router")
+floating_ip: Input[FloatingIp | None] = Input("floating IP")
+external_network: Input[ExternalNetwork | None] = Input("external network")
 networks_in: Input[tuple[str, ...] | None] = Input("networks of a tenant")
 ports_in: Input[tuple[Port, ...] | None] = Input("ports of a tenant")
+groups_in: Input[tuple[str, ...] | None] = Input("groups of a tenant")
+routers_in: Input[tuple[str, ...] | None] = Input("routers of a tenant")
+floating_ips_in: Input[tuple[str, ...] | None] = Input("floating IPs of a tenant")
 connections: Input[int | None] = Input("connections of a tenant in one address space on one host")
 found_on: Input[str | None] = Input("the host of a port without host")
-
-
-class Identity(NamedTuple):
-    """A prefix that is known to belong to members of these groups."""
-
-    prefix: Prefix
-    groups: frozenset[str]
 
 
 Placed = Mapping[str, tuple[tuple[Port, str], ...]]
@@ -59,6 +58,8 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
         _exchange(memo, host, before.hosts if before else {}, topology.hosts)
         old_physical = before.physical_networks if before else {}
         _exchange(memo, physical_network, old_physical, topology.physical_networks)
+        old_external = before.external_networks if before else {}
+        _exchange(memo, external_network, old_external, topology.external_networks)
         memo.set(hosts, (), tuple(topology.hosts))
         memo.set(physical_networks, (), tuple(topology.physical_networks))
         memo.set(tenants, (), tuple(topology.tenants))
@@ -69,11 +70,14 @@ def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Coll
     for name in everyone:
         for kind, section in (
             *((network, "networks"), (group, "groups"), (port, "ports")),
-            (address_group, "address_groups"),
+            *((address_group, "address_groups"), (router, "routers"), (floating_ip, "floating_ips")),
         ):
             _exchange(memo, kind, part(before, section, name), part(topology, section, name))
         memo.set(networks_in, (name,), tuple(part(topology, "networks", name)) or None)
         memo.set(ports_in, (name,), tuple(part(topology, "ports", name).values()) or None)
+        memo.set(routers_in, (name,), tuple(part(topology, "routers", name)) or None)
+        memo.set(floating_ips_in, (name,), tuple(part(topology, "floating_ips", name)) or None)
+        memo.set(groups_in, (name,), tuple(part(topology, "groups", name)) or None)
         granted = topology.tenants.get(name)
         memo.set(connections, (name,), None if granted is None else granted.connections)
 
@@ -120,7 +124,7 @@ def placed(memo: Memo, tenant: str) -> Placed:
     found: dict[str, list[tuple[Port, str]]] = {}
     ways: dict[tuple[str, str], bool] = {}
     for each in ports_in(memo, tenant) or ():
-        where = each.host or found_on(memo, each.name)
+        where = each.host or found_on(memo, each.parent or each.name)
         if where is None:
             continue
         way = where, each.network
@@ -157,7 +161,7 @@ def members_by_host(memo: Memo, network_name: str) -> Mapping[str, tuple[Port, .
 
 @query
 def hosts_of(memo: Memo, network_name: str) -> tuple[str, ...]:
-    """Return the hosts that must know a network: those with a port of it, in name order."""
+    """Return the hosts with a port of a network, in name order."""
     return tuple(sorted(members_by_host(memo, network_name)))
 
 
@@ -174,181 +178,110 @@ def ports_on(memo: Memo, host_name: str, network_name: str) -> tuple[Port, ...]:
 
 
 @query
-def networks_by_host(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
-    """Return host -> the networks that it must know because of one tenant's ports."""
-    found: dict[str, list[str]] = {}
-    for name, ports in placed(memo, tenant).items():
-        for where in {where for _, where in ports}:
-            found.setdefault(where, []).append(name)
-    return {where: tuple(names) for where, names in found.items()}
+def routers_by_network(memo: Memo, tenant: str) -> Mapping[str, str]:
+    """Return network -> the router that it is on, for a tenant's networks that are on one."""
+    found = (router(memo, name) for name in routers_in(memo, tenant) or ())
+    return {name: each.name for each in found if each is not None for name in each.networks}
 
 
 @query
-def networks_here(memo: Memo, host_name: str, tenant: str) -> tuple[str, ...]:
-    """Return the networks that a host must know because of one tenant's ports."""
-    return networks_by_host(memo, tenant).get(host_name, ())
+def router_of(memo: Memo, network_name: str) -> Router | None:
+    """Return the router that a network is on."""
+    wanted = network(memo, network_name)
+    name = None if wanted is None else routers_by_network(memo, wanted.tenant).get(network_name)
+    return None if name is None else router(memo, name)
 
 
-@query
-def networks_on(memo: Memo, host_name: str) -> tuple[str, ...]:
-    """Return the networks that a host must know, in name order."""
-    found = {name for tenant in tenants(memo) or () for name in networks_here(memo, host_name, tenant)}
-    return tuple(sorted(found))
+_ROUTED = "@"  # Begins the name of a space that a router makes; no name of the files does.
 
 
-@query
-def spaces_in(memo: Memo, tenant: str) -> Mapping[str, str]:
-    """Return network -> address space for a tenant's networks.
+def space_name(router_name: str) -> str:
+    """Return the name of the address space of a router's networks.
 
-    An address space is a connected component of networks (and, once there are routers, of what joins them), named by the first
-    of its networks; it is the scope of addresses and of connection tracking.
+    It is the router's and none of the networks', so that it stays while networks come and go.
+
+    >>> space_name("red/main")
+    'red/@main'
     """
-    graph: nx.Graph[str] = nx.Graph()
-    graph.add_nodes_from(networks_in(memo, tenant) or ())
-    return {name: min(component) for component in nx.connected_components(graph) for name in component}
+    tenant, _, name = router_name.partition("/")
+    return f"{tenant}/{_ROUTED}{name}"
+
+
+def router_of_space(space: str) -> str | None:
+    """Return the name of the router that makes an address space, None for a network without router.
+
+    >>> router_of_space("red/@main"), router_of_space("red/main")
+    ('red/main', None)
+    """
+    tenant, _, name = space.partition("/")
+    return f"{tenant}/{name.removeprefix(_ROUTED)}" if name.startswith(_ROUTED) else None
 
 
 @query
 def space_of(memo: Memo, network_name: str) -> str:
-    """Return the name of a network's address space."""
-    wanted = network(memo, network_name)
-    return network_name if wanted is None else spaces_in(memo, wanted.tenant).get(network_name, network_name)
+    """Return the name of a network's address space, the scope of addresses and of connection tracking: its router's, or its own."""
+    found = router_of(memo, network_name)
+    return network_name if found is None else space_name(found.name)
 
 
 @query
 def networks_of_space(memo: Memo, space: str) -> tuple[str, ...]:
     """Return the networks of an address space, in name order."""
-    first = network(memo, space)
-    found = {} if first is None else spaces_in(memo, first.tenant)
-    return tuple(sorted(name for name, its in found.items() if its == space))
+    name = router_of_space(space)
+    if name is None:
+        return (space,) if network(memo, space) is not None else ()
+    found = router(memo, name)
+    return () if found is None else tuple(sorted(each for each in found.networks if network(memo, each) is not None))
+
+
+@query
+def spaces_in(memo: Memo, tenant: str) -> tuple[str, ...]:
+    """Return the address spaces of a tenant's networks, in name order."""
+    return tuple(sorted({space_of(memo, name) for name in networks_in(memo, tenant) or ()}))
+
+
+@query
+def spaces_by_host(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
+    """Return host -> the address spaces that it must know because of one tenant's ports."""
+    found: dict[str, set[str]] = {}
+    for name, ports in placed(memo, tenant).items():
+        for where in {where for _, where in ports}:
+            found.setdefault(where, set()).add(space_of(memo, name))
+    return {where: tuple(sorted(names)) for where, names in found.items()}
+
+
+@query
+def spaces_here(memo: Memo, host_name: str, tenant: str) -> tuple[str, ...]:
+    """Return the address spaces that a host must know because of one tenant's ports."""
+    return spaces_by_host(memo, tenant).get(host_name, ())
 
 
 @query
 def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
     """Return the address spaces that a host must know, in name order."""
-    return tuple(sorted({space_of(memo, name) for name in networks_on(memo, host_name)}))
-
-
-Spot = tuple[int, int, int]  # A prefix as IP version, length and number: quicker to look up than the prefix itself.
-
-
-_ADDRESSES = "addresses "
-
-
-def addresses_name(name: str) -> str:
-    """Return how an address group is called among the groups that an address belongs to."""
-    return _ADDRESSES + name
+    found = {space for tenant in tenants(memo) or () for space in spaces_here(memo, host_name, tenant)}
+    return tuple(sorted(found))
 
 
 @query
-def groups_used(memo: Memo, tenant: str) -> frozenset[str]:
-    """Return the groups that a tenant's ports are in, those of other tenants included."""
-    return frozenset(name for groups in {each.groups for each in ports_in(memo, tenant) or ()} for name in groups)
+def hosts_of_space(memo: Memo, space: str) -> tuple[str, ...]:
+    """Return the hosts that have a port in an address space, in name order."""
+    return tuple(sorted({where for name in networks_of_space(memo, space) for where in hosts_of(memo, name)}))
 
 
 @query
-def addresses_asked(memo: Memo, tenant: str) -> frozenset[str]:
-    """Return the address groups that some rule of a tenant's ports names."""
-    used = (group(memo, name) for name in groups_used(memo, tenant))
-    rules = (rule for each in used if each is not None for rule in (*each.ingress, *each.egress))
-    return frozenset(name for rule in rules for name in rule.addresses)
+def networks_on(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the networks that a host must know, in name order: all that its ports' routers lead to, as far as it can be reached."""
+    found = {name for space in spaces_on(memo, host_name) for name in networks_of_space(memo, space)}
+    return tuple(sorted(name for name in found if is_carried(memo, host_name, name)))
 
 
 @query
-def addresses_of_space(memo: Memo, space: str) -> frozenset[str]:
-    """Return the address groups that rules of an address space's ports name."""
-    users = {tenant for name in networks_of_space(memo, space) for tenant in attachers(memo, name)}
-    return frozenset().union(*(addresses_asked(memo, tenant) for tenant in users))
-
-
-@query
-def identities(memo: Memo, space: str) -> Mapping[Spot, Identity]:
-    """Return whose addresses are whose in an address space.
-
-    An address that several ports may use (a VRRP address, a subnet of a router VM) belongs to the groups of all of
-    them, and so does every address inside a wider prefix: the longest match tells all groups. Address groups are told of likewise.
-    """
-    claims: dict[Spot, frozenset[str]] = {}
-    sets: dict[tuple[str, ...], frozenset[str]] = {}
-
-    def claim(spot: Spot, names: tuple[str, ...]) -> None:
-        found = sets.get(names)
-        if found is None:
-            found = sets[names] = frozenset(names)
-        claims[spot] = claims[spot] | found if spot in claims else found
-
-    for name in networks_of_space(memo, space):
-        for each, _ in members(memo, name):
-            if each.groups:
-                for spot in _spots(each):
-                    claim(spot, each.groups)
-    for name in addresses_of_space(memo, space):
-        listed = address_group(memo, name)
-        for prefix in () if listed is None else listed.prefixes:
-            claim((prefix.version, prefix.prefixlen, int(prefix.network_address)), (addresses_name(name),))
-    before: Mapping[Spot, Identity] = memo.previous() or {}
-    found = {}
-    for spot, groups in _with_wider(claims).items():
-        known = before.get(spot)
-        same = known is not None and known.groups == groups
-        found[spot] = known if known is not None and same else Identity(_prefix(spot), groups)
-    return found
-
-
-@query
-def combinations_in(memo: Memo, space: str) -> frozenset[frozenset[str]]:
-    """Return every combination of groups that some address of a space belongs to."""
-    return frozenset(identity.groups for identity in identities(memo, space).values())
-
-
-@query
-def spaces_of_groups(memo: Memo, tenant: str) -> Mapping[str, frozenset[str]]:
-    """Return group -> the address spaces in which a tenant's placed ports are members of it."""
-    found: dict[str, set[str]] = {}
-    for name, ports in placed(memo, tenant).items():
-        space = space_of(memo, name)
-        for each, _ in ports:
-            for member_of in each.groups:
-                found.setdefault(member_of, set()).add(space)
-    return {name: frozenset(where) for name, where in found.items()}
-
-
-@query
-def spaces_asking(memo: Memo, tenant: str, addresses: str) -> frozenset[str]:
-    """Return the address spaces of a tenant's ports, if rules of these name an address group."""
-    if addresses not in addresses_asked(memo, tenant):
-        return frozenset()
-    return frozenset(space_of(memo, name) for name in placed(memo, tenant))
-
-
-@query
-def combinations_with(memo: Memo, name: str) -> frozenset[frozenset[str]]:
-    """Return the combinations that a group, or an address group by its `addresses_name`, is part of."""
-    addresses = name.removeprefix(_ADDRESSES)
-    shared = group(memo, name) if addresses == name else address_group(memo, addresses)
-    spaces: set[str] = set()
-    for tenant in () if shared is None else _users(memo, shared):
-        if addresses == name:
-            spaces |= spaces_of_groups(memo, tenant).get(name, frozenset())
-        else:
-            spaces |= spaces_asking(memo, tenant, addresses)
-    return frozenset(each for space in spaces for each in combinations_in(memo, space) if name in each)
-
-
-def _users(memo: Memo, shared: SecurityGroup | AddressGroup) -> tuple[str, ...]:
-    """Return the tenants that may use a group or an address group."""
-    return tenants(memo) or () if EVERYBODY in shared.share else (shared.tenant, *shared.share)
-
-
-@query
-def classes_in(memo: Memo, tenant: str) -> frozenset[frozenset[str]]:
-    """Return every combination of groups that a port of the tenant, or an address of its spaces, has."""
-    own = {frozenset(groups) for groups in {each.groups for each in ports_in(memo, tenant) or ()} if groups}
-    spaces = set(spaces_in(memo, tenant).values())
-    return frozenset(own.union(*(combinations_in(memo, space) for space in spaces)))
-
-
-_BITS = {4: 32, 6: 128}  # Of an address, by IP version.
+def partners(memo: Memo, host_name: str, network_name: str) -> tuple[str, ...]:
+    """Return the other hosts that may send this one a network's packets: those that have a port of it, or route into it."""
+    members_on = hosts_of(memo, network_name)
+    found = hosts_of_space(memo, space_of(memo, network_name))
+    return tuple(other for other in found if other != host_name and (other in members_on or is_programmed(memo, other)))
 
 
 def is_programmed(memo: Memo, host_name: str) -> bool:
@@ -362,35 +295,3 @@ def host_prefix(address: Address) -> Prefix:
     if isinstance(address, IPv4Address):
         return IPv4Network((int(address), 32))
     return IPv6Network((int(address), 128))
-
-
-def _spots(of: Port) -> list[Spot]:
-    """Return all addresses that a port may use: its own, then the further allowed ones."""
-    # There are many ports, and most have one address: this is much quicker than to ask an address for its version.
-    own = [(4, 32, int(ip)) if isinstance(ip, IPv4Address) else (6, 128, int(ip)) for ip in of.ips]
-    if not of.allowed:
-        return own
-    return [*own, *((each.ip.version, each.ip.prefixlen, int(each.ip.network_address)) for each in of.allowed)]
-
-
-def _prefix(spot: Spot) -> Prefix:
-    version, length, number = spot
-    return IPv4Network((number, length)) if version == 4 else IPv6Network((number, length))
-
-
-def _with_wider(claims: dict[Spot, frozenset[str]]) -> dict[Spot, frozenset[str]]:
-    """Return the groups of each prefix with those of the prefixes around it."""
-    lengths = sorted({(version, length) for version, length, _ in claims if length < _BITS[version]})
-    if not lengths:
-        return claims
-    found = {}
-    for (version, length, number), own in claims.items():
-        groups = own
-        for its, shorter in lengths:
-            if its == version and shorter < length:
-                free = _BITS[version] - shorter
-                around = claims.get((version, shorter, number >> free << free))
-                if around is not None and not around <= groups:
-                    groups = groups | around
-        found[version, length, number] = groups
-    return found

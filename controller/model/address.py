@@ -50,3 +50,21 @@ def link_local(mac: int) -> IPv6Address:
     """
     high, low = mac >> 24, mac & 0xFFFFFF
     return IPv6Address((0xFE80 << 112) | ((high ^ 0x020000) << 40) | (0xFFFE << 24) | low)
+
+
+def router_mac(network: str) -> int:
+    """Return the MAC that the router of a network has on it, the same on every host."""
+    return derived_mac(f"router {network}")
+
+
+def outer_mac(name: str) -> int:
+    """Return the MAC that a router (`TENANT/ROUTER`) or a floating IP (`TENANT/ADDRESS`) has on its external network."""
+    return derived_mac(f"external {name}")
+
+
+def wire_mac(network: str, host: str) -> int:
+    """Return the MAC from which a host sends what is routed into a network of a physical network.
+
+    Were it the router's, the switches of the wire would see one MAC at many hosts.
+    """
+    return derived_mac(f"router {network} {host}")

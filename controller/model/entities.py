@@ -7,6 +7,7 @@ everything else, so that readers never check again.
     Topology ── Host, PhysicalNetwork, Tenant           from fabric.yaml
              └─ Network, SecurityGroup ─ Rule, Port      from tenants/TENANT.yaml
              └─ AddressGroup                             prefixes that rules name
+             └─ Router ─ Route, FloatingIp               ways between networks, and out by an ExternalNetwork
              └─ PolicyTest                               what the tenant wants to stay true
 
 Two entities are equal when they mean the same, wherever they stand: a line more in a file changes no entity but its own.
@@ -71,6 +72,19 @@ class HostKind(StrEnum):
 
     OVS = "ovs"
     VTEP = "vtep"
+
+
+class Ipv6Mode(StrEnum):
+    """How hosts of a network get their IPv6 addresses (RFC 4862, RFC 8415): by DHCPv6, or made from the MAC."""
+
+    DHCP = "dhcp"
+    SLAAC = "slaac"
+    STATELESS = "stateless"  # Made from the MAC; DHCPv6 tells everything else.
+
+    @property
+    def is_from_mac(self) -> bool:
+        """Whether a port's address is its prefix and its MAC (RFC 4291, appendix A)."""
+        return self is not Ipv6Mode.DHCP
 
 
 class Verdict(StrEnum):
@@ -161,6 +175,72 @@ class Network:
     mtu: int
     share: tuple[str, ...]  # tenants that may attach ports
     place: Place = field(compare=False)
+    dhcp: bool = False  # whether ports are told their addresses
+    dns: tuple[Address, ...] = ()
+    domain: str | None = None
+    lease: int = 86400  # seconds
+    ipv6: Ipv6Mode = Ipv6Mode.DHCP
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalNetwork:
+    """A way out of the fabric: a flat network (`vlan` None) or a VLAN of a physical network, whose hosts are others'.
+
+    `gateways` are the next hops beyond it, at most one of each IP version; `pool` holds the first and last addresses that routers and
+    floating IPs may have.
+    """
+
+    name: str
+    physical_network: str
+    vlan: int | None
+    cidrs: tuple[Prefix, ...]
+    gateways: tuple[Address, ...]
+    pool: tuple[tuple[Address, Address], ...]
+    mtu: int
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A static route of a router: what is for `to` goes to the host that has `via` on one of the router's networks.
+
+    Several with one `to` share its flows among them.
+    """
+
+    to: Prefix
+    via: Address
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What joins networks of a tenant, on every host, and leads out by an external network.
+
+    `addresses` are its own on the external network, one of each prefix there; with `snat` all that has no floating IP leaves in their name.
+    """
+
+    name: str
+    tenant: str
+    networks: tuple[str, ...]
+    external: str | None
+    snat: bool
+    routes: tuple[Route, ...]
+    addresses: tuple[Address, ...]
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """An address of an external network that stands for `fixed`, an address of a port; `router` leads between the two."""
+
+    name: str  # TENANT/ADDRESS
+    tenant: str
+    address: Address
+    external: str
+    router: str
+    port: str
+    fixed: Address
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +311,10 @@ class AllowedAddress:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A VM's or container's attachment. `mac` is 48 bits; `host` None binds where the interface shows up."""
+    """A VM's or container's attachment. `mac` is 48 bits; `host` None binds where the interface shows up.
+
+    A subport of a VLAN-aware VM, `TENANT/PORT:VLAN`, has no interface: its frames bear the tag `vlan` on that of its `parent`.
+    """
 
     name: str
     tenant: str
@@ -245,6 +328,8 @@ class Port:
     place: Place = field(compare=False)
     new_connections: int | None = None  # how many may open in a second
     ethertypes: tuple[int, ...] = ()  # let through besides IPv4, IPv6 and ARP
+    parent: str | None = None
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,4 +368,7 @@ class Topology:
     ports: Mapping[str, Port] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
     address_groups: Mapping[str, AddressGroup] = field(default_factory=dict)
+    external_networks: Mapping[str, ExternalNetwork] = field(default_factory=dict)
+    routers: Mapping[str, Router] = field(default_factory=dict)
+    floating_ips: Mapping[str, FloatingIp] = field(default_factory=dict)
     masks: int = DEFAULT_MASKS  # that all tenants' rules may make a datapath hold

@@ -19,14 +19,31 @@ PATCH_TO_TUNNEL = "patch-tun"  # on br-int
 PATCH_TO_INTEGRATION = "patch-int"  # on br-tun
 
 
+def parent_of(port: str) -> str:
+    """Return the port that has an interface: the parent of a subport (`TENANT/PORT:VLAN`), and any other port itself.
+
+    >>> parent_of("red/vm1:5"), parent_of("red/vm1")
+    ('red/vm1', 'red/vm1')
+    """
+    return port.partition(":")[0]
+
+
+def subport_name(parent: str, vlan: int) -> str:
+    """Return the name of the subport whose frames bear a VLAN tag on its parent's interface."""
+    return f"{parent}:{vlan}"
+
+
 def interface_name(port: str) -> str:
-    """Return the interface name of a port, `TENANT/PORT`, that pins no other.
+    """Return the interface name of a port, `TENANT/PORT`, that pins no other; of a subport it is its parent's.
 
     >>> interface_name("red/web1")
+    'red.web1'
+    >>> interface_name("red/web1:5")
     'red.web1'
     >>> interface_name("engineering/frontend-1")
     'fronten_531cb57'
     """
+    port = parent_of(port)
     tenant, _, name = port.partition("/")
     plain = f"{tenant}.{name}"
     if len(plain) <= INTERFACE_LENGTH:
@@ -36,8 +53,8 @@ def interface_name(port: str) -> str:
 
 
 def ports_by_interface(ports: Iterable[str]) -> Mapping[str, str]:
-    """Return interface name -> port name."""
-    return {interface_name(port): port for port in ports}
+    """Return interface name -> port name, without subports."""
+    return {interface_name(port): port for port in ports if port == parent_of(port)}
 
 
 def physical_bridge(physical_network: str) -> str:

@@ -63,7 +63,8 @@ def assumed_bindings(fabric: Fabric, host: Host) -> Bindings:
     integration.update({patch_to_physical(name): place for place, name in enumerate(physical, 2)})
     networks = queries.networks_on(fabric.memo, host.name)
     placed = [port.name for network in networks for port in queries.ports_on(fabric.memo, host.name, network)]
-    integration.update({interface_name(name): place for place, name in enumerate(placed, _FIRST_PORT)})
+    interfaces = dict.fromkeys(map(interface_name, placed))
+    integration.update({interface: place for place, interface in enumerate(interfaces, _FIRST_PORT)})
     types = dict.fromkeys(n.type for n in fabric.topology.networks.values() if n.type.is_tunnel)
     tunnel = {PATCH_TO_INTEGRATION: 1, **{tunnel_port(kind): place for place, kind in enumerate(types, 2)}}
     ports = {host.integration_bridge: integration, host.tunnel_bridge: tunnel}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Action, Flow, FlowKey, Group, Output, SetField, ToGroup
+from controller.pipeline.flow import Action, Flow, FlowKey, Group, Output, PopVlan, PushVlan, SetField, ToGroup
 from controller.pipeline.registers import JUDGED, SOURCE, SOURCE_CLASS, TARGET_CLASS
 
-Copy = tuple[int, Action]  # A table, and the output that one of its flows does.
+Copy = tuple[int, int, int]  # A table, and the port and the tag with which one of its flows puts a packet out.
 Load = tuple[int, int]  # A field, and the value that is written into it.
 
 _JUDGED = BY_NAME[JUDGED.field].index
+_TAG = BY_NAME["vlan_tci"].index
 _SOURCE = BY_NAME[SOURCE.field].index
 _CLASSES = frozenset(BY_NAME[register.field].index for register in (SOURCE_CLASS, TARGET_CLASS))
 
@@ -51,7 +52,10 @@ def drops(flow: Flow) -> bool:
 
 def only_outputs(flow: Flow) -> bool:
     """Return whether a flow does nothing but output packets."""
-    return all(isinstance(action, Output) for action in flow.actions)
+    return all(
+        isinstance(action, Output | PushVlan | PopVlan) or (isinstance(action, SetField) and action.field == _TAG)
+        for action in flow.actions
+    )
 
 
 def loses_copies(flow: Flow, former: Flow) -> bool:
@@ -60,15 +64,21 @@ def loses_copies(flow: Flow, former: Flow) -> bool:
 
 
 def copies(flow: Flow, beside: Flow | None) -> set[Copy]:
-    """Return the outputs of a flow that another one, if there is one, does not do."""
-    return {(flow.table, action) for action in set(flow.actions).difference(beside.actions if beside else ())}
+    """Return the copies that a flow makes and another one, if there is one, does not."""
+    return set(_copies(flow)).difference(_copies(beside) if beside else ())
+
+
+def _copies(flow: Flow) -> Iterator[Copy]:
+    tag = 0
+    for action in flow.actions:
+        if isinstance(action, SetField) and action.field == _TAG:
+            tag = action.value
+        elif isinstance(action, PopVlan):
+            tag = 0
+        elif isinstance(action, Output):
+            yield flow.table, action.port, tag
 
 
 def sender(flow: Flow) -> Load | None:
     """Return who sends the packets that a flow takes in, by the value that it writes; None if it does not say that."""
     return next((load for load in written(flow.actions) if load[0] == _SOURCE), None)
-
-
-def asks_for_sender(flow: Flow) -> bool:
-    """Return whether a flow is for one sender's packets alone."""
-    return any(index == _SOURCE for index, _, _ in flow.match)

@@ -65,7 +65,7 @@ _DECLARED: tuple[tuple[str, int, Kind], ...] = (
     ("eth_type", 16, Kind.HEXADECIMAL),
     ("vlan_tci", 16, Kind.VLAN),
     ("ip_proto", 8, Kind.DECIMAL),
-    ("ip_ttl", 8, Kind.DECIMAL),
+    ("nw_ttl", 8, Kind.DECIMAL),
     ("ip_frag", 8, Kind.HEXADECIMAL),
     ("ip_src", 32, Kind.IPV4),
     ("ip_dst", 32, Kind.IPV4),
@@ -103,5 +103,5 @@ CT_NEW, CT_ESTABLISHED, CT_RELATED, CT_REPLY, CT_INVALID, CT_TRACKED = 0x01, 0x0
 VLAN_PRESENT = 0x1000
 VLAN_MASK = 0x1FFF
 
-ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_VLAN = 0x0800, 0x0806, 0x86DD, 0x8100
+ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_VLAN, ETH_QINQ = 0x0800, 0x0806, 0x86DD, 0x8100, 0x88A8
 PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ICMPV6, PROTO_SCTP = 1, 6, 17, 58, 132

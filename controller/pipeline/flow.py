@@ -20,6 +20,7 @@ from typing import Literal
 
 from controller.model.entities import Place, Rule
 from controller.pipeline.fields import BY_NAME, FIELDS
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
 
 Condition = tuple[int, int, int | None]  # field index, value, mask
 Match = tuple[Condition, ...]
@@ -137,6 +138,7 @@ class Conntrack:
     zone_field: int | None = None
     table: int | None = None
     actions: tuple[SetField | Move, ...] = ()
+    nat: Translate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,9 @@ Action = (
     | Note
     | Metered
     | ToController
+    | DecrementTtl
+    | ForgetConnection
+    | ChooseWay
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from controller.graph import queries
+from controller.graph import identities, queries
 from controller.memo import Memo, query
 from controller.model.entities import Port
 from controller.model.ids import key
@@ -70,8 +70,8 @@ def check_tenant(memo: Memo, tenant: str) -> None:
 @query
 def _numbered(memo: Memo, tenant: str) -> frozenset[tuple[str, int, str]]:
     """Return the (kind, number, name) of a tenant's address spaces and classes; files tell of other names."""
-    spaces = {("address spaces", key("space", name), name) for name in queries.spaces_in(memo, tenant).values()}
-    classes = queries.classes_in(memo, tenant)
+    spaces = {("address spaces", key("space", name), name) for name in queries.spaces_in(memo, tenant)}
+    classes = identities.classes_in(memo, tenant)
     return frozenset(spaces | {("security groups", class_key(each), class_name(each)) for each in classes})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.graph import queries
+from controller.graph import identities, queries
 from controller.memo import Input, Memo, query
 from controller.model.entities import DEFAULT_MASKS, Direction, SecurityGroup
 from controller.pipeline.costs import Shape, count, shapes
@@ -23,7 +23,7 @@ def _shapes_of_class(memo: Memo, names: tuple[str, ...]) -> frozenset[Shape]:
 
 @query
 def _shapes_of_tenant(memo: Memo, tenant: str) -> frozenset[Shape]:
-    classes = queries.classes_in(memo, tenant)
+    classes = identities.classes_in(memo, tenant)
     return frozenset().union(*(_shapes_of_class(memo, tuple(sorted(names))) for names in classes))
 
 
@@ -49,7 +49,7 @@ def check_masks(memo: Memo) -> None:
 
 def _widest(memo: Memo, tenant: str) -> SecurityGroup | None:
     """Return the group of a tenant's ports whose own rules need the most masks."""
-    names = sorted({name for names in queries.classes_in(memo, tenant) for name in names})
+    names = sorted({name for names in identities.classes_in(memo, tenant) for name in names})
     groups = [group for name in names if (group := queries.group(memo, name)) is not None]
     return max(
         groups,

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from controller.graph import queries
-from controller.graph.queries import Identity, Spot
+from controller.graph.identities import Identity, Spot, identities
 from controller.memo import Memo, emitting, query
 from controller.model.entities import Direction, Port
+from controller.pipeline.known import Known, known_addresses
 from controller.pipeline.plan import pipeline
 from controller.pipeline.policy import named_on
 from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Builder, Part, join
@@ -22,11 +23,9 @@ from controller.pipeline.tables import Bridge, Scope
 from controller.pipeline.view import (
     Groups,
     HostView,
-    Known,
     NetworkView,
     PortView,
     classes_on,
-    known_addresses,
     plug,
     share,
     shares,
@@ -120,7 +119,7 @@ def _identity_flows(
     """Return what an address space's identities in these groups need; those that were here before keep what they have."""
     before: Mapping[Spot, _Made] = memo.previous() or {}
     found = {}
-    for spot, identity in queries.identities(memo, space).items():
+    for spot, identity in identities(memo, space).items():
         if not named.isdisjoint(identity.groups):
             known = before.get(spot)
             if known is None or known.subject != identity:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from controller.graph import queries
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.memo import Memo, query
 from controller.model.entities import Direction, Rule, SecurityGroup
 from controller.model.ids import key
@@ -115,7 +115,7 @@ def write_counts(builder: Builder, side: Side, port: PortView, here: Mapping[str
     table, direction = side.verdict, side.direction
     limit: list[Action] = []
     if port.port.new_connections is not None:
-        # A meter has the number of its port, and both directions share it.
+        # A meter has the number of its port; both directions share it, and so do subports.
         number, rate = port.plug.number, port.port.new_connections
         builder.meter(number, rate, rate, origin=port.origin)
         limit = [Metered(number)]

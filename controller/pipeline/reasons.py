@@ -52,7 +52,8 @@ class Reason:
 TOO_MANY = Reason("meter", RATE, "too many new connections")
 
 REASONS = (
-    Reason("classify", FORGED_MAC, "a frame with a MAC that is not the port's, or with a tag"),
+    Reason("classify", FORGED_MAC, "a frame with a MAC that is not the port's, or with a tag that is no subport's"),
+    Reason("trunk", FORGED_MAC, "a frame with the tag of the subport and a MAC that is not the subport's"),
     Reason("source_guard", FORGED_ADDRESS, "an address that is not the port's, or an ethertype other than IP and ARP"),
     Reason("egress_policy", EGRESS_REFUSED, "no egress rule allows it", Direction.EGRESS),
     Reason(

@@ -50,7 +50,7 @@ TARGET = Register(
     "reg2",
     0,
     32,
-    "OpenFlow number of the local port that gets the packet; with bit 31, key of a set of ports",
+    "OpenFlow number of the local port that gets the packet, below a subport's tag; with bit 31, key of a set of ports",
 )
 SPACE = Register("space", "reg3", 0, 32, "key of the address space, the scope of addresses and of connections")
 SOURCE_CLASS = Register(
@@ -74,21 +74,40 @@ OWNER = Register(
     "owner", "reg15", 0, 32, "key of the port whose address a flow answers for; no packet has a use for it"
 )
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
-SCRATCH = Register("scratch", "reg13", 0, 32, "what a switch is made to look at whole; 0 behind the table that does")
+QUESTION = Register("question", "reg6", 23, 5, "what the controller is asked; only in packets that it gets")
+SCRATCH = Register(
+    "scratch",
+    "reg13",
+    0,
+    32,
+    "what a switch is made to look at whole, or a static route's next hop; 0 behind the table that reads it",
+)
 PORTS = Register(
     "ports", "reg14", 0, 32, "ports of a datagram that may be DHCP's, or the one that an answer gets back; else 0"
 )
 
 REGISTERS = (
     *(NETWORK, SOURCE, TARGET, SPACE, SOURCE_CLASS, TARGET_CLASS, ZONE, FROM, VERDICT, FRESH, LATER, PEER),
-    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, SCRATCH, PORTS),
+    *(JUDGED, EGRESS_KEY, EGRESS_PEER, INGRESS_KEY, INGRESS_PEER, OWNER, ASKS, QUESTION, SCRATCH, PORTS),
 )
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.
 
 FROM_PORT, FROM_TUNNEL, FROM_PHYSICAL = 0, 1, 2
 NO_CLASS = 0
-SET_OF_PORTS = 1 << 31  # The bit of `TARGET` that all keys of sets have, and no port number has: those have 16 bits.
+# The bit of `TARGET` that all keys of sets have, and no single port: numbers have 16 bits, tags 12.
+SET_OF_PORTS = 1 << 31
+_TAG_AT = 16  # In `TARGET`.
+
+
+def target_of(number: int, vlan: int) -> int:
+    """Return what `TARGET` holds for the port with an OpenFlow number or, with a tag, for its subport."""
+    return vlan << _TAG_AT | number
+
+
+def number_of_target(target: int) -> tuple[int, int]:
+    """Return the OpenFlow number and the tag (0 for none) of a single port that `TARGET` holds."""
+    return target & (1 << _TAG_AT) - 1, target >> _TAG_AT
 
 
 class RegisterClash(ValueError):

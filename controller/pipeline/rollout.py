@@ -30,7 +30,6 @@ from enum import Enum
 from controller.pipeline.content import (
     Copy,
     Load,
-    asks_for_sender,
     copies,
     drops,
     groups_of,
@@ -40,7 +39,7 @@ from controller.pipeline.content import (
     sender,
 )
 from controller.pipeline.flow import Delta, Flow, FlowKey
-from controller.pipeline.released import changes_hands, notes_of, told_owner
+from controller.pipeline.released import changes_hands, told_owner
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
@@ -334,7 +333,7 @@ def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list
     for phase, shares in zip(Phase, split, strict=True):
         if not shares:
             continue
-        if found and not _must_wait(last, phase, found[-1], shares, role):
+        if found and not _must_wait(last, phase, found, shares, role):
             _join(found[-1], shares)
         else:
             found.append(shares)
@@ -343,37 +342,33 @@ def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list
 
 
 def _must_wait(
-    last: Phase, phase: Phase, first: dict[int, Delta], then: dict[int, Delta], role: Callable[[Flow], Role]
+    last: Phase, phase: Phase, found: list[dict[int, Delta]], then: dict[int, Delta], role: Callable[[Flow], Role]
 ) -> bool:
     """Return whether what has been gathered has to be done everywhere before a phase begins.
 
-    Tightening has not if nothing is opened elsewhere. An address is released along with the end of a port if nobody is left by
-    then who could use it.
+    Tightening has not if nothing is opened elsewhere. Addresses are released along with the end of ports that send no more by then.
     """
+    first = found[-1]
     if len(first.keys() | then.keys()) == 1:
         return False
     if phase is Phase.RELEASE:
-        # What the datapath remembers shall not end up in a zone that has been given back.
-        gives_zones_back = any(notes_of(flow) for delta in then.values() for flow in delta.deletes.values())
-        return gives_zones_back or any(_lets_use(delta, role) for delta in first.values())
+        silent = {who[1] for before in found[:-1] for who in _senders(before, gone=True)}
+        return bool(_senders(first, gone=False)) or not _owners(then) <= silent
     if last is not Phase.TIGHTEN:
         return True
     return any(_opens(delta, role) and any(other != dpid for other in first) for dpid, delta in then.items())
 
 
-def _lets_use(delta: Delta, role: Callable[[Flow], Role]) -> bool:
-    """Return whether somebody may have used an address up to this change, or may from then on.
+def _senders(shares: Mapping[int, Delta], *, gone: bool) -> set[Load]:
+    """Return whose packets are taken in by flows that go, or by flows that come."""
+    flows = (flow for delta in shares.values() for flow in (delta.deletes if gone else delta.puts).values())
+    return {who for flow in flows if (who := sender(flow)) is not None}
 
-    Whatever is not sure to be something else counts: who sends is known by a flow that says so, or that asks for it.
-    """
-    if any(
-        key not in delta.replaced or not loses_copies(flow, delta.replaced[key]) for key, flow in delta.puts.items()
-    ):
-        return True
-    return any(
-        sender(flow) is not None or (role(flow) is Role.ALLOW and asks_for_sender(flow))
-        for flow in delta.deletes.values()
-    )
+
+def _owners(shares: Mapping[int, Delta]) -> set[int | None]:
+    """Return who had the addresses that are released; None stands for a zone, in which nobody may be left."""
+    formers = (flow for delta in shares.values() for flow in (*delta.deletes.values(), *delta.replaced.values()))
+    return {told_owner(flow.actions) for flow in formers if changes_hands(flow, None)}
 
 
 def _opens(delta: Delta, role: Callable[[Flow], Role]) -> bool:

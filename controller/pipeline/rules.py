@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controller.graph import queries
-from controller.graph.queries import addresses_name
+from controller.graph.identities import addresses_name, combinations_with
 from controller.memo import Memo
 from controller.model.entities import Direction, Range, Rule, SecurityGroup
 from controller.model.ids import key
@@ -104,13 +103,13 @@ def rules_of(groups: Iterable[SecurityGroup], direction: Direction) -> list[tupl
 
 
 def named_groups(groups: Iterable[SecurityGroup], direction: Direction) -> set[str]:
-    """Return what the rules of a class name as their far side: groups, and address groups by `queries.addresses_name`."""
+    """Return what the rules of a class name as their far side: groups, and address groups by `addresses_name`."""
     return {name for _, rule in rules_of(groups, direction) for name in _far(rule)}
 
 
 def far_names(memo: Memo, names: Iterable[str]) -> set[frozenset[str]]:
     """Return all that an address may be that belongs to one of these groups or address groups."""
-    return {combination for name in names for combination in queries.combinations_with(memo, name)}
+    return {combination for name in names for combination in combinations_with(memo, name)}
 
 
 def rule_matches(

@@ -36,18 +36,21 @@ class Stage(Enum):
     SOURCE_GUARD = (Bridge.INTEGRATION, 1, "a port may use its own addresses only")
     RESPOND = (Bridge.INTEGRATION, 2, "ARP and neighbour discovery are answered from the files")
     EGRESS_POLICY = (Bridge.INTEGRATION, 3, "connections are tracked; new ones meet the sender's rules")
-    ROUTE = (Bridge.INTEGRATION, 4, "routers")
-    FORWARD = (Bridge.INTEGRATION, 5, "the destination address becomes a local port, a set of ports or the way out")
-    INGRESS_POLICY = (Bridge.INTEGRATION, 6, "new connections meet the receiver's rules")
-    DELIVER = (Bridge.INTEGRATION, 7, "the connection is kept and the packet leaves through its port")
-    STAMPS = (Bridge.INTEGRATION, 8, "asked from either policy stage: has present policy let this connection in?")
-    RULES = (Bridge.INTEGRATION, 9, "asked where it has not: what do the rules say of the connection's first packet?")
+    ARRIVE = (Bridge.INTEGRATION, 4, "what comes from outside finds the address that it means")
+    ROUTE = (Bridge.INTEGRATION, 5, "what is sent to a router finds its way by its destination's address")
+    OUTSIDE = (Bridge.INTEGRATION, 6, "what leaves the fabric goes in a name that is known there, or to a gateway")
+    RESOLVE = (Bridge.INTEGRATION, 7, "the next hop's address becomes a MAC; what nobody can pass on is told of")
+    FORWARD = (Bridge.INTEGRATION, 8, "the destination address becomes a local port, a set of ports or the way out")
+    INGRESS_POLICY = (Bridge.INTEGRATION, 9, "new connections meet the receiver's rules")
+    DELIVER = (Bridge.INTEGRATION, 10, "the connection is kept and the packet leaves through its port")
+    STAMPS = (Bridge.INTEGRATION, 11, "asked from either policy stage: has present policy let this connection in?")
+    RULES = (Bridge.INTEGRATION, 12, "asked where it has not: what do the rules say of the connection's first packet?")
     FAR_RULES = (
         Bridge.INTEGRATION,
-        10,
+        13,
         "asked where those do not decide: what do rules say of the address at the other end?",
     )
-    PACKETS = (Bridge.INTEGRATION, 11, "asked of ports with stateless groups: what do the rules say of this packet?")
+    PACKETS = (Bridge.INTEGRATION, 14, "asked of ports with stateless groups: what do the rules say of this packet?")
     TUNNEL_CLASSIFY = (Bridge.TUNNEL, 0, "from br-int or from a tunnel")
     FROM_TUNNEL = (Bridge.TUNNEL, 1, "the key and the sender become a local tag")
     TO_TUNNEL = (Bridge.TUNNEL, 2, "the tag and the destination become a key and a VTEP")
@@ -95,9 +98,9 @@ class Scope(Enum):
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
     RULES = "(groups): the rules of ports of one combination of groups, as far as they name no groups"
     CLASS = "(groups): what else these ports need"
-    ADDRESS = "(network, view.Known): what an address of a network needs"
+    ADDRESS = "(network, known.Known): what an address of a network needs"
     IDENTITY = (
-        "(address space, queries.Identity, Direction, stateless?): what an address is to the rules of one direction"
+        "(address space, identities.Identity, Direction, stateless?): what an address is to the rules of one direction"
     )
 
 

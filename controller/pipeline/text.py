@@ -50,6 +50,7 @@ from controller.pipeline.flow import (
     ToController,
     ToGroup,
 )
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
 
 _ETHERTYPES = {ETH_IPV4: "ip", ETH_ARP: "arp", ETH_IPV6: "ipv6"}
 _PROTOCOLS = {
@@ -69,7 +70,6 @@ _IN_MATCH = {
     "eth_dst": "dl_dst",
     "eth_type": "dl_type",
     "ip_proto": "nw_proto",
-    "ip_ttl": "nw_ttl",
     "ip_frag": "nw_frag",
     "ip_src": "nw_src",
     "ip_dst": "nw_dst",
@@ -290,6 +290,12 @@ def _action(action: Action, names: _Names) -> str:
             return f"meter:{meter}"
         case ToController():
             return _to_controller(action)
+        case DecrementTtl():
+            return "dec_ttl"
+        case ForgetConnection():
+            return "ct_clear"
+        case ChooseWay(ways, index, bits):
+            return f"multipath(symmetric_l4,0,modulo_n,{ways},0,{_subfield(index, 0, bits)})"
         case _:
             assert_never(action)
 
@@ -328,6 +334,15 @@ def _conntrack(action: Conntrack, names: _Names) -> str:
         parts.append(f"zone={_subfield(action.zone_field, 0, 16)}")
     elif action.zone:
         parts.append(f"zone={action.zone}")
+    if action.nat is not None:
+        parts.append(_translation(action.nat))
     if action.actions:
         parts.append(f"exec({_actions(action.actions, names)})")
     return f"ct({','.join(parts)})"
+
+
+def _translation(action: Translate) -> str:
+    if action.address is None:
+        return "nat"
+    address = str(action.address) if action.address.version == 4 else f"[{action.address}]"
+    return f"nat({'src' if action.is_source else 'dst'}={address})"

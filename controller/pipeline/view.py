@@ -11,13 +11,13 @@ from typing import NamedTuple, cast
 
 from controller.graph import queries
 from controller.memo import Input, Memo, query
-from controller.model.entities import Address, Host, Network, NetworkType, Port
+from controller.model.entities import Host, Network, NetworkType, Port
 from controller.model.ids import key
 from controller.model.names import PATCH_TO_TUNNEL, interface_name, patch_to_physical
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Origin
 from controller.pipeline.numbers import tag, zone
-from controller.pipeline.registers import NO_CLASS
+from controller.pipeline.registers import NO_CLASS, target_of
 
 # The OpenFlow number of an interface: (host, bridge, interface) -> number, None while it is absent.
 number_of: Input[int | None] = Input("OpenFlow number")
@@ -62,21 +62,22 @@ class Claim(NamedTuple):
 
 
 class Plug(NamedTuple):
-    """A port that is plugged in: its OpenFlow number, its key and its class. A port without port security is open."""
+    """A port that is plugged in: its OpenFlow number, its key and its class. A port without port security is open.
+
+    A subport has the number of its parent, and the tag `vlan`; any other port has tag 0.
+    """
 
     port: str
     number: int
     key: int
     class_key: int
     is_open: bool
+    vlan: int = 0
 
-
-class Known(NamedTuple):
-    """An address whose owner is known, so that ARP and neighbour discovery are answered for it."""
-
-    address: Address
-    mac: int
-    port: str
+    @property
+    def target(self) -> int:
+        """What `TARGET` holds in a packet for the port."""
+        return target_of(self.number, self.vlan)
 
 
 @query
@@ -126,25 +127,6 @@ def claimants(memo: Memo, network: str, mac: int) -> tuple[Claim, ...]:
 
 
 @query
-def known_addresses(memo: Memo, network: str) -> Mapping[tuple[str, int], Known]:
-    """Return the addresses of a network that are answered for, by port and number."""
-    ports = [port for port, _ in queries.members(memo, network)]
-    # An address that several ports may use moves between them, and a port without port security may hold
-    # any: both answer for themselves, so their addresses are left to be asked for on the network.
-    movable = {allowed.ip for port in ports for allowed in port.allowed}
-    before: Mapping[tuple[str, int], Known] = memo.previous() or {}
-    found = {}
-    for port in ports:
-        for address in port.ips if port.port_security else ():
-            if not movable or not any(address.version == prefix.version and address in prefix for prefix in movable):
-                spot = port.name, int(address)
-                known = before.get(spot)
-                is_same = known is not None and known.mac == port.mac and known.address is address
-                found[spot] = known if known is not None and is_same else Known(address, port.mac, port.name)
-    return found
-
-
-@query
 def open_hosts(memo: Memo, network: str) -> tuple[str, ...]:
     """Return the hosts with a port of the network that may use any MAC."""
     return tuple(sorted({host for port, host in queries.members(memo, network) if not port.port_security}))
@@ -159,7 +141,7 @@ def plug(memo: Memo, host: str, port: str) -> Plug | None:
     number = number_of(memo, host, owner.integration_bridge, interface_name(port))
     if number is None:
         return None
-    return Plug(port, number, key("port", port), policy_class(entity), not entity.port_security)
+    return Plug(port, number, key("port", port), policy_class(entity), not entity.port_security, entity.vlan or 0)
 
 
 @query
@@ -296,6 +278,11 @@ class NetworkView:
     def peers(self) -> list[Host]:
         """The other hosts that have it."""
         return self.hosts(queries.peers(self.memo, self.on.name, self.name))
+
+    @property
+    def partners(self) -> list[Host]:
+        """The other hosts that may send packets of it here."""
+        return self.hosts(queries.partners(self.memo, self.on.name, self.name))
 
     def hosts(self, names: Iterable[str]) -> list[Host]:
         """Return hosts by name."""

@@ -22,16 +22,38 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 |---|---|
 | an ARP request for an own address, which announces it | everybody, as below |
 | ARP request, neighbour solicitation for a guarded port's own address that no other port may use | answered at once |
+| the same for an address of the router: a gateway of the network, the link-local one if there is IPv6 | answered at once |
+| a DHCP client's question, a router solicitation, where Weft answers them (`controller.proof.clients`) | the controller |
 | broadcast, multicast | every other port of the network that has a path |
+| the router's MAC, from a host that Weft programs | whomever the router finds, as below |
 | a MAC that ports may use | each of those ports but the sender |
 | an unknown MAC (in a `local` network: unknown on the host) | the network's ports without port security |
 
+| what a router does with what is sent to its MAC | |
+|---|---|
+| what is not IP, neighbour discovery, listener messages | dropped |
+| a ping of an own address: any gateway, the link-local one here, one outside | answered if the sender's egress rules allow |
+| anything else for such an address | dropped |
+| from or for an unspecified, loopback, link-local, multicast or broadcast address | dropped |
+| its time to live is 1 or less | dropped |
+| the longest prefix is a network's | to the port whose own it is, else to those allowed exactly this address if they name one MAC |
+| ... a static route's | the same for its next hop; several routes with one prefix share it |
+| ... the external network's, or its gateway's | out, as the sender's floating IP, else as the router's address (`snat`), else as it is |
+| there is none such, or nobody has the next hop | dropped: it is unreachable |
+| what goes out is for a floating IP of the same external network | in again, for the address that it stands for |
+
+What is routed arrives from the router's MAC there (from that of the sender's host, on a physical network), and has one less to live for
+each router. It is never flooded, and no port reaches itself by its own address so. The sender's rules see it as it was sent, the
+receiver's as it arrives.
+
 | is there a path | |
 |---|---|
-| another network | no (there are no routers yet) |
+| another network | by a router that joins both, from a host that Weft programs; then as below, from the sender's host into that network |
 | a `local` network | on one host only |
 | a `flat` or `vlan` network | between hosts that are wired to its physical network |
 | any other | yes |
+| out by an external network, or in | floating IPs where the port's host is wired to it; all by a gateway that the port's network reaches |
+| in from outside | to floating IPs; to ports' own addresses where their router has `snat: false` |
 
 | what the groups say | |
 |---|---|
@@ -41,9 +63,10 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | a port that is not guarded | its own side passes; in others' rules its addresses count as members' |
 | no groups | nothing in, everything out |
 | egress of a DHCP client's request | passes |
-| any rule of any group that covers the packet | passes; a group as far side means its members' addresses *in the same network* |
+| any rule of any group that covers the packet | passes; a group as far side means its members' addresses *in the same address space* |
 | everything else | dropped |
 
+An address space is a router's networks, or a network without a router.
 What passes only because a rule, or all groups of a port, are not enforced passes all the same, and the decision says `would_drop`
 (`controller.proof.verdict`, which judges the sides).
 
@@ -54,22 +77,23 @@ where connections are tracked; a stateless port's rules compare all of it but po
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from ipaddress import ip_address
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from controller.model.address import format_mac, is_multicast_mac
-from controller.model.entities import Address, HostKind, NetworkType, Port, Range, Topology
+from controller.model.address import format_mac, is_multicast_mac, router_mac
+from controller.model.entities import Address, Port, Range, Topology
 from controller.proof import packet as wire
+from controller.proof.clients import is_answered
 from controller.proof.guard import Guard, malformed
-from controller.proof.packet import Packet
+from controller.proof.packet import ECHO, Packet
+from controller.proof.routers import Routers
+from controller.proof.routing import Routing
 from controller.proof.rules import Rulebook, Span, Traffic
-from controller.proof.verdict import Decision, Judge, Way, best
+from controller.proof.segments import Segments
+from controller.proof.verdict import Decision, Judge, Way, best, overall
+from controller.proof.ways import Ways
 
-__all__ = ["ECHO", "Decision", "Oracle", "Way"]
-
-ECHO = {4: (wire.ICMP, wire.ECHO_REQUEST), 6: (wire.ICMPV6, wire.ECHO_REQUEST_6)}
-
+__all__ = ["ECHO", "Answerer", "Decision", "Oracle", "Way"]
 
 # The question that an answer answers: ICMP's types, by the IP version.
 _ANSWERS = {
@@ -78,50 +102,84 @@ _ANSWERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Whose address a question is for that Weft answers at once: a port, or a router by its MAC on the network."""
+
+    name: str
+    mac: int
+    is_router: bool = False
+
+
 class Oracle:
     """Answers for one topology; `location` says where ports without a `host:` are."""
 
     def __init__(self, topology: Topology, location: Mapping[str, str] | None = None) -> None:
         self.topology = topology
         self._judge = Judge(Rulebook(topology), self.is_guarded)
-        self._host = {port.name: port.host or (location or {}).get(port.name) for port in topology.ports.values()}
         self._guards: dict[str, Guard] = {}
-        self._in_network: dict[str, list[Port]] = {name: [] for name in topology.networks}
-        self._allowing: dict[str, list[Port]] = {name: [] for name in topology.networks}
-        self._by_mac: dict[tuple[str, int], list[Port]] = {}
-        self._by_address: dict[tuple[str, Address], Port] = {}
-        for port in topology.ports.values():
-            self._in_network[port.network].append(port)
-            if port.allowed:
-                self._allowing[port.network].append(port)
-            for mac in dict.fromkeys([port.mac, *(a.mac for a in port.allowed if a.mac is not None)]):
-                self._by_mac.setdefault((port.network, mac), []).append(port)
-            self._by_address.update(dict.fromkeys(((port.network, address) for address in port.ips), port))
+        self._segments = Segments(topology, location)
+        routers = Routers(topology, self._segments)
+        self._routers = routers
+        self._routing = Routing(topology, self._segments, routers)
+        self._ways = Ways(topology, self._segments, routers)
 
     def decide(self, packet: Packet) -> Decision:
         """Return whether anybody gets the packet: an owner of its destination MAC, or any member of a multicast."""
         found = self.receivers(packet)
-        if not found:
-            network = self.topology.ports[packet.source].network
-            return Decision(False, f"no other port of {network} has MAC {format_mac(packet.eth_dst)}")
-        return best(found.values())
+        if found:
+            return best(found.values())
+        source = self.topology.ports[packet.source]
+        router = self._routing.router(packet)
+        if router is None:
+            return Decision(False, f"no other port of {source.network} has MAC {format_mac(packet.eth_dst)}")
+        if self.echoed(packet) is not None:
+            return Decision(False, f"answered at once by router {router.name}", None, source.place)
+        reason = self._refusal(source, packet) or self._routing.route(router, packet).reason
+        return Decision(False, reason or f"{source.name} does not reach itself", None, source.place)
 
     def receivers(self, packet: Packet) -> dict[str, Decision]:
-        """Return, for every port that the packet is meant for, whether it arrives there."""
+        """Return, for every port that the packet is meant for, whether it arrives there.
+
+        Of those to whom it is routed only one gets it where `is_split`.
+        """
         source = self.topology.ports[packet.source]
         refusal = self._refusal(source, packet)
         if refusal is None:
             owner = self._answerer(source, packet)
             refusal = f"answered at once in the place of {owner.name}" if owner else None
+        if refusal is None and self._segments.is_programmed(source) and is_answered(self.topology, source, packet):
+            refusal = f"answered by the controller in the place of network {source.network}"
+        meant = self._meant(source, packet)
         if refusal is not None:
             stopped = Decision(False, refusal, None, source.place)
-            return {target.name: stopped for target in self._meant(source, packet.eth_dst)}
-        return {target.name: self._arrives(packet, source, target) for target in self._meant(source, packet.eth_dst)}
+            return {target.name: stopped for target, _ in meant}
+        return {target.name: self._arrives(packet, source, target, seen) for target, seen in meant}
 
-    def answerer(self, packet: Packet) -> Port | None:
-        """Return the port whose address the packet asks for, if Weft answers in its place."""
+    def received(self, packet: Packet, target: str) -> Packet:
+        """Return the packet as one of its `receivers` gets it: what is routed has other MACs, less to live, maybe other addresses."""
+        source = self.topology.ports[packet.source]
+        return next(seen for port, seen in self._meant(source, packet) if port.name == target)
+
+    def is_split(self, packet: Packet) -> bool:
+        """Return whether only one of those whom the packet is meant for gets it, because routes share what is sent."""
+        router = self._routing.router(packet)
+        return router is not None and self._routing.route(router, packet).is_split
+
+    def answerer(self, packet: Packet) -> Answerer | None:
+        """Return whose address the packet asks for, if Weft answers at once."""
         source = self.topology.ports[packet.source]
         return None if self._refusal(source, packet) else self._answerer(source, packet)
+
+    def echoed(self, packet: Packet) -> Packet | None:
+        """Return what a router answers to a ping of an address of its own, if it gets there."""
+        source, router = self.topology.ports[packet.source], self._routing.router(packet)
+        answer = self._routing.echo(packet)
+        traffic = _traffic(packet)
+        if router is None or answer is None or traffic is None or self._refusal(source, packet) is not None:
+            return None
+        way = Way(source, None, traffic.version, packet.src, packet.dst, router=router.name)
+        return answer if self._judge.packet(way, traffic).allowed else None
 
     def allows(
         self,
@@ -150,49 +208,17 @@ class Oracle:
             else:
                 traffic = Traffic(way.version, protocol, port, icmp_type, icmp_code)
             decisions.append(self.judge(way, traffic))
-        return best(decisions)
+        return overall(ways, decisions)
 
-    def ways(self, source: str, target: str, version: int | None = None) -> list[Way] | Decision:
+    def ways(
+        self, source: str, target: str, version: int | None = None, *, floating: bool = False
+    ) -> list[Way] | Decision:
         """Return the pairs of addresses by which `source` may address `target`, or why there is none.
 
-        Either may be an address as text: that of a port of the other's network, or one beyond a physical network.
+        Either may be an address as text: that of a port, a floating IP, or one beyond what the files say. Between ports those through the
+        outside, to floating IPs, count as well if `floating`.
         """
-        if source not in self.topology.ports:
-            return self._ways_from(ip_address(source), target)
-        sender = self.topology.ports[source]
-        if target in self.topology.ports:
-            receiver, dst = self.topology.ports[target], None
-        else:
-            dst = ip_address(target)
-            owner = self._owner(sender, dst)
-            if owner is None:
-                return self._beyond(sender, dst)
-            receiver, version = owner, dst.version
-        reason = self._no_path(sender, receiver)
-        if reason is not None:
-            return Decision(False, f"no path: {reason}", None, sender.place)
-        found = _pairs(sender, receiver, dst, version)
-        if not found and not self.topology.networks[sender.network].cidrs:
-            found = [Way(sender, receiver, each, None, dst) for each in (4, 6) if version in (None, each)]
-        return found or Decision(False, f"{source} and {target} share no IP version", None, sender.place)
-
-    def _ways_from(self, src: Address, target: str) -> list[Way] | Decision:
-        """Return the ways from an address: its port's, or those of whatever is on the physical network."""
-        receiver = self.topology.ports.get(target)
-        if receiver is None:
-            return Decision(False, f"no path: {src} and {target} are both not ports of the files")
-        owner = self._owner(receiver, src)
-        if owner is not None:
-            found = self.ways(owner.name, target, src.version)
-            return found if isinstance(found, Decision) else [way for way in found if way.src in (src, None)] or found
-        network = self.topology.networks[receiver.network]
-        if not network.type.is_provider:
-            reason = f"no path: no port of {network.name} has {src}, and no router leads there"
-            return Decision(False, reason, None, receiver.place)
-        mine = [ip for ip in receiver.ips if ip.version == src.version]
-        if not mine:
-            return Decision(False, f"{receiver.name} has no IPv{src.version} address", None, receiver.place)
-        return [Way(None, receiver, src.version, src, ip) for ip in mine]
+        return self._ways.between(source, target, version, floating=floating)
 
     def open_spans(self, way: Way) -> list[Span]:
         """Return everything that the groups of both ends let pass."""
@@ -204,6 +230,9 @@ class Oracle:
 
     def answer(self, way: Way, traffic: Traffic, ports: Range) -> Decision:
         """Return whether answers to what this judged pass; those of TCP, UDP and SCTP to all of these ports of the asker."""
+        reason = self._ways.no_way_back(way)
+        if reason is not None:
+            return Decision(False, f"no answer: {reason}", None, way.target.place if way.target else None)
         return self._judge.answer(way, _answer(traffic), ports if traffic.protocol in wire.WITH_PORTS else None)
 
     def reply_allowed(self, packet: Packet, target: str) -> Decision:
@@ -216,17 +245,16 @@ class Oracle:
         traffic = _traffic(packet)
         if traffic is None:
             return Decision(True, "what is no part of a connection is answered like that")
-        way = Way(source, owner, traffic.version, packet.src, packet.dst)
+        way = self._way(packet, source, owner, self.received(packet, target))
+        reason = self._ways.no_way_back(way)
+        if reason is not None:
+            return Decision(False, f"no answer: {reason}", None, owner.place)
         port = None if traffic.port is None else packet.sport
         return self._judge.answer(way, _answer(replace(traffic, port=port, later_fragment=False)))
 
     def is_guarded(self, port: Port) -> bool:
         """Return whether source guard and groups are enforced at this port."""
-        return port.port_security and self._is_programmed(port)
-
-    def _is_programmed(self, port: Port) -> bool:
-        host = self._host[port.name]
-        return host is None or self.topology.hosts[host].kind is HostKind.OVS
+        return port.port_security and self._segments.is_programmed(port)
 
     def _refusal(self, source: Port, packet: Packet) -> str | None:
         if not self.is_guarded(source):
@@ -238,73 +266,41 @@ class Oracle:
             guard = self._guards[source.name] = Guard(source, self.topology.networks[source.network])
         return guard.refusal(packet)
 
-    def _answerer(self, source: Port, packet: Packet) -> Port | None:
-        asked = _asked_for(packet)
-        if asked is None or not self._is_programmed(source) or (packet.eth_type == wire.ARP and asked in source.ips):
+    def _answerer(self, source: Port, packet: Packet) -> Answerer | None:
+        asked, network = _asked_for(packet), source.network
+        if asked is None or not self._segments.is_programmed(source):
             return None
-        owner = self._by_address.get((source.network, asked))
+        router = self._routers.asked(network, asked)
+        if router is not None:
+            return Answerer(router.name, router_mac(network), is_router=True)
+        if packet.eth_type == wire.ARP and asked in source.ips:
+            return None
+        owner = self._segments.with_address(network, asked)
         # An address that others may use as well moves between them, so they are left to answer for themselves.
-        if owner is None or not owner.port_security or self._claimants(source.network, asked):
+        if owner is None or not owner.port_security or self._segments.claimants(network, asked):
             return None
-        return owner
+        return Answerer(owner.name, owner.mac)
 
-    def _claimants(self, network: str, address: Address) -> list[Port]:
-        """Return the ports that are allowed to use an address beside their own ones."""
-        return [
-            port
-            for port in self._allowing[network]
-            if any(a.ip.version == address.version and address in a.ip for a in port.allowed)
-        ]
+    def _meant(self, source: Port, packet: Packet) -> list[tuple[Port, Packet]]:
+        """Return whom a packet is meant for, each with what that port gets."""
+        router = self._routing.router(packet)
+        if router is not None:
+            return list(self._routing.route(router, packet).arrivals)
+        return [(port, packet) for port in self._bridged(source, packet.eth_dst)]
 
-    def _owner(self, sender: Port, address: Address) -> Port | None:
-        found = self._by_address.get((sender.network, address))
-        return found or next(iter(self._claimants(sender.network, address)), None)
-
-    def _meant(self, source: Port, mac: int) -> list[Port]:
-        reached = [port for port in self._in_network[source.network] if self._no_path(source, port) is None]
+    def _bridged(self, source: Port, mac: int) -> list[Port]:
+        reached = [port for port in self._segments.ports(source.network) if self._ways.no_path(source, port) is None]
         if is_multicast_mac(mac):
             return [port for port in reached if port is not source]
-        owners = self._by_mac.get((source.network, mac), [])
+        owners = self._segments.with_mac(source.network, mac)
         if not any(port in reached for port in owners):
             # Nobody here has it, so it is unknown; its owner without a path is named only if nobody else gets it.
             return [port for port in reached if not port.port_security and port is not source] or owners
         return [port for port in owners if port is not source and port in reached]
 
-    def _no_path(self, source: Port, target: Port) -> str | None:
-        """Return why no frame of one port reaches the other, or None."""
-        if source.network != target.network:
-            return (
-                f"{source.name} is in network {source.network}, {target.name} in {target.network}"
-                ", and no router joins them"
-            )
-        if source is target:
-            return None
-        network = self.topology.networks[source.network]
-        here, there = self._host[source.name], self._host[target.name]
-        if network.type is NetworkType.LOCAL and (here is None or here != there):
-            return f"{network.name} is local to a host, {source.name} is on {here or 'none'}, {target.name} on {there}"
-        if network.physical_network is not None and here != there:
-            wired = self.topology.physical_networks[network.physical_network].hosts
-            for port, host in ((source, here), (target, there)):
-                if host is not None and host not in wired:
-                    return f"{host} with {port.name} is not wired to {network.physical_network}"
-        return None
-
-    def _beyond(self, sender: Port, address: Address) -> list[Way] | Decision:
-        """Return the ways to an address that no port has: there are some on a physical network only."""
-        network = self.topology.networks[sender.network]
-        mine = [ip for ip in sender.ips if ip.version == address.version]
-        if network.type.is_provider and any(
-            address in cidr for cidr in network.cidrs if cidr.version == address.version
-        ):
-            if mine:
-                return [Way(sender, None, address.version, ip, address) for ip in mine]
-            return Decision(False, f"{sender.name} has no IPv{address.version} address", None, sender.place)
-        reason = f"no path: no port of {network.name} has {address}, and no router leads elsewhere"
-        return Decision(False, reason, None, sender.place)
-
-    def _arrives(self, packet: Packet, source: Port, target: Port) -> Decision:
-        reason = self._no_path(source, target)
+    def _arrives(self, packet: Packet, source: Port, target: Port, seen: Packet) -> Decision:
+        """Return whether a packet arrives that the target would get as `seen`."""
+        reason = None if seen.dst != packet.dst else self._ways.no_path(source, target)
         if reason is not None:
             return Decision(False, f"no path: {reason}", None, source.place)
         is_discovery = packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED and not packet.later_fragment
@@ -316,9 +312,16 @@ class Oracle:
             return Decision(is_let_in, f"ethertype {packet.eth_type:#06x} to {target.name}", None, target.place)
         if packet.opens_nothing and (self._judge.tracks(source) or self._judge.tracks(target)):
             return Decision(False, f"ICMP type {packet.icmp_type} starts no connection", None, source.place)
-        way = Way(source, target, traffic.version, packet.src, packet.dst)
-        seen = packet.as_seen if self._judge.is_stateless(source) else packet
-        return self._judge.packet(way, traffic, leaves_always=seen.is_dhcp_request)
+        as_guarded = packet.as_seen if self._judge.is_stateless(source) else packet
+        way = self._way(packet, source, target, seen)
+        return self._judge.packet(way, traffic, leaves_always=as_guarded.is_dhcp_request)
+
+    def _way(self, packet: Packet, source: Port, target: Port, seen: Packet) -> Way:
+        """Return the way that a packet takes which the target gets as `seen`."""
+        version = packet.version or 0
+        if (seen.src, seen.dst) == (packet.src, packet.dst) or seen.src is None or seen.dst is None:
+            return Way(source, target, version, packet.src, packet.dst)
+        return Way(source, target, version, packet.src, packet.dst, seen=(seen.src, seen.dst))
 
 
 def _traffic(packet: Packet) -> Traffic | None:
@@ -342,17 +345,6 @@ def _answer(traffic: Traffic) -> Traffic | None:
         return traffic
     kind = _ANSWERS[traffic.version].get(traffic.icmp_type or 0)
     return None if kind is None else replace(traffic, icmp_type=kind, icmp_code=0)
-
-
-def _pairs(source: Port, target: Port, dst: Address | None, version: int | None) -> list[Way]:
-    """Return the pairs of the ports' addresses that share an IP version."""
-    theirs: Iterable[Address] = target.ips if dst is None else (dst,)
-    return [
-        Way(source, target, mine.version, mine, other)
-        for mine in source.ips
-        for other in theirs
-        if mine.version == other.version and version in (None, mine.version)
-    ]
 
 
 def _asked_for(packet: Packet) -> Address | None:

@@ -14,6 +14,7 @@ ARP_REQUEST = 1
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
 ECHO_REQUEST, TIMESTAMP_REQUEST, INFORMATION_REQUEST, ECHO_REQUEST_6 = 8, 13, 15, 128
 ECHO_REPLY, ECHO_REPLY_6 = 0, 129
+ECHO = {4: (ICMP, ECHO_REQUEST), 6: (ICMPV6, ECHO_REQUEST_6)}  # What `ping` sends, by the IP version.
 QUESTIONS = (ECHO_REQUEST, TIMESTAMP_REQUEST, INFORMATION_REQUEST)
 LISTENER_QUERY, LISTENER_REPORT, LISTENER_DONE, LISTENER_REPORT_2 = 130, 131, 132, 143
 
@@ -27,6 +28,7 @@ class Packet:
 
     `src` and `dst` are the IP addresses, or ARP's protocol addresses. `hardware` is ARP's sender hardware address, or the
     link-layer address option of a neighbour message (None if it carries none). `target` is a neighbour message's target.
+    `ttl` is what IP says of its time to live. `tagged`: it bears a VLAN tag that is no subport's.
     A `later_fragment` carries no ports and no ICMP type: those that it has here are of the packet that it is a piece of.
     """
 
@@ -46,6 +48,7 @@ class Packet:
     target: Address | None = None
     tagged: bool = False
     later_fragment: bool = False
+    ttl: int = 64
 
     @property
     def as_seen(self) -> Packet:

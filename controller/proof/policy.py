@@ -11,31 +11,35 @@ that neither verdict can pass by accident:
 | `tcp`, `udp`, `sctp` without a port | every port passes | no port passes |
 | no protocol | ICMP echo passes, which `weft ping` sends too | nothing at all passes |
 
-Between ports with several addresses `allow` wants one pair of addresses by which it passes, `deny` wants none. What passes only because
-rules or groups are not enforced does pass; the explanation says that it would be dropped.
+Between ports with several addresses `allow` wants one pair of addresses by which it passes, `deny` wants none; where routes share what is
+sent, `allow` wants all of them. `deny` also wants none that leads out by one router and in by another, to a floating IP of the port.
+What passes only because rules or groups are not enforced does pass; the explanation says that it would be dropped.
 
 `allow` also wants the answer to pass, unless the test says `reply: false`, which spares the live probe from waiting for one as well.
 Connection tracking lets answers pass by itself. Where groups are stateless, answers to TCP, UDP and SCTP must be allowed to every port
 that clients choose by themselves (32768-60999, as Linux does), because a test does not say which one it will be. `deny` asks about the
 first packet alone.
 
-After a change only the tests are run that can have changed. A test reads the ports that it names, their groups, their networks, and
-whoever is in these networks: the tenant whose test it is, the tenants whose ports it names, the owners of the networks that these ports
-are in, and the tenants that these networks are shared with; and the owners of the groups that the ports of all these are in, and of the
-address groups in the rules of those. If nothing of all these tenants changed, the answer is what it was.
+After a change only the tests are run that can have changed. A test reads the ports that it names, also by a floating IP, their groups,
+the routers and networks of their address spaces, and whoever is in these networks: the tenant whose test it is, the tenants whose ports it
+names, the owners of these networks and routers, and the tenants that these networks are shared with; and the owners of the groups that the
+ports of all these are in, and of the address groups in the rules of those. If nothing of all these tenants changed, and nobody who did has
+or had an address outside that the test names, the answer is what it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from ipaddress import ip_address
 
-from controller.model.entities import PolicyTest, Port, Range, Topology, Verdict
+from controller.model.entities import Address, PolicyTest, Port, Range, Topology, Verdict
 from controller.model.mapping import ByTenant
 from controller.proof.oracle import ECHO, Oracle
 from controller.proof.packet import ICMP, ICMPV6, WITH_PORTS
 from controller.proof.rules import EVERY_PORT, Span, Traffic, first_closed
-from controller.proof.verdict import Decision, Way, best
+from controller.proof.verdict import Decision, Way, best, overall
 
 CLIENT_PORTS = Range(32768, 60999)  # What Linux chooses from for a client: net.ipv4.ip_local_port_range.
 _VERSION = {ICMP: 4, ICMPV6: 6}
@@ -56,6 +60,7 @@ class _Answers:
 
     results: tuple[Result, ...]
     readable: frozenset[str]
+    named: frozenset[Address] = frozenset()  # Addresses that the tests name.
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +99,10 @@ def run_again(
     by_tenant: dict[str, list[PolicyTest]] = {}
     for test in topology.tests:
         by_tenant.setdefault(test.tenant, []).append(test)
+    outer = {address for tenant in changed for address in _outer(topology, tenant)} if known else set()
     for tenant, tests in by_tenant.items():
         kept = known.get(tenant)
-        if kept is not None and kept.readable.isdisjoint(changed):
+        if kept is not None and kept.readable.isdisjoint(changed) and kept.named.isdisjoint(outer):
             answers[tenant] = kept
         else:
             open_tests[tenant] = tests
@@ -107,7 +113,8 @@ def run_again(
     readable = {tenant: reader.by(tenant, tests) for tenant, tests in open_tests.items()}
     oracle = Oracle(_around(topology, frozenset().union(*readable.values())) if known else topology, location)
     for tenant, tests in open_tests.items():
-        answers[tenant] = _Answers(tuple(_run(oracle, test) for test in tests), readable[tenant])
+        results = tuple(_run(oracle, test) for test in tests)
+        answers[tenant] = _Answers(results, readable[tenant], frozenset(_named(topology, tests)))
     return Judged(answers)
 
 
@@ -117,16 +124,39 @@ class _Readable:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._owners: dict[str, frozenset[str]] = {}
+        self._router_of = {name: router for router in topology.routers.values() for name in router.networks}
 
     def by(self, tenant: str, tests: Iterable[PolicyTest]) -> frozenset[str]:
         """Return the tenants that these tests of a tenant read."""
+        ports = {end: self._topology.ports.get(end) for test in tests for end in (test.source, test.target)}
         found = {tenant}
-        for end in {end for test in tests for end in (test.source, test.target)}:
-            port = self._topology.ports.get(end)
+        for port in ports.values():
             if port is not None:
-                network = self._topology.networks[port.network]
-                found.update((network.tenant, *network.share))  # One of them has the port.
+                found |= self._around(port.network)  # One of them has the port.
+        named = set(_named(self._topology, tests))
+        if named:
+            found |= {tenant for address in named for tenant in self._outer.get(address, ())}
         return frozenset(found).union(*map(self._lenders, found))
+
+    @cached_property
+    def _outer(self) -> Mapping[Address, frozenset[str]]:
+        """The tenants that are read where a test names an address outside: who has it, and who is around the port it stands for."""
+        found = {
+            address: frozenset((each.tenant,)) for each in self._topology.routers.values() for address in each.addresses
+        }
+        for floating in self._topology.floating_ips.values():
+            network = self._topology.ports[floating.port].network
+            found[floating.address] = frozenset((floating.tenant, *self._around(network)))
+        return found
+
+    def _around(self, network: str) -> frozenset[str]:
+        """Return the tenants that have, or may have, something in the address space of a network."""
+        found: set[str] = set()
+        router = self._router_of.get(network)
+        for name in (network,) if router is None else router.networks:
+            each = self._topology.networks[name]
+            found.update((each.tenant, *each.share))
+        return frozenset(found if router is None else {*found, router.tenant})
 
     def _lenders(self, tenant: str) -> frozenset[str]:
         """Return the owners of the groups that a tenant's ports are in, and of the address groups in their rules."""
@@ -148,19 +178,47 @@ def _ports_of(topology: Topology, tenant: str) -> Iterator[tuple[str, Port]]:
     return ((name, port) for name, port in own.items() if port.tenant == tenant)
 
 
+def _named(topology: Topology, tests: Iterable[PolicyTest]) -> Iterator[Address]:
+    """Yield the addresses that tests name."""
+    for test in tests:
+        for end in (test.source, test.target):
+            if end not in topology.ports:
+                yield ip_address(end)
+
+
+def _outer(topology: Topology, tenant: str) -> Iterator[Address]:
+    """Yield the addresses outside that a tenant has."""
+    floating, routers = topology.floating_ips, topology.routers
+    for each in (floating.part(tenant) if isinstance(floating, ByTenant) else floating).values():
+        if each.tenant == tenant:
+            yield each.address
+    for router in (routers.part(tenant) if isinstance(routers, ByTenant) else routers).values():
+        if router.tenant == tenant:
+            yield from router.addresses
+
+
 def _around(topology: Topology, tenants: frozenset[str]) -> Topology:
-    """Return the topology with the ports of these tenants, and the networks that they are in, alone."""
+    """Return the topology with the ports of these tenants, and the networks that they are in or that routers join to those, alone."""
     ports: dict[str, Port] = {}
     for tenant in topology.tenants:
         if tenant in tenants:
             ports.update(_ports_of(topology, tenant))
-    networks = {port.network: topology.networks[port.network] for port in ports.values()}
-    return replace(topology, networks=networks, ports=ports, tests=())
+    wanted = dict.fromkeys(port.network for port in ports.values())
+    routers = {
+        name: router
+        for name, router in topology.routers.items()
+        if router.tenant in tenants or not wanted.keys().isdisjoint(router.networks)
+    }
+    wanted |= dict.fromkeys(name for router in routers.values() for name in router.networks)
+    networks = {name: topology.networks[name] for name in wanted}
+    floating = {name: each for name, each in topology.floating_ips.items() if each.port in ports}
+    return replace(topology, networks=networks, ports=ports, routers=routers, floating_ips=floating, tests=())
 
 
 def _run(oracle: Oracle, test: PolicyTest) -> Result:
     expected = test.expect is Verdict.ALLOW
-    ways = oracle.ways(test.source, test.target, _VERSION.get(test.protocol or 0))
+    # What may not be reached may not be reached round about either; what is to be reached is to be reached by its own address.
+    ways = oracle.ways(test.source, test.target, _VERSION.get(test.protocol or 0), floating=not expected)
     decision = ways if isinstance(ways, Decision) else _decide(oracle, ways, test)
     return Result(test, decision.allowed is expected, decision.reason)
 
@@ -177,7 +235,7 @@ def _decide(oracle: Oracle, ways: list[Way], test: PolicyTest) -> Decision:
             answer = oracle.answer(way, traffic, CLIENT_PORTS)
             decision = answer if not answer.allowed or (answer.would_drop and not decision.would_drop) else decision
         decisions.append(decision)
-    return best(decisions)
+    return overall(ways, decisions) if test.expect is Verdict.ALLOW else best(decisions)
 
 
 def _is_exact(test: PolicyTest) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from controller.model.entities import Address, Direction, Port, Prefix, Range, Rule, Topology
 from controller.proof.packet import ICMP, ICMPV6, SCTP, TCP, UDP
+from controller.proof.routers import space_of
 
 ALL_NUMBERS = Range(0, 65535)
 EVERY_PORT = Range(1, 65535)
@@ -62,7 +63,7 @@ def covers(rule: Rule, traffic: Traffic) -> bool:
 
 @dataclass(slots=True)
 class Members:
-    """The addresses of a group's members in one network."""
+    """The addresses of a group's members in one address space."""
 
     exact: set[Address] = field(default_factory=set)
     wide: list[Prefix] = field(default_factory=list)
@@ -106,13 +107,14 @@ class Rulebook:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
+        self._space = space_of(topology)
         self._members: dict[tuple[str, str], Members] = {}
         self._listed: dict[str, Prefixes] = {}
         self._kinds: dict[tuple[str, ...], tuple[bool, bool]] = {}
         self._selected: dict[_Key, tuple[tuple[str, Rule], ...]] = {}
         for port in topology.ports.values():
             for group in port.groups:
-                self._members.setdefault((port.network, group), Members()).add(port)
+                self._members.setdefault((self._space[port.network], group), Members()).add(port)
 
     def is_stateless(self, groups: tuple[str, ...]) -> bool:
         """Return whether ports with these groups are stateless: they have some, and all of them are."""
@@ -147,14 +149,14 @@ class Rulebook:
                 yield rule
 
     def is_far_side(self, rule: Rule, network: str, far: Address | None) -> bool:
-        """Return whether the rule speaks of this address; None is an address that nobody knows."""
+        """Return whether a rule of a port in this network speaks of an address; None is one that nobody knows."""
         if rule.is_from_anyone:
             return True
         if far is None:
             return False
         if any(prefix.version == far.version and far in prefix for prefix in rule.cidrs):
             return True
-        if any(far in self._members.get((network, group), _NOBODY) for group in rule.groups):
+        if any(far in self._members.get((self._space[network], group), _NOBODY) for group in rule.groups):
             return True
         return any(far in self._prefixes(name) for name in rule.addresses)
 

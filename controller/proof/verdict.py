@@ -15,10 +15,11 @@ everything else, and a later fragment without ports and ICMP type, which such a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from controller.model.entities import Address, Direction, Place, Port, Range, Rule
+from controller.proof.packet import ECHO
 from controller.proof.rules import ALL_NUMBERS, Rulebook, Span, Traffic, common, first_closed, rule_text, spans
 
 
@@ -40,7 +41,9 @@ class Decision:
 class Way:
     """A pair of addresses by which one port speaks to another: None where the files name no address.
 
-    `source` or `target` None means that the address is on the physical network, beyond what the files say.
+    `source` or `target` None means that the address is beyond what the files say: on a physical network, or outside. Where a router
+    translates addresses, `seen` is the source and the destination as the target sees them. `router` is the one whose own address the
+    destination is: it answers pings, and nothing else. `refusal` is why what goes this way is lost, where several ways share what is sent.
     """
 
     source: Port | None
@@ -48,11 +51,17 @@ class Way:
     version: int
     src: Address | None
     dst: Address | None
+    seen: tuple[Address, Address] | None = None
+    router: str | None = None
+    refusal: str | None = None
 
     @property
     def back(self) -> Way:
         """The way that answers take."""
-        return Way(self.target, self.source, self.version, self.dst, self.src)
+        if self.seen is None or self.src is None or self.dst is None:
+            return Way(self.target, self.source, self.version, self.dst, self.src)
+        src, dst = self.seen
+        return Way(self.target, self.source, self.version, dst, src, seen=(self.dst, self.src))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,19 @@ def best(decisions: Iterable[Decision]) -> Decision:
     """Return the first decision that allows, rather one that enforcement would not change; without any, the first."""
     ranked = sorted(decisions, key=lambda decision: (not decision.allowed, decision.would_drop))
     return ranked[0]
+
+
+def overall(ways: Sequence[Way], decisions: Sequence[Decision]) -> Decision:
+    """Return the decision of the best pair of addresses; of the ways that share what one pair sends, the worst counts."""
+    shared: dict[tuple[str | None, Address | None, Address | None, int], list[Decision]] = {}
+    for way, decision in zip(ways, decisions, strict=True):
+        sender = None if way.source is None else way.source.name
+        shared.setdefault((sender, way.src, way.dst, way.version), []).append(decision)
+    return best(best(each) if len(each) == 1 else _worst(each) for each in shared.values())
+
+
+def _worst(decisions: Iterable[Decision]) -> Decision:
+    return min(decisions, key=lambda decision: (decision.allowed, not decision.would_drop))
 
 
 class Judge:
@@ -87,7 +109,12 @@ class Judge:
 
     def open_spans(self, way: Way) -> list[Span]:
         """Return everything that the groups of both ends let pass, enforced or not."""
+        if way.refusal is not None:
+            return []
         found = [Span(None, ALL_NUMBERS)]
+        if way.router is not None:
+            protocol, kind = ECHO[way.version]
+            found = [Span(protocol, Range(kind * 256, kind * 256))]
         for side in _sides(way):
             if not self._is_open(side) and not self._rules.is_dry(side.port.groups):
                 found = common(found, spans(self._applying(side, way.version)))
@@ -95,6 +122,11 @@ class Judge:
 
     def packet(self, way: Way, traffic: Traffic, *, leaves_always: bool = False) -> Decision:
         """Return what both ends say of what opens a connection; `leaves_always` takes the sender's side for granted."""
+        if way.refusal is not None:
+            return Decision(False, f"no path: {way.refusal}", None, way.source.place if way.source else None)
+        if way.router is not None and not _is_echo(traffic):
+            reason = f"router {way.router} answers nothing but pings at its own address {way.dst}"
+            return Decision(False, reason, None, way.source.place if way.source else None)
         sides = [side for side in _sides(way) if not (leaves_always and side.direction is Direction.EGRESS)]
         return self._all(way, [side for side in sides if not self._is_open(side)], traffic)
 
@@ -106,7 +138,7 @@ class Judge:
         sides = [side for side in _sides(way.back) if self.is_stateless(side.port)]
         if traffic is None:
             return Decision(False, "nothing answers this")
-        if not sides:
+        if not sides or way.router is not None:
             return Decision(True, "answers of what passed pass as well")
         if ports is not None:
             closed = (first_closed(self._spans_of(side, way.version), traffic.protocol, ports) for side in sides)
@@ -165,8 +197,12 @@ def _sides(way: Way) -> list[Side]:
     if way.source is not None:
         sides.append(Side(way.source, Direction.EGRESS, way.dst))
     if way.target is not None:
-        sides.append(Side(way.target, Direction.INGRESS, way.src))
+        sides.append(Side(way.target, Direction.INGRESS, way.src if way.seen is None else way.seen[0]))
     return sides
+
+
+def _is_echo(traffic: Traffic) -> bool:
+    return (traffic.protocol, traffic.icmp_type) == ECHO[traffic.version] and traffic.icmp_code in (0, None)
 
 
 def _refusal(side: Side, traffic: Traffic) -> str:

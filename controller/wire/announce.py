@@ -16,13 +16,10 @@ from controller.model.address import BROADCAST_MAC, link_local
 from controller.model.entities import Address, Port
 from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
 from controller.pipeline.flow import Output
-from controller.wire.message import MessageType, frame
-from controller.wire.pack import action_bytes
+from controller.wire.packet_out import packet_out
 
-# Values of RFC 826, RFC 4861 and OpenFlow 1.4's ofp_packet_out.
-_TO_TABLE = action_bytes((Output(0xFFFFFFF9),))  # OFPP_TABLE
-_NO_BUFFER = 0xFFFFFFFF
-_PACKET_OUT = struct.Struct(">IIH6x").pack
+# Values of RFC 826 and RFC 4861.
+_TO_TABLE = (Output(0xFFFFFFF9),)  # OFPP_TABLE
 _ETHERNET = struct.Struct(">6s6sH").pack
 _ARP = struct.Struct(">HHBBH6s4s6s4s").pack
 _IPV6 = struct.Struct(">IHBB16s16s").pack
@@ -44,7 +41,7 @@ def announce(port: Port, number: int, xid: int = 0) -> bytes:
         number: Its OpenFlow number on br-int of the host where it is now.
         xid: The transaction id of all of the messages; an error would come back with it.
     """
-    return b"".join(_packet_out(number, packet, xid) for packet in announcements(port.mac, port.ips))
+    return b"".join(packet_out(packet, _TO_TABLE, number, xid) for packet in announcements(port.mac, port.ips))
 
 
 def announcements(mac: int, addresses: Iterable[Address]) -> Iterator[bytes]:
@@ -58,10 +55,6 @@ def announcements(mac: int, addresses: Iterable[Address]) -> Iterator[bytes]:
             yield _unsolicited_advertisement(mac, address)
     if has_ipv6:
         yield _unsolicited_advertisement(mac, link_local(mac))
-
-
-def _packet_out(number: int, packet: bytes, xid: int) -> bytes:
-    return frame(MessageType.PACKET_OUT, xid, _PACKET_OUT(_NO_BUFFER, number, len(_TO_TABLE)) + _TO_TABLE + packet)
 
 
 def _gratuitous_arp(mac: int, address: IPv4Address) -> bytes:

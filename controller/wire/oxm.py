@@ -41,7 +41,7 @@ _NUMBERS: dict[str, tuple[_Number, _Number | None]] = {
     "eth_type": ((_BASIC, 5), (_NXM_0, 3)),
     "vlan_tci": ((_BASIC, 6), None),  # OXM_OF_VLAN_VID: the tag and the bit that says there is one
     "ip_proto": ((_BASIC, 10), (_NXM_0, 6)),
-    "ip_ttl": ((_NXM_1, 29), None),
+    "nw_ttl": ((_NXM_1, 29), None),
     "ip_frag": ((_NXM_1, 26), None),
     "ip_src": ((_BASIC, 11), (_NXM_0, 7)),
     "ip_dst": ((_BASIC, 12), (_NXM_0, 8)),
@@ -73,7 +73,7 @@ _NUMBERS: dict[str, tuple[_Number, _Number | None]] = {
 # the switch as the very bytes it went out with, and comparing them is comparing flows.
 _ORDER = (
     *("conj_id", "in_port", "eth_src", "eth_dst", "eth_type", "vlan_tci"),
-    *("ip_src", "ip_dst", "ipv6_src", "ipv6_dst", "ip_frag", "ip_ttl", "ip_proto"),
+    *("ip_src", "ip_dst", "ipv6_src", "ipv6_dst", "ip_frag", "nw_ttl", "ip_proto"),
     *("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "icmp_type", "icmp_code"),
     *("icmpv6_type", "icmpv6_code", "nd_reserved", "nd_target", "nd_options_type", "nd_sll", "nd_tll"),
     *("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"),

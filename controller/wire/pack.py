@@ -39,6 +39,7 @@ from controller.pipeline.flow import (
     ToController,
     ToGroup,
 )
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
 from controller.wire.oxm import EXACT, INNER, INNER_MASKED, MASKED, RANK, SIGNIFICANT, SIZES
 
 
@@ -82,6 +83,8 @@ _IN_PORT = 0xFFF8  # OFPP_IN_PORT in the 16 bits that Nicira's actions have for 
 _NO_TABLE = 0xFF
 _TPID = 0x8100
 _COMMIT = 0x0001
+_NAT_SOURCE, _NAT_TARGET, _NAT_IPV4, _NAT_IPV6 = 0x0001, 0x0002, 0x0001, 0x0004
+_BY_CONNECTION, _MODULO = 1, 0  # Nicira's NX_HASH_FIELDS_SYMMETRIC_L4 and NX_MP_ALG_MODULO_N.
 _PACKETS_PER_S, _BURST, _DROP = 0x0002, 0x0004, 0x0001
 _MAX_LENGTH, _USERDATA, _METER_ID = 0, 3, 5  # Properties of Nicira's controller action.
 
@@ -100,6 +103,8 @@ _OUTPUT_FIELD = struct.Struct(">H4sH6x").pack
 _MOVE = struct.Struct(">HHH").pack
 _RESUBMIT = struct.Struct(">HB3x").pack
 _TRACK = struct.Struct(">H4sHB3xH").pack
+_NAT = struct.Struct(">2xHH").pack
+_CHOOSE = struct.Struct(">HH2xHHI2xH4s").pack
 _CONJUNCTION = struct.Struct(">BBI").pack
 _BUCKET = struct.Struct(">HHII4x").pack
 _GROUP = struct.Struct(">HBxI").pack
@@ -276,7 +281,28 @@ def _conntrack(action: Conntrack) -> bytes:
         source, zone = INNER[action.zone_field], 16 - 1  # From bit 0, 16 bits: offset << 6 | bits - 1.
     table = _NO_TABLE if action.table is None else action.table
     flags = _COMMIT if action.commit else 0
-    return _extension(35, _TRACK(flags, source, zone, table, 0) + action_bytes(action.actions))
+    translation = b"" if action.nat is None else _translation(action.nat)
+    return _extension(35, _TRACK(flags, source, zone, table, 0) + translation + action_bytes(action.actions))
+
+
+def _translation(action: Translate) -> bytes:
+    if action.address is None:
+        return _extension(36, _NAT(0, 0))
+    present = _NAT_IPV4 if action.address.version == 4 else _NAT_IPV6
+    return _extension(36, _NAT(_NAT_SOURCE if action.is_source else _NAT_TARGET, present) + action.address.packed)
+
+
+def _decrement_ttl(_action: DecrementTtl) -> bytes:
+    return _PLAIN(24, 8)
+
+
+def _forget_connection(_action: ForgetConnection) -> bytes:
+    return _extension(43, b"")
+
+
+def _choose_way(action: ChooseWay) -> bytes:
+    numbers = _BY_CONNECTION, 0, _MODULO, action.ways - 1, 0
+    return _extension(10, _CHOOSE(*numbers, action.bits - 1, INNER[action.field]))
 
 
 def _conjunction(action: Conjunction) -> bytes:
@@ -322,4 +348,7 @@ _PACKERS: dict[type, Callable[[Any], bytes]] = {
     Note: _note,
     Metered: _metered,
     ToController: _to_controller,
+    DecrementTtl: _decrement_ttl,
+    ForgetConnection: _forget_connection,
+    ChooseWay: _choose_way,
 }

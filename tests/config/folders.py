@@ -10,12 +10,20 @@ from controller.config import Loaded, load
 FABRIC = """
 fabric: test
 hosts:
-  hv1: {tunnel_ip: 172.31.0.1}
+  hv1: {tunnel_ip: 172.31.0.1, gateway: true}
   hv2: {tunnel_ip: 172.31.0.2}
   rack9: {tunnel_ip: 172.31.0.9, kind: vtep}
 physical_networks:
   physnet1: {hosts: [hv1], vlans: 100-199}
   physnet2: {hosts: [hv2], vlans: 100-199}
+external_networks:
+  public:
+    physical_network: physnet1
+    vlan: 190
+    cidr: [203.0.113.0/24, "2001:db8::/64"]
+    gateway: [203.0.113.1, "2001:db8::1"]
+    pool: [203.0.113.10-203.0.113.19, "2001:db8::10-2001:db8::1f"]
+  lab: {physical_network: physnet2, cidr: 198.51.100.0/28}
 tenants:
   red: {segments: 1000-1099, vlans: {physnet1: 110-119}}
   blue: {segments: 1100-1199, vlans: {physnet1: 120-129}}

@@ -50,6 +50,18 @@ ports:
   d: {port_group: front}
   e: {port_group: front, allowed_addresses: [{ip: 10.0.1.12}, {ip: 10.0.1.0/29}]}
   f: {network: blue/own, port_security: false, new_connections: 5/s}
+  vm: {network: net, trunk: {5: more}}
+routers:
+  main:
+    networks: [net, more]
+    external: public
+    routes:
+      - {to: 0.0.0.0/0, via: 10.0.1.14}
+      - {to: 10.9.0.0/16, via: 10.0.2.14}
+  spare: {external: public, snat: false}
+floating_ips:
+  203.0.113.12: b
+  203.0.113.13: {port: a}
 tests:
 - {from: a, to: d, protocol: tcp, port: 80, expect: allow}
 - from: c
@@ -78,6 +90,11 @@ LINES = (
     "  n: {network: net, security_groups: [blue/web]}",
     "  o: {network: net, allowed_addresses: {ip: 10.0.1.3}}",
     "  p: {network: net, port_security: false, ethertypes: lldp}",
+    "  vm2: {network: more, trunk: {5: net}}",
+    "  vm3: {network: more, trunk: {5: {network: net, ip: 10.0.1.6}, 6: blue/own}}",
+    "  vm4: {network: more, trunk: {5: more}}",
+    "  vm: {network: net}",
+    "- {from: vm:5, to: c, expect: allow}",
     "  q: {network: net,",
     "      ip: 10.0.1.5}",
     "  r:",
@@ -107,6 +124,14 @@ LINES = (
     "security_groups:",
     "address_groups: {own: 10.9.0.0/16}",
     "tests: []",
+    "  extra: {external: public}",
+    "  extra: {networks: net}",
+    "      - {to: 10.8.0.0/16, via: 10.0.1.13}",
+    "  203.0.113.14: d",
+    "  203.0.113.13: c",
+    "  203.0.113.13: vm:5",
+    "  '2001:db8::12': c",
+    "routers: {main: {networks: net, external: public, address: 203.0.113.11}}",
     "nonsense: {}",
     "- {from: b, to: a, expect: deny}",
     "---",
@@ -234,6 +259,13 @@ class Folder:
         ("ports:\n", "\n# What it is attached to.\nports:\n"),
         ("    # Given,", "    # Given to it,"),
         ("expect: deny", "expect: allow"),
+        ("    routes:\n", "    # A comment that moves the routes.\n    routes:\n"),
+        ("    ip: 10.0.1.9\n", "    ip: 10.0.1.11\n"),
+        ("  vm: {network: net, trunk: {5: more}}\n", ""),
+        ("trunk: {5: more}", "trunk: {6: more}"),
+        ("trunk: {5: more}", "trunk: {5: {network: more, security_groups: web}}"),
+        ("trunk: {5: more}", "host: hv1"),
+        ("  d: {port_group: front}", "  d: {port_group: front, trunk: {9: more}}"),
         (PORTS + TESTS, TESTS + PORTS),
     ],
 )

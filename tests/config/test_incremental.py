@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.config import Cache, Loaded, load
-from controller.model.entities import AddressGroup, Network, Port, SecurityGroup, Topology
+from controller.model.entities import AddressGroup, FloatingIp, Network, Port, Router, SecurityGroup, Topology
 from tests.config.folders import FABRIC, write
 
 TENANTS = ("red", "blue", "green", "pink")
 
 # What tenants' files may say. Red's network and groups are wanted by others, so what red says decides whether they can have them;
 # addresses are few.
+NET = "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {network: net}}\n"
+OWN = "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own}}\n"
 RED = (
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}",
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {network: net}, b: {network: net, ip: 10.0.1.9}}",
@@ -28,9 +30,24 @@ RED = (
     "security_groups: {web: {share: [blue, green], stateless: true}}\naddress_groups: {corp: {cidrs: [10.0.0.9, 10.0.0.9], share: green}}",
     "security_groups: {web: {share: any, ingress: [{enforce: false}]}, app: {enforce: false, share: any}}",
     "security_groups: {web: {share: any, stateless: true}, app: {share: any, stateless: true}}\naddress_groups: {corp: 10.0.0.1}",
+    NET + "routers: {main: {networks: net, external: public}}",
+    NET + "routers: {main: {networks: net, external: public}, up: {external: public}}\nfloating_ips: {203.0.113.12: a}",
+    NET
+    + "routers: {main: {networks: net, external: public, address: 203.0.113.11}}\nfloating_ips: {'2001:db8::12': a}",
+    NET + "routers: {main: {networks: net, external: lab}, up: {external: public}}\nfloating_ips: {198.51.100.3: a}",
 )
 OTHERS = (
     "",
+    "ports: {a: {network: red/net}}\nfloating_ips: {203.0.113.13: a}",
+    OWN + "routers: {main: {networks: own, external: public}}\nfloating_ips: {203.0.113.12: a}",
+    OWN + "routers: {main: {networks: own, external: public}}\nfloating_ips: {203.0.113.11: {port: a}}",
+    OWN + "routers: {main: {networks: own, external: public}, up: {external: public}, out: {external: public}}",
+    OWN + "routers: {main: {networks: own, external: public, address: [203.0.113.10, '2001:db8::11']}}",
+    OWN
+    + "routers: {main: {networks: own, routes: [{to: 0.0.0.0/0, via: 10.0.1.9}, {to: 10.9.0.0/16, via: 10.0.1.8}]}}",
+    "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own, trunk: {5: red/net}}}",
+    "networks: {own: {}}\nports: {a: {network: own, trunk: {5: {network: red/net, ip: 10.0.1.9}}}}",
+    "networks: {own: {}}\nports: {a: {network: own, trunk: {5: red/more}}}",
     "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own}}",
     "networks: {own: {cidr: 10.0.1.0/28}}\nports: {a: {network: own, ip: 10.0.1.9}, b: {network: red/net}}",
     "ports: {a: {network: red/net, ip: 10.0.1.9}, b: {network: red/net}, c: {network: red/net}}",
@@ -51,11 +68,14 @@ BROKEN = (
     "networks: {net: {cidr: 10.0.1.0/28, share: [blue, green]}}\nports: {a: {}}",
     "security_groups: {web: {share: any, egress: nothing}, app: {share: [any, nobody]}}\naddress_groups: {corp: [x]}",
     "security_groups: {web: {share: {}}}\naddress_groups: {corp: {share: [[]]}}",
+    "routers: {main: {external: public, via: x}, up: {external: public}}\nfloating_ips: {203.0.113.12: a}",
 )
-GRANTS = FABRIC.replace("120-129}", "120-129}, ports: 3").replace("  red:", "  pink: {segments: 1200-1299}\n  red:")
+# So few that not everybody gets one, and who comes later may take away what was given out.
+FEW = FABRIC.replace("203.0.113.10-203.0.113.19", "203.0.113.10-203.0.113.14").replace("::10-", "::1a-")
+GRANTS = FEW.replace("120-129}", "120-129}, ports: 3").replace("  red:", "  pink: {segments: 1200-1299}\n  red:")
 FABRICS = (
-    FABRIC + "  green: {segments: 1200-1201, vlans: {physnet1: []}}\n",
-    FABRIC + "  green: {segments: 1200-1299}\n  pink: {ports: 1}\nmtu: 9000\n",
+    FEW + "  green: {segments: 1200-1201, vlans: {physnet1: []}}\n",
+    FEW.replace("113.14", "113.12") + "  green: {segments: 1200-1299}\n  pink: {ports: 1}\nmtu: 9000\n",
     GRANTS + "  green: {vlans: {physnet1: []}}\n",
     FABRIC,
     "fabric: [\n",
@@ -114,11 +134,13 @@ def told(topology: Topology | None) -> Mapping[str, object] | None:
 
 def untouched(topology: Topology, tenants: frozenset[str]) -> str:
     """Return what a topology says of all but these tenants."""
-    mappings: tuple[Mapping[str, Network | SecurityGroup | AddressGroup | Port], ...] = (
+    mappings: tuple[Mapping[str, Network | SecurityGroup | AddressGroup | Port | Router | FloatingIp], ...] = (
         topology.networks,
         topology.groups,
         topology.address_groups,
         topology.ports,
+        topology.routers,
+        topology.floating_ips,
     )
     kept = [[each for each in mapping.values() if each.tenant not in tenants] for mapping in mappings]
     return repr((kept, [test for test in topology.tests if test.tenant not in tenants]))
@@ -236,6 +258,7 @@ def test_every_new_key_is_a_change(tmp_path: Path) -> None:
     for old, new in (
         ("network: net", "network: net, new_connections: 10/s"),
         ("network: net", "network: net, ethertypes: lldp"),
+        ("{net: {}}\nports: {a: {network: net}}", "{net: {}, two: {}}\nports: {a: {network: net, trunk: {5: two}}}"),
         ("[{}]", "[{enforce: false}]"),
         ("[{}]", "[{log: true}]"),
         ("[{}]", "[{from: {address_group: corp}}]}}\naddress_groups: {corp: {"),

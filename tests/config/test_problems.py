@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from controller.config import CODES, load
+from tests.config import cases_of_routers as routers
 from tests.config.cases import FABRIC_CASES, TENANT_CASES
 from tests.config.folders import codes, loaded, write
 
 
-@pytest.mark.parametrize(("code", "text"), FABRIC_CASES)
+@pytest.mark.parametrize(("code", "text"), [*FABRIC_CASES, *routers.FABRIC_CASES])
 def test_fabric_problem(tmp_path: Path, code: str, text: str) -> None:
     expect_one(tmp_path, "fabric", code, fabric=text)
 
 
-@pytest.mark.parametrize(("code", "text"), TENANT_CASES)
+@pytest.mark.parametrize(("code", "text"), [*TENANT_CASES, *routers.TENANT_CASES])
 def test_tenant_problem(tmp_path: Path, code: str, text: str) -> None:
     expect_one(tmp_path, "red", code, red=text)
 
@@ -36,7 +37,8 @@ def expect_one(folder: Path, file: str, code: str, **files: str) -> None:
 def test_every_code_has_a_case() -> None:
     # Those need more than one file: they are below, in test_hostile.py and in test_full_disk.py.
     elsewhere = {"N044", "N054", "N001", "N002", "N003", "N004", "N005", "N006", "N007", "W003", "W006"}
-    assert {code for code, _ in (*FABRIC_CASES, *TENANT_CASES)} | elsewhere == set(CODES)
+    cases = (*FABRIC_CASES, *TENANT_CASES, *routers.FABRIC_CASES, *routers.TENANT_CASES)
+    assert {code for code, _ in cases} | elsewhere == set(CODES)
 
 
 def test_all_problems_are_reported_in_one_run(tmp_path: Path) -> None:
@@ -130,6 +132,13 @@ def test_a_quota_of_ports(tmp_path: Path) -> None:
     fabric = ONE_HOST + "tenants: {red: {segments: 1000, ports: 1}}\n"
     red = "networks: {net: {}}\nports: {a: {network: net}, «b»: {network: net}}\n"
     expect_one(tmp_path, "red", "N044", fabric=fabric, red=red)
+
+
+def test_a_quota_of_ports_counts_subports(tmp_path: Path) -> None:
+    fabric = ONE_HOST + "tenants: {red: {segments: 1000-1001, ports: 3}}\n"
+    red = "networks: {net: {}, two: {}}\nports: {a: {network: net, trunk: {5: two}}, b: {network: net}"
+    assert loaded(tmp_path, fabric=fabric, red=red + "}\n").topology
+    expect_one(tmp_path, "red", "N044", fabric=fabric, red=red + ", «c»: {network: net, trunk: {5: two}}}\n")
 
 
 def test_a_quota_of_rules_counts_what_the_file_says(tmp_path: Path) -> None:

@@ -49,7 +49,13 @@ def test_the_schema_is_a_schema() -> None:
         "networks: {a: {cidr: 10.0.0.0/8, segment: '5'}}",
         "address_groups: {a: , b: 10.0.0.1, c: [10.0.0.0/8, 'fd00::1'], d: {cidrs: 10.0.0.1, share: any}, e: {cidrs: []}}",
         "ports: {a: {network: n, new_connections: 1000/s, ethertypes: lldp}, b: {new_connections: 5, ethertypes: [0x88cc, '0x88f7']}}",
+        "ports: {a: {network: n, trunk: {'5': m, '4094': {network: ops/m, ip: 10.0.0.1, security_groups: []}}}}",
         "security_groups: {web: {stateless: true, share: [blue], ingress: [{enforce: false, from: {address_group: ops/corp}}]}}",
+        "networks: {a: {dhcp: false}, b: {dns: 10.0.0.1, domain: example.org, lease: 1h, ipv6: slaac}, c: {dns: [], lease: 3600}}",
+        "routers:\nfloating_ips:\n",
+        "routers: {main: , up: {networks: [a, b], external: public, snat: false, routes: {to: 0.0.0.0/0, via: 10.0.0.9}}}",
+        "routers: {main: {address: 203.0.113.9}, up: {address: [203.0.113.9, '2001:db8::9'], routes: []}}",
+        "floating_ips: {203.0.113.9: web1, '2001:db8::9': {port: vm:5}, 203.0.113.8: {port: web1, ip: 10.0.1.5}}",
     ],
 )
 def test_editors_take_what_the_loader_takes(text: str) -> None:
@@ -59,7 +65,13 @@ def test_editors_take_what_the_loader_takes(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "routers: {}",
+        "mirrors: {}",
+        "routers: {main: {external: [public]}}",
+        "routers: {main: {routes: [{to: 10.0.0.0/8}]}}",
+        "networks: {a: {ipv6: auto}}",
+        "networks: {a: {lease: 1w}}",
+        "floating_ips: {web1: a}",
+        "floating_ips: {203.0.113.9: {ip: 10.0.1.5}}",
         "networks: {a: {type: vlxan}}",
         "networks: {A: {}}",
         "networks: {a: {cidr: }}",
@@ -71,6 +83,9 @@ def test_editors_take_what_the_loader_takes(text: str) -> None:
         "address_groups: {a: {cidr: 10.0.0.0/8}}",
         "ports: {a: {ethertypes: [no-such-word]}}",
         "ports: {a: {new_connections: 1000/min}}",
+        "ports: {a: {network: n, trunk: {'05': m}}}",
+        "ports: {a: {network: n, trunk: {'5': }}}",
+        "ports: {a: {network: n, trunk: {'5': {ip: 10.0.0.1}}}}",
         "tests: [{from: a, to: b}]",
     ],
 )
@@ -80,6 +95,8 @@ def test_editors_complain_where_the_loader_does(text: str) -> None:
 
 def test_editors_take_the_fabric_of_these_tests() -> None:
     assert as_editors_see(FABRIC, "FabricFile") == []
+    nowhere = "fabric: f\nexternal_networks: {out: {physical_network: p, cidr: []}}\n"
+    assert as_editors_see(nowhere, "FabricFile") != []
 
 
 def test_every_key_is_described() -> None:

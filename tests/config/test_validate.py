@@ -26,7 +26,7 @@ def test_a_fine_topology(tmp_path: Path) -> None:
 
 
 def test_a_refused_topology(tmp_path: Path) -> None:
-    write(tmp_path, red=TWO_PORTS + "security_groups: {web: {}}\nrouters: {}\nqos: {}\n")
+    write(tmp_path, red=TWO_PORTS + "security_groups: {web: {}}\nmirrors: {}\nqos: {}\n")
     result = CliRunner().invoke(validate, [str(tmp_path)])
     assert result.exit_code == 2
     assert f"{tmp_path}/tenants/red.yaml:4:1: error[N016]" in result.output
@@ -42,7 +42,7 @@ def test_a_failed_test(tmp_path: Path) -> None:
 
 
 def test_json_for_programs(tmp_path: Path) -> None:
-    write(tmp_path, red=TWO_PORTS + "routers: {}\n")
+    write(tmp_path, red=TWO_PORTS + "mirrors: {}\n")
     result = CliRunner().invoke(validate, [str(tmp_path), "-o", "json"])
     answer = json.loads(result.output)
     assert result.exit_code == 2

@@ -28,7 +28,7 @@ _NAMES = {
     "dl_dst": "eth_dst",
     "dl_type": "eth_type",
     "nw_proto": "ip_proto",
-    "nw_ttl": "ip_ttl",
+    "nw_ttl": "nw_ttl",
     "nw_frag": "ip_frag",
     "nw_src": "ip_src",
     "nw_dst": "ip_dst",

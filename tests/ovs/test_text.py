@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,6 +37,7 @@ from controller.pipeline.flow import (
     move,
     set_field,
 )
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
 from controller.pipeline.text import flow_text, group_text, meter_text, raw_text
 from tests.ovs.dump import parse_flow
 from tests.ovs.twin import Twin
@@ -103,7 +105,7 @@ FRAGMENTS = st.sampled_from([(0, 3), (1, 1), (1, 3), (3, 3), (0, 2)])
 
 
 def protocols() -> st.SearchStrategy[dict[str, Condition]]:
-    v4, v6 = some_of({"ip_src": True, "ip_dst": True, "ip_ttl": False}), some_of({"ipv6_src": True, "ipv6_dst": True})
+    v4, v6 = some_of({"ip_src": True, "ip_dst": True, "nw_ttl": False}), some_of({"ipv6_src": True, "ipv6_dst": True})
     shapes = [
         v4.map(lambda more: {"eth_type": 0x0800, **more}),
         v6.map(lambda more: {"eth_type": 0x86DD, **more}),
@@ -149,6 +151,7 @@ def test_a_match_comes_back_as_it_was_written(bridge: Twin, matches: list[Match]
 
 REG0, REG1, CT_MARK, CT_LABEL = (BY_NAME[name].index for name in ("reg0", "reg1", "ct_mark", "ct_label"))
 IPV4 = match(eth_type=0x0800)
+IPV6 = match(eth_type=0x86DD)
 ND = match(eth_type=0x86DD, ip_proto=58, icmpv6_type=136, icmpv6_code=0)
 
 # (match, actions, goto) -> what dump-flows makes of it.
@@ -174,6 +177,13 @@ INSTRUCTIONS: list[tuple[Match, tuple[Action, ...], int | None, str]] = [
     (IPV4, (Conntrack(),), None, "ct()"),
     (IPV4, (Conntrack(True, 5, None, 8, (SetField(CT_MARK, 1), SetField(CT_LABEL, 7))),), None,
      "ct(commit,table=8,zone=5,exec(set_field:0x1->ct_mark,set_field:0x7->ct_label))"),
+    (IPV4, (Conntrack(zone=5, table=8, nat=Translate()),), None, "ct(table=8,zone=5,nat)"),
+    (IPV4, (Conntrack(True, 5, None, 8, nat=Translate(ip_address("192.0.2.1"), True)),), None,
+     "ct(commit,table=8,zone=5,nat(src=192.0.2.1))"),
+    (IPV6, (Conntrack(True, 5, None, 8, nat=Translate(ip_address("fd00::1"))),), None,
+     "ct(commit,table=8,zone=5,nat(dst=fd00::1))"),
+    (IPV4, (DecrementTtl(), ForgetConnection()), 4, "dec_ttl,ct_clear,goto_table:4"),
+    (IPV4, (ChooseWay(3, REG0, 8),), 4, "multipath(symmetric_l4,0,modulo_n,3,0,NXM_NX_REG0[0..7]),goto_table:4"),
     (IPV4, (Conjunction(77, 1, 2), Conjunction(78, 2, 3)), None, "conjunction(77,1/2),conjunction(78,2/3)"),
     ((), (Note(bytes(range(6))),), None, "note:00.01.02.03.04.05"),
     ((), (Metered(METER.id), Output(2)), 4, "meter:5,output:2,goto_table:4"),

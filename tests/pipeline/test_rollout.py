@@ -303,6 +303,18 @@ def test_an_address_is_kept_until_a_port_that_moved_has_ended_where_it_was() -> 
     assert amounts(rollout(before, after)) == [{2: (1, 0)}, {1: (0, 2)}, {1: (0, 1), 2: (0, 1)}]
 
 
+def test_an_address_is_kept_until_all_else_is_done_if_its_port_stays() -> None:
+    answer = flow("send", match(in_port=9), [OWNER.load(1), Output(1)], table=7)
+    guard = flow("allow", match(**{SOURCE.field: SOURCE.is_(1)}, in_port=5), goto=2)
+    here, towards = (
+        flow("receive", match(in_port=1), [SOURCE.load(1)], goto=1),
+        flow("send", match(in_port=3), [Output(3)]),
+    )
+    before = [program(1, here, guard, answer, RECEIVER), program(2, towards, answer)]
+    after = [program(1, here), program(2)]
+    assert amounts(rollout(before, after)) == [{1: (0, 1), 2: (0, 1)}, {1: (0, 1)}, {1: (0, 1), 2: (0, 1)}]
+
+
 def test_who_an_address_is_becomes_known_with_the_way_there_and_at_home_with_the_port() -> None:
     who, way = flow("tell", match(in_port=5)), flow("send", match(in_port=2), [Output(9)])
     before, after = [program(1), program(2)], [program(1, RECEIVER, who), program(2, who, way)]
@@ -313,7 +325,7 @@ def test_who_an_address_is_becomes_known_with_the_way_there_and_at_home_with_the
 def test_who_an_address_is_stays_known_as_long_as_it_is_answered_for() -> None:
     who, answer = flow("tell", match(in_port=5)), flow("send", match(in_port=9), [OWNER.load(1), Output(1)], table=7)
     before = [program(1, RECEIVER, who, answer), program(2, who, answer)]
-    assert amounts(rollout(before, [program(1), program(2)])) == [{1: (0, 3), 2: (0, 2)}]
+    assert amounts(rollout(before, [program(1), program(2)])) == [{1: (0, 1)}, {1: (0, 2), 2: (0, 2)}]
     before, after = [program(1, flow("send"), who), program(2, who)], [program(1), program(2)]
     assert amounts(rollout(before, after)) == [{1: (0, 1)}, {1: (0, 1), 2: (0, 1)}]
 

@@ -9,9 +9,11 @@ from controller.pipeline.compile import pipeline
 from controller.pipeline.flow import Action, Flow, Match, Origin, Output, Resubmit, match, set_field
 from controller.pipeline.program import MISS
 from controller.pipeline.registers import REGISTERS, Register, RegisterClash, check_registers
-from controller.pipeline.tables import Bridge, ContractError, Feature, Pipeline, Stage, Table
+from controller.pipeline.tables import SLOTS, Bridge, ContractError, Feature, Pipeline, Stage, Table
 
 OURS = Origin("a test", None)
+FIRST = Stage.FORWARD.position * SLOTS  # The number of the stage's first table.
+SECOND = FIRST + 1
 
 
 def table(name: str, slot: int, **changes: tuple[str | Stage, ...]) -> Table:
@@ -22,7 +24,7 @@ def feature(*tables: Table) -> Feature:
     return Feature("test", "a test", tables, {}, {})
 
 
-def flow(where: Match, *actions: Action, number: int = 40, goto: int | None = None) -> Flow:
+def flow(where: Match, *actions: Action, number: int = FIRST, goto: int | None = None) -> Flow:
     return Flow(number, 1, where, actions, goto, OURS, "test")
 
 
@@ -47,7 +49,7 @@ def test_a_table_cannot_lead_to_another_bridge() -> None:
 
 
 def test_a_flow_within_its_contract_passes(plan: Pipeline) -> None:
-    plan.check(Bridge.INTEGRATION, flow(match(reg0=1), set_field("reg2", 1), Output(1), goto=41))
+    plan.check(Bridge.INTEGRATION, flow(match(reg0=1), set_field("reg2", 1), Output(1), goto=SECOND))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_a_flow_within_its_contract_passes(plan: Pipeline) -> None:
         (flow(match(reg1=1)), "matches on"),
         (flow(match(reg0=1), set_field("reg3", 1)), "writes to"),
         (flow(match(reg0=1), Resubmit(42)), "a way to"),
-        (flow(match(reg0=1), number=41, goto=42), "a way to"),
+        (flow(match(reg0=1), number=SECOND, goto=SECOND + 1), "a way to"),
         (flow(match(reg0=1), number=99), "has no table 99"),
     ],
 )

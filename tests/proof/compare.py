@@ -9,7 +9,7 @@ from dataclasses import replace
 from controller.model.address import is_multicast_mac
 from controller.model.entities import Port
 from controller.proof import packet as wire
-from controller.proof.oracle import Oracle
+from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import Step, checksum, frame, unreachable
@@ -86,7 +86,7 @@ def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
         return None
     if packet.src not in source.ips or packet.dst not in receiver.ips:
         return None
-    if packet.is_dhcp_request:  # Ports are no DHCP servers.
+    if packet.is_dhcp_request or packet.is_dhcp_reply:  # Ports are no DHCP servers, and what asks one is no answer.
         return None
     kind = packet.icmp_type
     if packet.protocol in (wire.ICMP, wire.ICMPV6):
@@ -108,7 +108,7 @@ def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
     )
 
 
-def _answer_is_wrong(packet: Packet, owner: Port, answers: list[bytes]) -> str | None:
+def _answer_is_wrong(packet: Packet, owner: Answerer, answers: list[bytes]) -> str | None:
     """Return what is wrong with the answer to an ARP request or a neighbour solicitation, or None."""
     if len(answers) != 1:
         return f"{len(answers)} answers instead of one for {owner.name}"

@@ -87,7 +87,7 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
 def _network(random: Random, name: str, kind: str, groups: Sequence[str]) -> list[Entity]:
     physical = "physnet1" if kind in ("vlan", "flat") else None
     cidrs = random.choice((("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ()))
-    entities: list[Entity] = [network(name, *cidrs, kind=kind, physical=physical)]
+    entities: list[Entity] = [replace(network(name, *cidrs, kind=kind, physical=physical), dhcp=random.random() < 0.5)]
     hosts = WIRED if physical else HOSTS if kind == "local" else (*HOSTS, *HOSTS, VTEP)
     for number in range(1, random.randrange(3, 7)):
         allowed: list[tuple[str, str | None]] = []
@@ -178,6 +178,10 @@ def target_address(target: Port) -> Address:
 
 
 def _dhcp(random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+    if version == 6 and random.random() < 0.4:
+        asker = random.choice((UNSPECIFIED[6], link_local(plain.eth_src), plain.src))
+        asks = replace(plain, protocol=wire.ICMPV6, icmp_type=wire.ROUTER_SOLICITATION, src=asker)
+        return replace(asks, dst=GROUP_ADDRESSES[6][0], eth_dst=GROUP_MACS[6])
     client, server = (68, 67) if version == 4 else (546, 547)
     made = replace(plain, protocol=wire.UDP, sport=client, dport=server)
     if random.random() < 0.3:

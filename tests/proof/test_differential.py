@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from controller.pipeline.compile import compile_fabric
 from controller.proof.oracle import Oracle
+from controller.proof.packet import TCP
+from tests.builders import address_group, allow, fabric, group, host, network, port
 from tests.ovs.fabric import FabricTwin
 from tests.proof import samples
 from tests.proof.compare import disagreement
+from tests.proof.stories import hello
 
 pytestmark = pytest.mark.ovs
 
@@ -29,3 +33,19 @@ def test_switches_do_what_the_oracle_says(tmp_path: Path, seed: int) -> None:
         for _ in range(PER_FABRIC):
             found = disagreement(oracle, twin, samples.packet(random, topology))
             assert found is None, f"seed {seed}\n{found}"
+
+
+def test_a_lent_group_takes_its_address_groups_along(tmp_path: Path) -> None:
+    lent = replace(group("red/g", egress=[allow("tcp", far="red/g", addresses=["red/a"])]), share=("blue",))
+    one = port("blue/one", "blue/n", "10.0.0.1", host="hv1", groups=["red/g"])
+    other = port("blue/other", "blue/n", "10.0.0.2", host="hv1", secure=False)
+    topology = fabric(
+        *(host("hv1"), network("blue/n", "10.0.0.0/24"), network("red/n"), one, other),
+        *(address_group("red/a", "10.0.0.2"), lent),
+    )
+    packet = replace(hello(one, other, 4), protocol=TCP, sport=40000, dport=22)
+    found = Oracle(topology).receivers(packet)["blue/other"]
+    assert found.allowed, found.reason
+    with FabricTwin(tmp_path, topology) as twin:
+        twin.load(compile_fabric(topology, bindings=twin.bindings))
+        assert disagreement(Oracle(topology), twin, packet) is None

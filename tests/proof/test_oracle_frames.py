@@ -153,7 +153,9 @@ def test_forged_arp_is_neither_answered_nor_heard(packet: Packet) -> None:
 
 def test_neighbour_discovery_like_arp() -> None:
     oracle = Oracle(quiet())
-    assert oracle.answerer(SOLICIT) is oracle.topology.ports["red/b"]
+    owner = oracle.answerer(SOLICIT)
+    assert owner is not None
+    assert (owner.name, owner.mac, owner.is_router) == ("red/b", B, False)
     assert gets(SOLICIT) == set()
     assert gets(replace(SOLICIT, target=ip_address("fd00::77"))) == {"b", "open", "v4"}
     assert gets(replace(SOLICIT, hardware=B)) == set()

@@ -17,7 +17,7 @@ from controller.pipeline.flow import Flow
 from controller.pipeline.plan import pipeline
 from controller.pipeline.tables import Bridge
 from controller.proof import packet as wire
-from controller.proof.oracle import Oracle
+from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
 from tests.ovs.tracing import written_already
 from tests.proof.compare import answer_to, is_foreign, siblings
@@ -259,7 +259,7 @@ def _happens(random: Random | None, chance: float) -> bool:
     return random is None or random.random() < chance
 
 
-def _answer(packet: Packet, owner: Port) -> Changes:
+def _answer(packet: Packet, owner: Answerer) -> Changes:
     """Return what is written into a question so that it becomes its answer (RFC 826; RFC 4861, section 4.4)."""
     mac, asker = format_mac(owner.mac), format_mac(packet.eth_src)
     written = {"eth.src": mac, "eth.dst": asker}
@@ -269,7 +269,10 @@ def _answer(packet: Packet, owner: Port) -> Changes:
     else:
         written |= {"ipv6.src": str(packet.target), "ipv6.dst": str(packet.src)}
         written |= {"icmpv6.type": "136", "icmpv6.code": "0", "nd.tll": mac}
-        written |= {"nd_ext.nd_options_type": "2", "nd_ext.nd_reserved": "0x60000000"}
+        written |= {
+            "nd_ext.nd_options_type": "2",
+            "nd_ext.nd_reserved": "0xe0000000" if owner.is_router else "0x60000000",
+        }
     had = written_already(packet)
     return tuple(sorted((key, value) for key, value in written.items() if had.get(key) != value))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller import control
+from controller.pipeline.plan import pipeline
 from tests.lab.net import Net
 from tests.scenarios.labs import Stream, ask, differences, installed, running, states, touched, wait_until, write
 
@@ -42,6 +43,7 @@ ONE_MORE_RULE = RED.replace(
     "      - {protocol: udp}\n", "      - {protocol: udp}\n      - {protocol: tcp, ports: 80}\n"
 )
 TENANT = "tenants/red.yaml"
+OUTPUT, INGRESS_RULES = (pipeline().tables[name].number for name in ("output", "ingress_rules"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def test_a_save_becomes_a_change_set_with_a_number(net: Net) -> None:
 def test_what_one_switch_refuses_is_taken_back_everywhere(net: Net) -> None:
     """A host's table of rules is full: with the rollback no host keeps the new rule, and nobody loses a packet."""
     before = installed(net)
-    with full(net, "hv2", 73), Stream(net, "red/w1", "red/w2") as stream:
+    with full(net, "hv2", INGRESS_RULES), Stream(net, "red/w1", "red/w2") as stream:
         write(net.lab.folder / TENANT, ONE_MORE_RULE)
         done = weft(net, "apply", "--rollback-on-failure")
         assert done.returncode == 3
@@ -123,7 +125,7 @@ def test_what_one_switch_refuses_is_taken_back_everywhere(net: Net) -> None:
 
 
 def test_a_full_table_heals_by_itself_when_there_is_room_again(net: Net) -> None:
-    with full(net, "hv2", 73):
+    with full(net, "hv2", INGRESS_RULES):
         write(net.lab.folder / TENANT, ONE_MORE_RULE)
         done = weft(net, "apply", "--wait")
         assert done.returncode == 3
@@ -149,9 +151,9 @@ def test_numbers_are_found_again_in_the_switches(net: Net) -> None:
 
 def test_a_third_hand_is_named_and_undone(net: Net) -> None:
     """Somebody takes a flow, alters one and keeps its cookie, and adds one: the audit names all three, and packets never see it again."""
-    net.lab.exec_host("hv1", ["ovs-ofctl", "--strict", "del-flows", "br-int", "table=58,priority=0"], check=True)
+    net.lab.exec_host("hv1", ["ovs-ofctl", "--strict", "del-flows", "br-int", f"table={OUTPUT},priority=0"], check=True)
     net.lab.exec_host("hv1", ["ovs-ofctl", "mod-flows", "br-int", "table=24,ip actions=drop"], check=True)
-    foreign = "table=58,priority=7,tcp actions=drop"
+    foreign = f"table={OUTPUT},priority=7,tcp actions=drop"
     net.lab.exec_host("hv1", ["ovs-ofctl", "add-flow", "br-int", foreign], check=True)
     done = weft(net, "audit", "--host", "hv1")
     assert done.returncode == 1

@@ -47,7 +47,6 @@ OSKEN_NAMES = {
     "tun_src": "tun_ipv4_src",
     "tun_dst": "tun_ipv4_dst",
     "vlan_tci": "vlan_vid",
-    "ip_ttl": "nw_ttl",
     "ip_src": "ipv4_src",
     "ip_dst": "ipv4_dst",
     "icmp_type": "icmpv4_type",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ from controller.pipeline.flow import (
     move,
     set_field,
 )
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, Translate
 from controller.wire import dump, message, pack
 from controller.wire.message import BundleControl, MessageType
 from tests.ovs.twin import Twin
@@ -56,7 +58,7 @@ ONLY_WHOLE = {
     "in_port",
     "ct_zone",
     "conj_id",
-    "ip_ttl",
+    "nw_ttl",
     "arp_op",
     "icmp_type",
     "icmp_code",
@@ -64,7 +66,7 @@ ONLY_WHOLE = {
     "nd_options_type",
     "nd_reserved",
 }
-IPV4, IPV6 = ["ip_src", "ip_dst", "ip_ttl"], ["ipv6_src", "ipv6_dst", "ip_ttl"]
+IPV4, IPV6 = ["ip_src", "ip_dst", "nw_ttl"], ["ipv6_src", "ipv6_dst", "nw_ttl"]
 
 _TRACKED = (CT_TRACKED, CT_TRACKED | CT_INVALID)
 
@@ -282,7 +284,7 @@ def test_neighbour_discovery_is_answered_in_two_steps(wire: Wire) -> None:
         *(move("eth_src", "eth_dst"), move("ipv6_src", "ipv6_dst"), set_field("ipv6_src", 1)),
         *(set_field("nd_options_type", 2), set_field("nd_reserved", 0xE0000000), set_field("icmpv6_type", 136)),
     )
-    last = (set_field("nd_tll", 5), set_field("ip_ttl", 255), Output(PortNumber.IN_PORT))
+    last = (set_field("nd_tll", 5), set_field("nw_ttl", 255), Output(PortNumber.IN_PORT))
     wanted = [
         Flow(0, 1, asked, first, 1, ORIGIN, "respond"),
         Flow(1, 1, answered, last, None, ORIGIN, "respond"),
@@ -292,6 +294,29 @@ def test_neighbour_discovery_is_answered_in_two_steps(wire: Wire) -> None:
     ]
     assert wire.bundle(EVERYTHING, *((MessageType.FLOW_MOD, pack.flow_add(flow)) for flow in wanted)) == []
     assert sorted(wire.flows()) == sorted(held(flow) for flow in wanted)
+
+
+ROUTED: list[tuple[int, tuple[Action, ...]]] = [
+    (0x0800, (DecrementTtl(), ForgetConnection(), Output(1))),
+    (0x86DD, (ChooseWay(7, BY_NAME["reg13"].index, 8), DecrementTtl())),
+    (0x0800, (Conntrack(zone=5, table=8, nat=Translate()),)),
+    *(
+        (
+            kind,
+            (Conntrack(True, 5, None, table, (set_field("ct_mark", 7),), Translate(ip_address(address), is_source)),),
+        )
+        for kind, address in ((0x0800, "192.0.2.1"), (0x86DD, "fd00::1"))
+        for is_source in (False, True)
+        for table in (None, 9)
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "actions"), ROUTED)
+def test_what_routers_do_comes_back_as_it_went(wire: Wire, kind: int, actions: tuple[Action, ...]) -> None:
+    flow = Flow(0, 1, match(eth_type=kind), actions, None, ORIGIN, "router")
+    assert wire.bundle(EVERYTHING, (MessageType.FLOW_MOD, pack.flow_add(flow))) == []
+    assert wire.flows() == [held(flow)]
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,19 @@ def _always(builder: Builder, _host: HostView) -> None:
     builder.flow("classify", 200, match(eth_src=_MULTICAST), kind="group source", origin=ours)
 
 
-def _port(builder: Builder, port: PortView) -> None:
-    load = [
+def sender(port: PortView) -> list[Action]:
+    """Return the actions that note who has sent a packet."""
+    return [
         *_network(port.network),
         SOURCE.load(port.plug.key),
         *([SOURCE_CLASS.load(port.plug.class_key)] if port.plug.class_key else []),
     ]
+
+
+def _port(builder: Builder, port: PortView) -> None:
+    if port.port.vlan is not None:
+        return  # Frames of subports are told in `trunk`.
+    load = sender(port)
     here: dict[str, Wanted] = {"in_port": port.plug.number, "vlan_tci": _UNTAGGED}
     forged = match(in_port=port.plug.number)
     builder.flow("classify", 10, forged, kind="forged MAC", origin=port.origin)
@@ -81,7 +88,7 @@ FEATURE = Feature(
             slot=0,
             matches=("in_port", "vlan_tci", "eth_src"),
             writes=("reg0", "reg1", "reg3", "reg4", "reg6"),
-            next=(Stage.SOURCE_GUARD, Stage.RESPOND, Stage.EGRESS_POLICY),
+            next=(Stage.SOURCE_GUARD, Stage.RESPOND, Stage.EGRESS_POLICY, "untagged"),
             purpose="in_port, tag and source MAC -> network, address space, zone, source port and class",
             miss="dropped: from a port or of a network that no file names",
         ),
@@ -90,7 +97,7 @@ FEATURE = Feature(
         "group source": "a frame whose source is a group address is nobody's",
         "local port": "an untagged frame of a port that a file names, from a MAC of the port",
         "open port": "an untagged frame of a port without port security, from any MAC; the guard is passed over",
-        "forged MAC": "a frame with a MAC that is not the port's, or with a tag",
+        "forged MAC": "a frame with a MAC that is not the port's, or with a tag that is no subport's",
         "from a tunnel": "a frame that br-tun took from a known VTEP",
         "from a physical network": "a frame of a flat or VLAN network that came in from the wire",
     },

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.pipeline.features.forward import EVERYONE, OPEN, of_mac, set_key
-from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Origin, Output, OutputField, match
+from controller.pipeline.features.forward import EVERYONE, OPEN, of_mac, set_key, to_others
+from controller.pipeline.fields import BY_NAME, VLAN_PRESENT
+from controller.pipeline.flow import Action, Origin, Output, OutputField, PopVlan, match
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import SET_OF_PORTS, TARGET
 from controller.pipeline.sides import OURS
@@ -37,13 +37,18 @@ def _shared_mac(builder: Builder, view: NetworkView, mac: int) -> None:
 
 def _copies(builder: Builder, view: NetworkView, name: str, members: Iterable[Plug]) -> None:
     """Write the outputs of a set of ports, one flow per class: the class has been judged by then."""
-    by_class: dict[int, list[int]] = {}
+    by_class: dict[int, list[Plug]] = {}
     for each in members:
-        by_class.setdefault(each.class_key, []).append(each.number)
-    for found, numbers in by_class.items():
+        by_class.setdefault(each.class_key, []).append(each)
+    for found, plugs in by_class.items():
         where = match(**{TARGET.field: TARGET.is_(set_key(view, name, found))})
-        copies = [Output(number) for number in sorted(numbers)]
+        # The copies for subports come last: each has its tag, which the next one must not have.
+        copies = [copy for each in sorted(plugs, key=lambda plug: plug.target) for copy in _copy(each)]
         builder.flow("output", 100, where, copies, kind="several ports", origin=view.origin)
+
+
+def _copy(plug: Plug) -> list[Action]:
+    return [*to_others(plug.number, VLAN_PRESENT | plug.vlan), PopVlan()] if plug.vlan else [Output(plug.number)]
 
 
 FEATURE = Feature(
@@ -64,8 +69,8 @@ FEATURE = Feature(
             name="output",
             stage=Stage.DELIVER,
             slot=2,
-            matches=("reg2",),
-            writes=(),
+            matches=("in_port", "reg1", "reg2"),
+            writes=("vlan_tci",),
             next=(),
             purpose="the target becomes an output; Open vSwitch never sends a packet back out of its own port",
             miss="dropped: the ports have gone",
@@ -75,7 +80,7 @@ FEATURE = Feature(
         **COMMIT_KINDS,
         "nothing to keep": "everything else goes straight out",
         "one port": "the port that the destination MAC belongs to; the target is its number",
-        "several ports": "the ports of one class that get copies",
+        "several ports": "the ports of one class that get copies, subports with their tags",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _floods, Scope.MAC: _shared_mac},
     copies=frozenset({"several ports"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import (
     ETH_IPV4,
@@ -60,14 +60,14 @@ def _always(builder: Builder, host: HostView) -> None:
     write_meter(builder, host)
     for kind in UNTRACKED_ICMPV6:
         where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=kind)
-        builder.flow("track", 200, where, goto=Stage.FORWARD, kind="not tracked", origin=OURS)
+        builder.flow("track", 200, where, goto=Stage.ROUTE, kind="not tracked", origin=OURS)
     # A port without port security asks nobody, and what comes from elsewhere is tracked once its receiver is known.
     free = match(**{SOURCE_CLASS.field: SOURCE_CLASS.is_(NO_CLASS)})
-    builder.flow("track", 160, free, goto=Stage.FORWARD, kind="free of policy", origin=OURS)
+    builder.flow("track", 160, free, goto=Stage.ROUTE, kind="free of policy", origin=OURS)
     ask_tracker = [look_up(builder.table("egress_state"))]
     for ethertype in (ETH_IPV4, ETH_IPV6):
         builder.flow("track", 100, match(eth_type=ethertype), ask_tracker, kind="look up", origin=OURS)
-    builder.flow("track", 0, (), goto=Stage.FORWARD, kind="not tracked", origin=OURS)
+    builder.flow("track", 0, (), goto=Stage.ROUTE, kind="not tracked", origin=OURS)
     _state(builder)
     _unknown(builder)
     write_policy(builder, EGRESS)
@@ -78,7 +78,7 @@ def _state(builder: Builder) -> None:
     builder.flow("egress_state", 300, INVALID, kind="invalid", origin=OURS)
     stamped = [EGRESS_KEY.load(DHCP_STAMP)]
     where = match(**{ASKS.field: ASKS.is_(1)})
-    builder.flow("egress_state", 260, where, stamped, Stage.FORWARD, kind="DHCP client", origin=OURS)
+    builder.flow("egress_state", 260, where, stamped, Stage.ROUTE, kind="DHCP client", origin=OURS)
     where = match(**bears(Direction.EGRESS, DHCP_STAMP), ct_state=OLD)
     answered = [*stamped, VERDICT.load(KNOWN)]
     builder.flow("egress_known", 300, where, answered, kind="DHCP answer", origin=OURS)
@@ -95,17 +95,17 @@ def _state(builder: Builder) -> None:
 def _unknown(builder: Builder) -> None:
     """Write how the rules are asked, and what becomes of what they say."""
     known = match(**{VERDICT.field: VERDICT.is_(KNOWN)})
-    builder.flow("egress_unknown", 200, known, goto=Stage.FORWARD, kind="let through before", origin=OURS)
+    builder.flow("egress_unknown", 200, known, goto=Stage.ROUTE, kind="let through before", origin=OURS)
     load = ask(builder, SOURCE_CLASS, "egress_judge")
     builder.flow("egress_unknown", 100, match(ct_state=OPENER), load, "egress_verdict", kind="opener", origin=OURS)
     write_answers(builder, "egress_unknown", SOURCE_CLASS, "ingress_judge", "egress_verdict")
     for verdict, kind in ((ALLOWED, "allowed"), (WOULD_REFUSE, "not enforced")):
         where = match(**{VERDICT.field: VERDICT.is_(verdict)})
-        builder.flow("egress_verdict", 200, where, goto=Stage.FORWARD, kind=kind, origin=OURS)
+        builder.flow("egress_verdict", 200, where, goto=Stage.ROUTE, kind=kind, origin=OURS)
 
 
 def _port(builder: Builder, port: PortView) -> None:
-    write_counts(builder, EGRESS, port, {SOURCE.field: SOURCE.is_(port.plug.key)}, Stage.FORWARD)
+    write_counts(builder, EGRESS, port, {SOURCE.field: SOURCE.is_(port.plug.key)}, Stage.ROUTE)
 
 
 def _rules(builder: Builder, groups: Groups) -> None:
@@ -133,7 +133,7 @@ FEATURE = Feature(
             slot=0,
             matches=("reg4", "eth_type", "ip_proto", "icmpv6_type"),
             writes=(*_ASKS, SCRATCH.field),
-            next=("egress_state", "egress_verdict", "egress_packet", "egress_packet_peer", Stage.FORWARD),
+            next=("egress_state", "egress_verdict", "egress_packet", "egress_packet_peer", Stage.ROUTE),
             purpose="IP packets of local ports are looked up in the address space's zone",
             miss="cannot be reached: the last flow lets everything else go on",
         ),
@@ -143,7 +143,7 @@ FEATURE = Feature(
             slot=1,
             matches=(ASKS.field, "ct_state", "eth_type", "ip_proto"),
             writes=(*_ASKS, EGRESS_KEY.field),
-            next=("egress_unknown", "egress_known", "ingress_known", Stage.FORWARD),
+            next=("egress_unknown", "egress_known", "ingress_known", Stage.ROUTE),
             purpose="has the sender's policy let the connection through: out as its opener, or in as its answerer?",
             miss="cannot be reached: every packet here is an opener's or an answer",
         ),
@@ -153,7 +153,7 @@ FEATURE = Feature(
             slot=2,
             matches=(VERDICT.field, *ANSWER_MATCHES),
             writes=ANSWER_WRITES,
-            next=("egress_verdict", "egress_judge", "ingress_judge", Stage.FORWARD),
+            next=("egress_verdict", "egress_judge", "ingress_judge", Stage.ROUTE),
             purpose="established goes straight on; only what present policy has not let through meets rules",
             miss="cannot be reached: every packet here is an opener's or an answer",
         ),
@@ -163,7 +163,7 @@ FEATURE = Feature(
             slot=3,
             matches=(VERDICT.field, SOURCE.field, "ct_state"),
             writes=(),
-            next=(Stage.FORWARD,),
+            next=(Stage.ROUTE,),
             purpose="what the rules said, counted by port where they refuse",
             miss="dropped: egress default deny",
         ),

@@ -88,7 +88,7 @@ def _mac(builder: Builder, view: NetworkView, mac: int) -> None:
     here = view.plugged(claimants)
     is_elsewhere = any(claim.host != view.on.name for claim in claimants)
     if len(claimants) == 1 and here:
-        load = [TARGET.load(here[0].number), TARGET_CLASS.load(here[0].class_key)]
+        load = [TARGET.load(here[0].target), TARGET_CLASS.load(here[0].class_key)]
         origin = _origin(builder, claimants[0])
         builder.flow("forward", 200, _to(view, mac), load, Stage.INGRESS_POLICY, kind="local port", origin=origin)
     elif here:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.model.entities import Direction
 from controller.pipeline.fields import CT_TRACKED, ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
 from controller.pipeline.flow import match
@@ -98,11 +98,11 @@ def _verdicts(builder: Builder) -> None:
 
 def _port(builder: Builder, port: PortView) -> None:
     if not port.plug.is_open:
-        here = {TARGET.field: TARGET.is_(port.plug.number)}
+        here = {TARGET.field: TARGET.is_(port.plug.target)}
         where = match(ct_state=ANSWER, **here, **opened_by(port.plug.key))
         load = ask(builder, TARGET_CLASS, "egress_known")
         builder.flow("ingress_state", 150, where, load, "ingress_unknown", kind="answer", origin=port.origin)
-    write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.number)}, Stage.DELIVER)
+    write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.target)}, Stage.DELIVER)
 
 
 def _rules(builder: Builder, groups: Groups) -> None:

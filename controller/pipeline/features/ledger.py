@@ -18,7 +18,7 @@ def _numbers(builder: Builder, view: NetworkView) -> None:
 
 
 def _place(builder: Builder, port: PortView) -> None:
-    if port.port.host is None:
+    if port.port.host is None and port.port.parent is None:
         where = match(**{SOURCE.field: SOURCE.is_(port.plug.key)})
         text = place_note(port.port.name)
         builder.flow("ledger", 1, where, [Note(text.encode())], kind="place", origin=port.origin)

@@ -78,7 +78,7 @@ def _write_dhcp(builder: Builder, ours: Origin) -> None:
     builder.flow("source_guard", 90, nameless, look, "asking", kind="no address yet", origin=ours)
     asks = [ASKS.load(1), PORTS.load(0)]
     request = match(**{PORTS.field: _DHCP_SERVER << 16 | _DHCP_CLIENT}, eth_type=ETH_IPV4, ip_dst=_ONES)
-    builder.flow("asking", 100, request, asks, Stage.EGRESS_POLICY, kind="DHCP client", origin=ours)
+    builder.flow("asking", 100, request, asks, Stage.RESPOND, kind="DHCP client", origin=ours)
     for ethertype, server, client in (
         (ETH_IPV4, _DHCP_SERVER, _DHCP_CLIENT),
         (ETH_IPV6, _DHCP6_SERVER, _DHCP6_CLIENT),
@@ -191,7 +191,7 @@ FEATURE = Feature(
             slot=3,
             matches=(PORTS.field, "eth_type", "ip_dst"),
             writes=(ASKS.field, PORTS.field),
-            next=(Stage.EGRESS_POLICY,),
+            next=(Stage.RESPOND,),
             purpose="who has no address yet may ask for one",
             miss="dropped: a datagram from nobody",
         ),
@@ -225,7 +225,7 @@ FEATURE = Feature(
         "to a DHCP port": "a datagram for a DHCP client's or server's port: both ports are looked at",
         "own source": "the source is the port's own, and no DHCP server",
         "DHCP server": "a DHCP or DHCPv6 server's message from a port",
-        "DHCP client": "a client without an address asks for one",
+        "DHCP client": "a client asks for its address, whether it has one or not",
         "ARP probe": "the port asks whether an address is free (RFC 5227)",
         "own IPv4 source": "IPv4 from an address of the port",
         "own ARP": "ARP that speaks of an address of the port",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.graph.queries import Identity
+from controller.graph.identities import Identity
 from controller.model.entities import Direction, Rule
 from controller.pipeline.fields import (
     ETH_IPV4,

@@ -52,7 +52,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
     number, inside = ports
     tag, everyone = VLAN_PRESENT | view.tag, view.peers
     enter: list[Action] = [PushVlan(), set_field("vlan_tci", tag), Output(inside)]
-    for peer in everyone:
+    for peer in view.partners:
         field = "tun_src" if isinstance(peer.tunnel_ip, IPv4Address) else "tun_ipv6_src"
         # A tag inside the tunnel would come out as a tag of ours once br-int has taken its own off.
         sender: dict[str, Wanted] = {"vlan_tci": (0, VLAN_MASK), field: int(peer.tunnel_ip)}

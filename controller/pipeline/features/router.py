@@ -1,0 +1,298 @@
+"""Router: what is sent to a router's MAC finds its way by its destination's address, on the sender's host.
+
+The network's register, both MACs and the time to live change; then the packet goes on as any other of the network that it is in now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from controller.graph import queries
+from controller.model.address import router_mac, wire_mac
+from controller.model.entities import Address, Prefix, Route
+from controller.model.ids import key
+from controller.pipeline.features.neighbours import origin_of, owner_of
+from controller.pipeline.fields import (
+    BY_NAME,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+)
+from controller.pipeline.flow import Action, Move, Origin, Wanted, match, move, set_field
+from controller.pipeline.known import Known, has_strangers, longest_prefix, next_hop, router_addresses
+from controller.pipeline.nat import ChooseWay, DecrementTtl
+from controller.pipeline.program import Builder
+from controller.pipeline.questions import Question
+from controller.pipeline.registers import NETWORK, OWNER, QUESTION, SCRATCH, SPACE
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, NetworkView
+
+_OURS = Origin("Weft: routers", None)
+_ARP_REPLY, _ADVERTISEMENT = 2, 136
+_ECHO_REQUEST, _ECHO_REPLY, _ECHO_REQUEST_6, _ECHO_REPLY_6 = 8, 0, 128, 129
+_TTL = 64
+_LINK_LOCAL = (0xFE80 << 112, 0xFFC0 << 112)
+_MULTICAST = {ETH_IPV4: ("ip_dst", (0xE0000000, 0xF0000000)), ETH_IPV6: ("ipv6_dst", (0xFF << 120, 0xFF << 120))}
+_WAYS = 8  # Bits of `SCRATCH` that tell equal next hops apart; the rest is the route's key.
+_SWAPPED = (
+    "reg8",
+    "reg9",
+    "reg10",
+    "reg11",
+)  # What an echo's addresses are kept in: policy has no use for these in an answer.
+
+# Priorities of `routes`: the router's own addresses, what is never passed on, then prefixes by their length.
+_OWN, _NEVER, _PREFIXES = 400, 300, 100
+
+
+def _always(builder: Builder, _host: HostView) -> None:
+    """Write what holds for every router."""
+    builder.flow("router", 0, (), goto=Stage.FORWARD, kind="not routed", origin=_OURS)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        for ttl in (0, 1):
+            dying = match(eth_type=ethertype, nw_ttl=ttl)
+            _tell(builder, "routes", _NEVER + 1, dying, Question.EXPIRED, "expired", _OURS)
+        field, prefix = _MULTICAST[ethertype]
+        where = match(eth_type=ethertype, **{field: prefix})
+        builder.flow("routes", _NEVER, where, kind="never routed", origin=_OURS)
+        _tell(builder, "routes", 1, match(eth_type=ethertype), Question.NO_ROUTE, "no route", _OURS)
+    for field in ("ipv6_src", "ipv6_dst"):
+        where = match(eth_type=ETH_IPV6, **{field: _LINK_LOCAL})
+        builder.flow("routes", _NEVER + 2, where, kind="never routed", origin=_OURS)
+    _own(builder)
+
+
+def _tell(
+    builder: Builder,
+    table: str,
+    priority: int,
+    where: tuple[tuple[int, int, int | None], ...],
+    question: Question,
+    kind: str,
+    origin: Origin,
+) -> None:
+    builder.flow(table, priority, where, [QUESTION.load(question)], "tell", kind=kind, origin=origin)
+
+
+def _own(builder: Builder) -> None:
+    """Write what a router's own addresses answer: pings; the rest is for the controller."""
+    for ethertype, protocol, fields, asked, answered in (
+        (ETH_IPV4, PROTO_ICMP, ("icmp_type", "icmp_code"), _ECHO_REQUEST, _ECHO_REPLY),
+        (ETH_IPV6, PROTO_ICMPV6, ("icmpv6_type", "icmpv6_code"), _ECHO_REQUEST_6, _ECHO_REPLY_6),
+    ):
+        kind, code = fields
+        where = match(**{"eth_type": ethertype, "ip_proto": protocol, kind: asked, code: 0})
+        answer = [
+            *_swapped("eth_src", "eth_dst"),
+            *(_swapped("ip_src", "ip_dst") if ethertype == ETH_IPV4 else _swapped("ipv6_src", "ipv6_dst")),
+            set_field(kind, answered),
+            set_field("nw_ttl", _TTL),
+        ]
+        builder.flow("own", 200, where, answer, "back", kind="echo", origin=_OURS)
+        _tell(builder, "own", 1, match(eth_type=ethertype), Question.NO_SERVICE, "no service", _OURS)
+    # Nothing answers an answer, an error or a neighbour's message.
+    builder.flow("own", 100, match(eth_type=ETH_IPV4, ip_proto=PROTO_ICMP), kind="not answered", origin=_OURS)
+    builder.flow("own", 100, match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6), kind="not answered", origin=_OURS)
+
+
+def _swapped(source: str, target: str) -> Iterator[Action]:
+    """Yield the actions that exchange two fields."""
+    first, second = BY_NAME[source], BY_NAME[target]
+    pieces = [(at, min(32, first.bits - at)) for at in range(0, first.bits, 32)]
+    kept = [BY_NAME[name].index for name in _SWAPPED]
+    for register, (at, bits) in zip(kept, pieces, strict=False):
+        yield Move(first.index, register, bits, at)
+    yield move(target, source)
+    for register, (at, bits) in zip(kept, pieces, strict=False):
+        yield Move(register, second.index, bits, 0, at)
+
+
+def _network(builder: Builder, view: NetworkView) -> None:
+    router = queries.router_of(view.memo, view.name)
+    if router is None:
+        return
+    origin = Origin(f"router {router.name}", router.place)
+    here: dict[str, Wanted] = {NETWORK.field: NETWORK.is_(view.key), "eth_dst": router_mac(view.name)}
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        look = _look(view, ethertype)
+        where = match(**here, eth_type=ethertype)
+        builder.flow("router", 100, where, look, "routes", kind="for the router", origin=origin)
+    answer = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REPLY)
+    _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
+    answer = match(**here, eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=_ADVERTISEMENT, icmpv6_code=0)
+    _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
+    for own in router_addresses(view.memo, view.name):
+        _, field = _family(own.address)
+        where = match(**_in_space(view), eth_type=_family(own.address)[0], **{field: int(own.address)})
+        builder.flow("routes", _OWN, where, goto="own", kind="own address", origin=origin)
+    for prefix in view.network.cidrs:
+        _connected(builder, view, prefix, origin)
+    by_target: dict[Prefix, list[Route]] = {}
+    for route in router.routes:
+        if any(route.via in cidr for cidr in view.network.cidrs if cidr.version == route.via.version):
+            by_target.setdefault(route.to, []).append(route)
+    for prefix, routes in by_target.items():
+        _static(builder, view, prefix, routes)
+
+
+def _look(view: NetworkView, ethertype: int) -> list[Action]:
+    """Return the actions that look at the destination as far as any route does.
+
+    Prefixes of many lengths then cost the datapath one mask, and hostile destinations no more (`controller.pipeline.whole`).
+    """
+    version = 4 if ethertype == ETH_IPV4 else 6
+    field, target = BY_NAME["ip_dst" if version == 4 else "ipv6_dst"], BY_NAME[SCRATCH.field].index
+    first = field.bits - longest_prefix(view.memo, view.space, version)
+    found = [Move(field.index, target, min(32, field.bits - at), at) for at in range(first, field.bits, 32)]
+    return [*found, SCRATCH.load(0)] if found else []
+
+
+def _connected(builder: Builder, view: NetworkView, prefix: Prefix, origin: Origin) -> None:
+    ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
+    where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
+    enter = [*_into(view), DecrementTtl()]
+    priority = _PREFIXES + prefix.prefixlen
+    builder.flow("routes", priority, where, enter, "resolve", kind="connected network", origin=origin)
+    mine = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype)
+    question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
+    _tell(builder, "resolve", 1, mine, question, "unknown address", origin)
+    if isinstance(prefix, IPv4Network) and prefix.prefixlen < 31:
+        for address in (prefix.network_address, prefix.broadcast_address):
+            where = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype, ip_dst=int(address))
+            builder.flow("resolve", 100, where, kind="subnet", origin=origin)
+
+
+def _into(view: NetworkView) -> list[Action]:
+    """Return the actions by which a packet comes from the router into a network."""
+    # On a wire the switches learn where a MAC is, so each host sends from one of its own.
+    is_shared = view.network.type.is_provider
+    source = wire_mac(view.name, view.on.name) if is_shared else router_mac(view.name)
+    return [NETWORK.load(view.key), set_field("eth_src", source)]
+
+
+def _static(builder: Builder, view: NetworkView, prefix: Prefix, routes: list[Route]) -> None:
+    """Write a static route with one next hop, or several that share its flows."""
+    ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
+    origin = Origin(f"route to {prefix}", routes[0].place)
+    base = key("route", f"{view.space} {prefix}", 32 - _WAYS) << _WAYS
+    choose: list[Action] = [ChooseWay(len(routes), BY_NAME[SCRATCH.field].index, _WAYS)] if len(routes) > 1 else []
+    where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
+    actions: list[Action] = [DecrementTtl(), SCRATCH.load(base), *choose]
+    priority = _PREFIXES + prefix.prefixlen
+    builder.flow("routes", priority, where, actions, "hops", kind="static route", origin=origin)
+    for number, route in enumerate(routes):
+        chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
+        via = Origin(f"route to {prefix} via {route.via}", route.place)
+        hop = next_hop(view.memo, view.name, route.via)
+        if hop is None:
+            _tell(builder, "hops", 100, chosen, Question.NO_HOST, "unknown next hop", via)
+        else:
+            forward = [*_into(view), SCRATCH.load(0), set_field("eth_dst", hop)]
+            builder.flow("hops", 100, chosen, forward, Stage.FORWARD, kind="next hop", origin=via)
+
+
+def _address(builder: Builder, network: str, known: Known) -> None:
+    if not known.is_routed:
+        return
+    ethertype, field = _family(known.address)
+    where = match(
+        **{NETWORK.field: NETWORK.is_(key("network", network))}, eth_type=ethertype, **{field: int(known.address)}
+    )
+    actions = [owner_of(known), set_field("eth_dst", known.mac)]
+    origin = origin_of(builder.memo, known)
+    builder.flow("resolve", 200, where, actions, Stage.FORWARD, kind="known address", origin=origin)
+
+
+def _in_space(view: NetworkView) -> dict[str, Wanted]:
+    return {SPACE.field: SPACE.is_(view.space_key)}
+
+
+def _family(address: Address) -> tuple[int, str]:
+    return (ETH_IPV4, "ip_dst") if isinstance(address, IPv4Address) else (ETH_IPV6, "ipv6_dst")
+
+
+def _table(
+    name: str,
+    stage: Stage,
+    slot: int,
+    matches: tuple[str, ...],
+    writes: tuple[str, ...],
+    onward: tuple[str | Stage, ...],
+    purpose: str,
+    miss: str,
+) -> Table:
+    return Table(name, stage, slot, matches, (*writes, QUESTION.field), (*onward, "tell"), purpose, miss)
+
+
+_ADDRESSES = ("eth_src", "eth_dst", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst")
+
+FEATURE = Feature(
+    name="router",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        _table(
+            *("router", Stage.ROUTE, 0),
+            (NETWORK.field, "eth_dst", "eth_type", "arp_op", "ip_proto", "icmpv6_type", "icmpv6_code"),
+            (SCRATCH.field,),
+            ("routes", Stage.FORWARD),
+            "is it for the network's router? Of the destination's address as much is looked at as any route asks for",
+            "cannot be reached: the last flow lets everything else go on",
+        ),
+        _table(
+            *("routes", Stage.ROUTE, 1),
+            (SPACE.field, "eth_type", "nw_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
+            (NETWORK.field, SCRATCH.field, "eth_src"),
+            ("own", "hops", "resolve"),
+            "the longest prefix -> a network of the router, or a static route's next hops",
+            "cannot be reached: only IP comes here, and what nothing leads to is told of",
+        ),
+        _table(
+            *("own", Stage.ROUTE, 2),
+            ("eth_type", "ip_proto", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
+            (*_ADDRESSES, *_SWAPPED, "icmp_type", "icmpv6_type", "nw_ttl"),
+            ("back",),
+            "a router's own addresses answer pings and offer nothing else",
+            "cannot be reached: only IP comes here",
+        ),
+        _table(
+            *("hops", Stage.ROUTE, 3),
+            (SPACE.field, SCRATCH.field),
+            (NETWORK.field, SCRATCH.field, "eth_src", "eth_dst"),
+            (Stage.FORWARD,),
+            "a static route's next hop -> its network and MAC",
+            "cannot be reached: routes lead to hops that there are",
+        ),
+        _table(
+            *("resolve", Stage.RESOLVE, 0),
+            (NETWORK.field, "eth_type", "ip_dst", "ipv6_dst"),
+            (OWNER.field, "eth_dst"),
+            (Stage.FORWARD,),
+            "network and address -> the MAC that has it",
+            "cannot be reached: each network has a flow for what nobody has",
+        ),
+    ),
+    kinds={
+        "not routed": "it is not for a router",
+        "for the router": "an IP packet to the MAC of the network's router",
+        "neighbour heard": "an answer to what the router has asked: who has this address?",
+        "own address": "an address of the router, on whichever network",
+        "expired": "its time to live is over: its sender is told (RFC 792, RFC 4443)",
+        "never routed": "multicast and link-local addresses mean their own network only",
+        "no route": "the router knows no way: the sender is told",
+        "connected network": "a network of the router: the packet is in it from now on",
+        "static route": "what the files send to a next hop of their choice",
+        "next hop": "the port that has a next hop's address",
+        "unknown next hop": "nobody has the next hop's address",
+        "known address": "the port that has the address",
+        "unknown address": "nobody has the address: the sender is told, or, where strangers may be, the network is asked",
+        "subnet": "the first and the last address of a subnet are nobody's",
+        "echo": "a ping of a router's address",
+        "not answered": "an answer, an error or discovery asks nothing",
+        "no service": "a router's address offers nothing: the sender is told",
+    },
+    flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.ADDRESS: _address},
+    sends=frozenset({"connected network", "static route", "next hop", "known address"}),
+)

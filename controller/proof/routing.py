@@ -1,0 +1,124 @@
+"""What a router makes of one packet that is sent to its MAC: an answer, nothing, or the same packet with new addresses somewhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from controller.model.address import router_mac, wire_mac
+from controller.model.entities import Address, Port, Router, Topology
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+from controller.proof.routers import Routers, is_routed
+from controller.proof.segments import Segments
+
+_ANSWER_TTL = 64  # Of what routers send by themselves.
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What came of a packet: the ports that it goes to, each with what it would get, or why it goes to none.
+
+    `is_split`: routes share what is sent, and one of them has it.
+    """
+
+    arrivals: tuple[tuple[Port, Packet], ...] = ()
+    reason: str = ""
+    is_split: bool = False
+
+
+class Routing:
+    """The routers of one topology at work. Rules are not asked here."""
+
+    def __init__(self, topology: Topology, segments: Segments, routers: Routers) -> None:
+        self._topology = topology
+        self._segments = segments
+        self._routers = routers
+
+    def router(self, packet: Packet) -> Router | None:
+        """Return the router that a packet is sent to by its destination MAC."""
+        source = self._topology.ports[packet.source]
+        if packet.eth_dst != router_mac(source.network) or not self._segments.is_programmed(source):
+            return None
+        return self._routers.of(source.network)
+
+    def echo(self, packet: Packet) -> Packet | None:
+        """Return the router's answer to a ping of an address of its own; None if the packet is something else."""
+        network = self._topology.ports[packet.source].network
+        if self.router(packet) is None or packet.version is None or packet.dst is None or packet.later_fragment:
+            return None
+        if (packet.protocol, packet.icmp_type) != wire.ECHO[packet.version] or packet.icmp_code:
+            return None
+        if self._routers.pinged(network, packet.dst) is None:
+            return None
+        back = replace(packet, eth_src=packet.eth_dst, eth_dst=packet.eth_src, src=packet.dst, dst=packet.src)
+        return replace(back, icmp_type=wire.ECHO_REPLY if packet.version == 4 else wire.ECHO_REPLY_6, ttl=_ANSWER_TTL)
+
+    def route(self, router: Router, packet: Packet) -> Routed:
+        """Return where a router sends a packet of a port in one of its networks."""
+        reason, src, dst = self._refusal(packet), packet.src, packet.dst
+        if reason is not None or src is None or dst is None:
+            return Routed(reason=f"router {router.name} {reason or 'takes nothing but IP'}")
+        found = [
+            self._out(router, packet, src, dst)
+            if step.network is None
+            else self._in(step.network, step.next_hop, packet)
+            for step in self._routers.steps(router, dst)
+        ]
+        if not found:
+            return Routed(reason=f"{dst} is unreachable, router {router.name} leads nowhere to it")
+        arrivals = tuple(arrival for each in found for arrival in each.arrivals)
+        return Routed(arrivals, found[0].reason, is_split=len(found) > 1)
+
+    def _refusal(self, packet: Packet) -> str | None:
+        """Return why a router passes a packet on to nobody, or None."""
+        if packet.version is None:
+            return "takes nothing but IP"
+        if packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED and not packet.later_fragment:
+            return "passes on no neighbour discovery and no listener messages"
+        network = self._topology.ports[packet.source].network
+        if packet.dst is not None and self._routers.pinged(network, packet.dst) is not None:
+            return f"answers nothing but pings at its own address {packet.dst}"
+        for address in (packet.src, packet.dst):
+            if not is_routed(address):
+                return f"passes on nothing from or for {address}"
+        return "passes on nothing whose time to live ends" if packet.ttl < 2 else None
+
+    def _in(self, network: str, next_hop: Address, packet: Packet) -> Routed:
+        """Return the ports that get what is for a next hop on a network of the router."""
+        mac = self._segments.neighbour(network, next_hop)
+        if mac is None:
+            return Routed(reason=f"{packet.dst} is unreachable, no port of {network} has {next_hop}")
+        return Routed(tuple(self._arrivals(network, mac, replace(packet, ttl=packet.ttl - 1))))
+
+    def _arrivals(self, network: str, mac: int, packet: Packet) -> Iterator[tuple[Port, Packet]]:
+        source = self._topology.ports[packet.source]
+        for port in self._segments.with_mac(network, mac):
+            if port is not source:
+                yield port, replace(packet, eth_src=self._mac_on(network, source), eth_dst=mac)
+
+    def _mac_on(self, network: str, routed_at: Port) -> int:
+        """Return the MAC from which the host of a port sends what it routes into a network."""
+        host = self._segments.host(routed_at)
+        if self._topology.networks[network].type.is_provider and host is not None:
+            return wire_mac(network, host)
+        return router_mac(network)
+
+    def _out(self, router: Router, packet: Packet, src: Address, dst: Address) -> Routed:
+        """Return what becomes of a packet outside: it may be for a floating IP on the same external network."""
+        source = self._topology.ports[packet.source]
+        name, reason = self._routers.leaving(router, source, src)
+        if name is None:
+            return Routed(reason=f"{dst} is unreachable, {reason}")
+        floating = self._routers.floating(dst)
+        if floating is None or floating.external != router.external:
+            return Routed(reason=f"it leaves by {router.external} as {name}")
+        port, closed = self._routers.entering(floating)
+        if closed is not None:
+            return Routed(reason=f"{dst} is unreachable, {closed}")
+        routers = 1 if floating.router == router.name else 2
+        if packet.ttl <= routers:
+            return Routed(reason=f"router {floating.router} passes on nothing whose time to live ends")
+        seen = replace(packet, src=name, dst=floating.fixed, ttl=packet.ttl - routers)
+        # Which host routes it inwards depends on which gateways are alive, and with it the MAC on a physical network.
+        return Routed(((port, replace(seen, eth_src=self._mac_on(port.network, port), eth_dst=port.mac)),))

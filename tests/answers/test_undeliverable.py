@@ -1,0 +1,145 @@
+"""Whose sender is told what, and by which way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+import pytest
+from os_ken.lib.packet import icmp, ipv4, udp
+from os_ken.lib.packet.ethernet import ethernet
+
+from controller.answers.asked import Asked, PacketOut
+from controller.answers.undeliverable import answer, way_mtu
+from controller.model.address import format_mac, outer_mac, router_mac
+from controller.model.entities import Port
+from controller.model.ids import key
+from controller.pipeline.fields import BY_NAME, VLAN_PRESENT
+from controller.pipeline.flow import Output, PushVlan, Resubmit, set_field
+from controller.pipeline.plan import pipeline
+from controller.pipeline.questions import Question
+from controller.pipeline.registers import FROM, FROM_PHYSICAL, FROM_TUNNEL, NETWORK, SPACE, Register
+from tests import builders
+from tests.answers.packets import ip, read
+
+TOPOLOGY = builders.fabric(
+    builders.host("hv1", gateway=True),
+    builders.physical_network("physnet1", "hv1"),
+    builders.external_network("public", "203.0.113.0/24", physical="physnet1", vlan=100, mtu=1500),
+    builders.network("red/web", "10.0.1.0/24"),
+    builders.network("red/db", "10.0.2.0/24"),
+    builders.network("red/lone", "10.0.9.0/24"),
+    builders.port("red/a", "red/web", "10.0.1.11", host="hv1"),
+    builders.router(
+        *("red/main", "red/web", "red/db"),
+        external="public",
+        address="203.0.113.10",
+        routes=[("192.0.2.0/24", "10.0.2.99"), ("198.51.0.0/16", "203.0.113.77")],
+    ),
+    builders.floating_ip("203.0.113.20", "red/a", "10.0.1.11", router="red/main", external="public"),
+)
+A = TOPOLOGY.ports["red/a"]
+MAIN = TOPOLOGY.routers["red/main"]
+WEB, DB = router_mac("red/web"), router_mac("red/db")
+THERE = "02:00:00:00:00:99"
+
+
+def registers(values: Mapping[Register, int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for register, value in values.items():
+        index = BY_NAME[register.field].index
+        found[index] = found.get(index, 0) | value << register.offset
+    return found
+
+
+def asked(
+    question: Question,
+    frame: bytes,
+    values: Mapping[Register, int] | None = None,
+    *,
+    by: Port | None = A,
+    network: str | None = "red/web",
+) -> Asked:
+    found = TOPOLOGY.networks.get(network or "")
+    router = MAIN if found is not None and found.name in MAIN.networks else None
+    fields = registers(values or {})
+    return Asked(question, TOPOLOGY, TOPOLOGY.hosts["hv1"], 7, by, found, router, fields, frame)
+
+
+def packet(
+    to: int, *, source: str = "10.0.1.11", target: str = "8.8.8.8", size: int = 20, by: str | None = None
+) -> bytes:
+    frame = ip(udp.udp(1, 2), bytes(size), source=source, target=target, protocol=17, to=format_mac(to))
+    return frame if by is None else frame[:6] + bytes.fromhex(by.replace(":", "")) + frame[12:]
+
+
+def only(question: Asked) -> PacketOut:
+    (out,) = answer(question)
+    return out
+
+
+def test_a_port_of_the_host_is_told_at_its_own_interface() -> None:
+    out = only(asked(Question.EXPIRED, packet(WEB)))
+    said = read(out.frame)
+    assert out.actions == (Output(7),)
+    assert (said.get_protocol(ethernet).src, said.get_protocol(ipv4.ipv4).src) == (format_mac(WEB), "10.0.1.1")
+
+
+def test_a_packet_that_is_on_its_way_already_is_told_of_as_it_was_sent() -> None:
+    out = only(asked(Question.NO_HOST, packet(0, by=format_mac(DB), target="10.0.2.50"), network="red/db"))
+    said = read(out.frame)
+    assert (said.get_protocol(ethernet).src, said.get_protocol(ethernet).dst) == (format_mac(WEB), format_mac(A.mac))
+    assert said.get_protocol(ipv4.ipv4).src == "10.0.1.1"
+
+
+def test_a_sender_on_another_host_is_told_through_the_tunnels() -> None:
+    values = {FROM: FROM_TUNNEL, NETWORK: key("network", "red/web"), SPACE: 5}
+    out = only(asked(Question.EXPIRED, packet(WEB, by=THERE), values, by=None))
+    assert read(out.frame).get_protocol(ethernet).dst == THERE
+    forward = Resubmit(pipeline().tables["forward"].number)
+    assert out.actions == (NETWORK.load(key("network", "red/web")), SPACE.load(5), forward)
+
+
+@pytest.mark.parametrize("name", ["red/main", "red/203.0.113.20"])
+def test_a_sender_outside_is_told_by_the_router_on_the_external_network(name: str) -> None:
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("network", "public")}
+    frame = packet(outer_mac(name), source="8.8.8.8", target="203.0.113.10", by=THERE)
+    out = only(asked(Question.EXPIRED, frame, values, by=None, network=None))
+    said = read(out.frame)
+    assert (said.get_protocol(ethernet).src, said.get_protocol(ipv4.ipv4).src) == (
+        format_mac(outer_mac(name)),
+        "203.0.113.10",
+    )
+    assert out.actions == (PushVlan(), set_field("vlan_tci", VLAN_PRESENT | 100), Output(7))
+
+
+def test_a_frame_that_no_router_got_is_not_answered() -> None:
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("network", "public")}
+    stray = packet(outer_mac("blue/other"), source="8.8.8.8", target="203.0.113.10", by=THERE)
+    assert not list(answer(asked(Question.EXPIRED, stray, values, by=None, network=None)))
+    assert not list(answer(asked(Question.EXPIRED, packet(WEB), by=None, network=None)))
+
+
+def test_what_is_too_big_for_a_tunnel_is_told_its_mtu() -> None:
+    out = only(asked(Question.TOO_BIG, packet(WEB, target="10.0.2.50", size=1473)))
+    assert int.from_bytes(out.frame[40:42], "big") == 1450
+    assert read(out.frame).get_protocol(icmp.icmp).code == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "mtu"),
+    [
+        ("10.0.2.9", 1450),
+        ("203.0.113.20", 1450),
+        ("192.0.2.1", 1450),
+        ("198.51.3.3", 1500),
+        ("8.8.8.8", 1500),
+        ("fd00::1", 1500),
+    ],
+)
+def test_the_way_on_has_the_mtu_of_its_network(target: str, mtu: int) -> None:
+    assert way_mtu(TOPOLOGY, MAIN, ip_address(target)) == mtu
+
+
+def test_where_no_way_leads_there_is_no_mtu() -> None:
+    assert way_mtu(TOPOLOGY, None, ip_address("8.8.8.8")) is None

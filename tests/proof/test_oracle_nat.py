@@ -1,0 +1,221 @@
+"""Ways out of the fabric and in as the oracle judges them: whose name a port leaves in, and what floating IPs let in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from controller.model.address import parse_mac, router_mac
+from controller.model.entities import PolicyTest, Topology
+from controller.proof.oracle import Oracle
+from controller.proof.packet import ICMP, IPV4, TCP, UDP, Packet
+from controller.proof.policy import run_again, run_tests
+from tests.builders import (
+    Entity,
+    allow,
+    expect,
+    external_network,
+    fabric,
+    floating_ip,
+    group,
+    host,
+    network,
+    physical_network,
+    port,
+    router,
+)
+
+A, B = parse_mac("02:00:00:00:00:0a"), parse_mac("02:00:00:00:00:0b")
+TO_WEB, TO_DB = router_mac("red/web"), router_mac("red/db")
+FLOAT_A, FLOAT_B, FLOAT_G, OWN = "203.0.113.20", "203.0.113.21", "203.0.113.30", "203.0.113.10"
+OUTSIDE = "198.51.100.7"
+
+
+def cloud(*more: Entity, snat: bool = True) -> Topology:
+    """Red's two networks with two floating IPs, and green's with another; all leave by `public`, and `inner` leads to nowhere else."""
+    return fabric(
+        *(host("hv1"), host("hv2"), host("gw1", gateway=True), physical_network("wire", "hv1", "gw1")),
+        external_network("public", "203.0.113.0/24", "2001:db8::/64", physical="wire", vlan=100),
+        external_network("inner", "192.0.2.0/24", physical="wire", vlan=101, gateways=[]),
+        network("red/web", "10.0.1.0/24", "fd00:1::/64"),
+        network("red/db", "10.0.2.0/24"),
+        network("green/net", "10.0.1.0/24"),
+        network("blue/net", "10.9.0.0/24"),
+        router("red/main", "red/web", "red/db", external="public", address=[OWN, "2001:db8::10"], snat=snat),
+        router("green/r", "green/net", external="public", address="203.0.113.11"),
+        router("blue/r", "blue/net", external="inner", address="192.0.2.10"),
+        group(
+            "red/g", ingress=[allow("tcp", 80), allow("udp", 9, far=f"{FLOAT_A}/32"), allow("udp", 10, far=f"{OWN}/32")]
+        ),
+        group("red/out", egress=[allow(far="203.0.113.0/24")]),
+        group("green/g", ingress=[allow("tcp", 443, far=f"{FLOAT_A}/32"), allow("icmp")]),
+        port("red/a", "red/web", "10.0.1.11", "fd00:1::11", host="hv1", groups=["red/g"], mac="02:00:00:00:00:0a"),
+        port("red/b", "red/db", "10.0.2.11", host="hv2", groups=["red/g"], mac="02:00:00:00:00:0b"),
+        port("red/c", "red/db", "10.0.2.12", host="hv2", groups=["red/out"]),
+        port("green/g", "green/net", "10.0.1.11", host="hv1", groups=["green/g"]),
+        port("blue/b", "blue/net", "10.9.0.11", host="hv1"),
+        floating_ip(FLOAT_A, "red/a", "10.0.1.11", router="red/main", external="public"),
+        floating_ip(FLOAT_B, "red/b", "10.0.2.11", router="red/main", external="public"),
+        floating_ip(FLOAT_G, "green/g", "10.0.1.11", router="green/r", external="public"),
+        *more,
+    )
+
+
+def passes(
+    source: str, target: str, protocol: int, number: int | None = None, topology: Topology | None = None
+) -> bool:
+    kind = 8 if protocol == ICMP else None
+    oracle = Oracle(topology or cloud())
+    return oracle.allows(source, target, protocol=protocol, port=number, icmp_type=kind).allowed
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "protocol", "number", "expected"),
+    [
+        ("red/a", OUTSIDE, UDP, 53, True),  # By its floating IP.
+        ("red/c", "203.0.113.99", UDP, 53, True),  # In the router's name, as far as its rules let it.
+        ("red/c", OUTSIDE, UDP, 53, False),
+        ("red/a", "2001:db8:9::1", UDP, 53, True),
+        ("red/b", "2001:db8:9::1", UDP, 53, False),  # It has no IPv6.
+        ("red/a", "224.0.0.1", UDP, 53, False),
+        ("blue/b", OUTSIDE, UDP, 53, False),  # Inner leads to nowhere else,
+        ("blue/b", "192.0.2.77", UDP, 53, True),  # but to its own neighbours.
+        (OUTSIDE, "red/a", TCP, 80, True),
+        (OUTSIDE, "red/a", TCP, 81, False),
+        (OUTSIDE, "red/c", TCP, 80, False),  # It has no floating IP.
+        (OUTSIDE, "green/g", TCP, 443, False),  # That is for one address.
+        ("2001:db8:9::1", "red/a", TCP, 80, False),  # It has none of IPv6.
+        (OUTSIDE, "blue/b", TCP, 80, False),
+        ("red/a", FLOAT_B, UDP, 9, True),  # From its floating IP.
+        ("red/a", FLOAT_B, UDP, 10, False),
+        ("red/c", FLOAT_B, UDP, 10, True),  # From the router's address.
+        ("red/c", FLOAT_B, UDP, 9, False),
+        ("red/a", "red/b", UDP, 9, False),  # Inside it is itself.
+        ("red/a", FLOAT_A, TCP, 80, True),  # Itself, as others see it.
+        ("red/a", FLOAT_G, TCP, 443, True),  # Through two routers.
+        ("red/b", FLOAT_G, TCP, 443, False),
+        ("green/g", FLOAT_A, TCP, 80, True),
+        (FLOAT_A, "green/g", TCP, 443, True),
+        (FLOAT_B, "green/g", TCP, 443, False),
+        (FLOAT_A, "red/b", UDP, 9, True),
+        ("red/a", OWN, ICMP, None, True),
+        ("red/a", OWN, TCP, 80, False),
+        ("red/a", "203.0.113.11", ICMP, None, True),  # Another's router.
+        ("red/a", "203.0.113.11", TCP, 80, False),
+        ("blue/b", FLOAT_A, TCP, 80, False),
+        ("red/a", "green/g", TCP, 443, False),  # By its own address there is no way.
+    ],
+)
+def test_ways_out_and_in(source: str, target: str, protocol: int, number: int | None, expected: bool) -> None:
+    assert passes(source, target, protocol, number) is expected
+
+
+def test_without_translation_the_world_sees_ports_and_ports_the_world() -> None:
+    plain = cloud(snat=False)
+    assert passes(OUTSIDE, "red/b", TCP, 80, plain)
+    assert passes(OUTSIDE, "red/c", UDP, 9, plain) is False
+    assert not passes("red/c", FLOAT_B, UDP, 10, plain), "it is no longer the router"
+    assert passes("red/a", FLOAT_B, UDP, 9, plain), "its floating IP is its name all the same"
+
+
+def test_what_has_no_gateway_within_reach_stays_inside() -> None:
+    topology = cloud(
+        host("gw1"),
+        network("red/web", "10.0.1.0/24", "fd00:1::/64"),
+        port("red/d", "red/db", "10.0.2.13", host="hv1", groups=["red/g"]),
+    )
+    assert passes("red/a", OUTSIDE, UDP, 53, topology), "its host is wired, and it has a floating IP"
+    decision = Oracle(topology).allows("red/d", OUTSIDE, protocol=UDP, port=53)
+    assert decision.reason == "no path: no gateway of public is within reach of red/d"
+    assert not passes(OUTSIDE, "red/b", TCP, 80, topology), "its host is not wired"
+
+
+def test_a_local_network_leaves_by_its_own_host_alone() -> None:
+    here = network("red/here", "10.0.4.0/24", kind="local")
+    joined = router("red/main", "red/web", "red/db", "red/here", external="public", address=OWN)
+    ports = [port(f"red/h-{name}", "red/here", f"10.0.4.1{n}", host=name) for n, name in enumerate(("hv1", "gw1"))]
+    topology = cloud(here, joined, *ports)
+    assert not passes("red/h-hv1", OUTSIDE, UDP, 53, topology)
+    assert passes("red/h-gw1", OUTSIDE, UDP, 53, topology)
+
+
+HELLO = Packet("red/a", A, TO_WEB, IPV4, ip_address("10.0.1.11"), ip_address(FLOAT_B), UDP, 1000, 9)
+
+
+def test_a_packet_for_a_floating_ip_arrives_from_the_senders_own_name() -> None:
+    oracle = Oracle(cloud())
+    assert {name for name, decision in oracle.receivers(HELLO).items() if decision.allowed} == {"red/b"}
+    arrived = replace(
+        HELLO, eth_src=TO_DB, eth_dst=B, src=ip_address(FLOAT_A), dst=ip_address("10.0.2.11"), ttl=HELLO.ttl - 1
+    )
+    assert oracle.received(HELLO, "red/b") == arrived
+    assert not oracle.decide(replace(HELLO, dport=10)).allowed
+
+
+def test_two_routers_on_the_way_take_two_from_what_is_left_to_live() -> None:
+    oracle = Oracle(cloud())
+    packet = replace(HELLO, dst=ip_address(FLOAT_G), protocol=TCP, dport=443)
+    assert oracle.received(packet, "green/g").ttl == packet.ttl - 2
+    assert oracle.receivers(replace(packet, ttl=2)) == {}
+    assert oracle.decide(replace(packet, ttl=2)).reason == "router green/r passes on nothing whose time to live ends"
+
+
+def test_what_leaves_for_the_world_reaches_nobody_here() -> None:
+    packet = replace(HELLO, dst=ip_address(OUTSIDE))
+    decision = Oracle(cloud()).decide(packet)
+    assert (decision.allowed, decision.reason) == (False, f"it leaves by public as {FLOAT_A}")
+
+
+def judged(*tests: PolicyTest) -> list[tuple[bool, str]]:
+    return [(result.passed, result.explanation) for result in run_tests(cloud(*tests))]
+
+
+def test_tests_of_tenants_speak_of_the_world() -> None:
+    outcomes = judged(
+        expect("allow", OUTSIDE, "red/a", "tcp", 80),
+        expect("deny", OUTSIDE, "red/a", "tcp", 22),
+        expect("deny", OUTSIDE, "red/c"),
+        expect("allow", "red/a", OUTSIDE),
+        expect("allow", "red/a", FLOAT_B, "udp", 9),
+        expect("allow", "red/a", "203.0.113.11", "icmp"),
+    )
+    assert [words for passed, words in outcomes if not passed] == []
+    assert outcomes[0][1] == "ingress of red/a: group red/g ingress tcp 80 (tenants/red.yaml:1:1)"
+    assert outcomes[2][1].startswith("no path: router red/main lets in what is for floating IPs, and red/c has none")
+
+
+def test_who_is_not_to_be_reached_is_not_reached_round_about() -> None:
+    [(denied, why), (allowed, _)] = judged(
+        expect("deny", "red/a", "green/g", "tcp", 443), expect("allow", "red/a", "green/g", "tcp", 443)
+    )
+    assert not denied, "its floating IP lets HTTPS of red/a in"
+    assert why.startswith("ingress of green/g: group green/g ingress tcp 443 from 203.0.113.20/32")
+    assert not allowed, "its own address is in nobody's reach"
+
+
+def test_stateless_ports_answer_by_rules_to_whom_they_see() -> None:
+    far = f"{FLOAT_A}/32"
+    for egress, is_answered in (([allow("udp", far=far)], True), ([allow("udp", far="10.0.0.0/8")], False)):
+        topology = cloud(
+            group("red/still", ingress=[allow("udp", 9)], egress=egress, stateless=True),
+            port("red/b", "red/db", "10.0.2.11", host="hv2", groups=["red/still"], mac="02:00:00:00:00:0b"),
+            expect("allow", "red/a", FLOAT_B, "udp", 9),
+        )
+        assert run_tests(topology)[0].passed is is_answered
+        assert Oracle(topology).reply_allowed(HELLO, "red/b").allowed is is_answered
+
+
+def test_a_floating_ip_that_moves_has_the_tests_that_name_it_run_again() -> None:
+    tests = [expect("allow", "red/a", FLOAT_G, "tcp", 443), expect("deny", "red/a", "203.0.113.31", "icmp")]
+    before = run_again(cloud(*tests))
+    assert [result.passed for result in before.results] == [True, False]
+    moved = floating_ip("203.0.113.31", "green/g", "10.0.1.11", router="green/r", external="public")
+    topology = cloud(*tests, moved)
+    without = {name: each for name, each in topology.floating_ips.items() if name != f"green/{FLOAT_G}"}
+    topology = replace(topology, floating_ips=without)
+    after = run_again(topology, before, {"green"})
+    assert after.results == run_tests(topology)
+    again = run_again(cloud(*tests), after, {"green"})
+    assert again.results == run_tests(cloud(*tests))
