@@ -81,7 +81,10 @@ class Builder:
         feature = self.feature
         if feature is None:
             raise ContractError(f"{origin}: no feature is compiling")
-        self._meters.append(Meter(number, rate, burst, origin, feature.name))
+        made = Meter(number, rate, burst, origin, feature.name)
+        # Several makers may pass packets through one meter, which a part claims once.
+        if not any(each.id == number and each.effect == made.effect for each in self._meters):
+            self._meters.append(made)
 
     def write_misses(self, bridge: Bridge, slot: Slot) -> None:
         """Give every table a last flow, so that what nobody wants is counted before it is dropped."""

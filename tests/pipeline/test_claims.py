@@ -77,3 +77,11 @@ def test_meters_that_are_made_again_are_the_same_objects() -> None:
     assert built(meter(1), meter(2), before=first) is first
     again = built(meter(1), meter(2, 7), before=first)
     assert (again.meters[0] is first.meters[0], again.meters[1].rate) == (True, 7)
+
+
+def test_a_part_claims_a_meter_once_however_many_pass_packets_through_it() -> None:
+    builder = Builder(pipeline(), Memo())
+    builder.feature = pipeline().features[0]
+    for _ in range(2):
+        builder.meter(5, 10, 10, origin=Origin("a port", None))
+    assert [meter.id for meter in builder.part(None).meters] == [5]
