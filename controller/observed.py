@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controller.model.entities import HostKind, Port, Topology
-from controller.model.names import NOBODY, interface_name, ports_by_interface
+from controller.model.names import NOBODY, interface_name, parent_of, ports_by_interface
 from controller.pipeline.flow import Bindings
 
 _UNKNOWN, _REMEMBERED, _FIRST = range(3)  # What a claim is dated with; from _FIRST on, events are counted.
@@ -169,7 +169,7 @@ class Observed:
     # For people; these look at the whole fabric.
 
     def locations(self, topology: Topology) -> dict[str, str]:
-        """Return where each port without a host is; of two hosts that claim one, the newer."""
+        """Return where each port without a host is; of two hosts that claim one, the newer. Subports are where their parents are."""
         return {port.name: hosts[-1] for port, hosts in self._claimed(topology) if port.host is None}
 
     def misplaced(self, topology: Topology) -> list[str]:
@@ -194,7 +194,7 @@ class Observed:
         claimed = {port.name: hosts for port, hosts in self._claimed(topology)}
         missing = []
         for port in topology.ports.values():
-            hosts = claimed.get(port.name, [])
+            hosts = claimed.get(port.parent or port.name, [])
             if port.host and topology.hosts[port.host].kind is HostKind.VTEP:
                 continue
             if not (port.host in hosts if port.host else hosts):
@@ -245,7 +245,8 @@ def _canonical(interface: str, port: str | None) -> str | None:
     """Return what an interface counts as that has this iface-id, None for nothing."""
     if port is None:
         return interface
-    return None if port == NOBODY else interface_name(port)
+    # A subport has no interface: what claims to be one is nobody's.
+    return None if port == NOBODY or port != parent_of(port) else interface_name(port)
 
 
 def _by_canonical_name(seen: _Host) -> dict[str, int]:

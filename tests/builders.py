@@ -280,6 +280,20 @@ def address_group(name: str, *prefixes: str) -> AddressGroup:
     return AddressGroup(name, tenant, tuple(map(ip_network, prefixes)), (), at(tenant))
 
 
+def subport(of_port: Port, vlan: int, of: str, *ips: str, groups: Sequence[str] | None = None) -> Port:
+    """A subport of a port, in another network; what is not given is the port's."""
+    return replace(
+        of_port,
+        name=f"{of_port.name}:{vlan}",
+        network=of,
+        ips=tuple(map(ip_address, ips)),
+        groups=of_port.groups if groups is None else tuple(groups),
+        allowed=(),
+        parent=of_port.name,
+        vlan=vlan,
+    )
+
+
 def port(
     name: str,
     of: str,

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": {"memo", "model", "graph"},
     "proof": {"model", "graph", "pipeline"},
     "wire": {"pipeline", "model"},
-    "answers": {"pipeline", "model"},
+    "answers": {"pipeline", "graph", "model"},
     "switch": {"wire", "pipeline", "model", "os_ken", "ovs", "eventlet"},
     "cli": {*CORE, "control", "engine", "lab", "manager", "pki", "switch", "wire", "click", "rich"},
     "lab": {"model", "config", "control", "graph", "proof", "switch", "mininet"},

@@ -38,7 +38,6 @@ class Asked:
         router: The router that has the network, if one does.
         fields: Fields and registers as the switch had them when it asked, by the field's index; those that were 0 are left out.
         packet: The frame, as far as it is there. What flows had rewritten is rewritten, and a subport's tag is off.
-        table: The number of the table whose flow asks.
     """
 
     question: Question
@@ -50,7 +49,6 @@ class Asked:
     router: Router | None
     fields: Mapping[int, int]
     packet: bytes
-    table: int = 0
 
     def register(self, register: Register) -> int:
         """Return what a register held."""

@@ -65,6 +65,8 @@ def _what_it_is(answer: Mapping[str, Any]) -> Iterator[str]:
     else:
         state = "" if answer["state"] == "in sync" else f", which is NOT in sync but {answer['state']}"
         where = f"{answer['interface']} on {answer['bridge']} of {answer['host']}, OpenFlow port {answer['number']}"
+        if answer["vlan"] is not None:
+            where += f", VLAN tag {answer['vlan']}"
         yield f"  where      {where}{state}"
     segment = "" if answer["segment"] is None else f" {answer['segment']}"
     yield f"  network    {answer['network']} ({answer['type']}{segment})"

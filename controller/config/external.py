@@ -8,7 +8,7 @@ from controller.config.declared import Declared
 from controller.config.schema_fabric import ExternalNetwork as DeclaredNetwork
 from controller.config.schema_fabric import FabricFile
 from controller.config.source import Reporter, Spot
-from controller.config.subnets import first_host, is_reserved
+from controller.config.subnets import IPV6_MIN_MTU, first_host, is_reserved
 from controller.model.entities import Address, ExternalNetwork, PhysicalNetwork, Prefix
 
 Span = tuple[Address, Address]  # The first and the last address of a range.
@@ -26,6 +26,10 @@ def build_external_networks(
         spot = declared.spot(SECTION, name)
         _check_wire(declared, spot, name, each, physical_networks, wires, reporter)
         gateways = _gateways(spot, each, reporter)
+        mtu = declared.content.mtu if each.mtu is None else each.mtu
+        if mtu < IPV6_MIN_MTU and any(cidr.version == 6 for cidr in each.cidr):
+            message = f"the external network's MTU is {mtu}, and IPv6 needs {IPV6_MIN_MTU}"
+            reporter.report("N054", spot / ("cidr" if each.mtu is None else "mtu"), message)
         found[name] = ExternalNetwork(
             name=name,
             physical_network=each.physical_network,
@@ -33,7 +37,7 @@ def build_external_networks(
             cidrs=each.cidr,
             gateways=gateways,
             pool=_pool(spot, each, gateways, reporter),
-            mtu=declared.content.mtu if each.mtu is None else each.mtu,
+            mtu=mtu,
             place=declared.place(SECTION, name),
         )
     return found

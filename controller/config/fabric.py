@@ -29,6 +29,7 @@ class Fabric:
     hosts: Mapping[str, Host]
     physical_networks: Mapping[str, PhysicalNetwork]
     external_networks: Mapping[str, ExternalNetwork]
+    led_out: frozenset[str]  # The external networks that some gateway host carries.
     tenants: Mapping[str, Tenant]
     declared: Declared[FabricFile]
 
@@ -68,6 +69,9 @@ def build_fabric(declared: Declared[FabricFile], reporter: Reporter) -> Fabric:
         )
         for name, each in content.tenants.items()
     }
+    external_networks = build_external_networks(declared, physical_networks, reporter)
+    gateways = {name for name, host in hosts.items() if host.gateway}
+    carried = {name for name, network in physical_networks.items() if not gateways.isdisjoint(network.hosts)}
     fabric = Fabric(
         name=content.fabric,
         overlay=content.overlay,
@@ -75,7 +79,8 @@ def build_fabric(declared: Declared[FabricFile], reporter: Reporter) -> Fabric:
         masks=content.masks,
         hosts=hosts,
         physical_networks=physical_networks,
-        external_networks=build_external_networks(declared, physical_networks, reporter),
+        external_networks=external_networks,
+        led_out=frozenset(name for name, each in external_networks.items() if each.physical_network in carried),
         tenants=tenants,
         declared=declared,
     )

@@ -11,7 +11,7 @@ from controller.config.schema import Network as DeclaredNetwork
 from controller.config.schema import TenantFile
 from controller.config.shared import check_share
 from controller.config.source import Reporter, Spot
-from controller.config.subnets import EUI64_PREFIX, first_host, is_reserved
+from controller.config.subnets import EUI64_PREFIX, IPV6_MIN_MTU, first_host, is_reserved
 from controller.config.terms import MAX_VLAN
 from controller.model import ids
 from controller.model.entities import (
@@ -25,7 +25,6 @@ from controller.model.entities import (
 )
 
 _IPV6_HEADER_MORE = 20  # Bytes by which an outer IPv6 header is longer than IPv4's.
-_IPV6_MIN_MTU = 1280  # RFC 8200, section 5.
 
 Pool = tuple[NetworkType, str | None]  # Where a segment's number must be unique: the type and the physical network.
 
@@ -58,8 +57,8 @@ def build_networks(context: NetworkContext) -> dict[str, Network]:
         check_share(context.fabric, tenant, spot, each.share, context.reporter, takes_any=False)
         qualified = f"{context.tenant.name}/{name}"
         mtu = _mtu(context.fabric, types[name])
-        if mtu < _IPV6_MIN_MTU and any(cidr.version == 6 for cidr in each.cidr):
-            message = f"the network's MTU is {mtu}, and IPv6 needs {_IPV6_MIN_MTU}: raise the fabric's"
+        if mtu < IPV6_MIN_MTU and any(cidr.version == 6 for cidr in each.cidr):
+            message = f"the network's MTU is {mtu}, and IPv6 needs {IPV6_MIN_MTU}: raise the fabric's"
             context.reporter.report("N054", context.spot(name) / "cidr", message)
         _check_told(context, name, each)
         networks[qualified] = Network(

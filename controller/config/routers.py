@@ -15,6 +15,7 @@ from controller.config.schema import Router as DeclaredRouter
 from controller.config.schema import TenantFile
 from controller.config.source import Reporter, Spot
 from controller.config.subnets import is_reserved
+from controller.config.suggest import listed
 from controller.model.entities import Address, ExternalNetwork, Network, Prefix, Route, Router, Tenant
 
 SECTION = "routers"
@@ -133,12 +134,12 @@ def _external(context: RouterContext, spot: Spot, each: DeclaredRouter) -> Exter
             reporter.unknown("external network", spot / "external", each.external, fabric.external_networks, home)
         return None
     physical = fabric.physical_networks.get(external.physical_network)
-    hosts = () if physical is None else physical.hosts
-    if physical is not None and not any(name in fabric.hosts and fabric.hosts[name].gateway for name in hosts):
+    if physical is not None and external.name not in fabric.led_out:
         message = (
             f"no host with `gateway: true` carries {physical.name}, so only floating IPs lead out by {external.name}"
         )
-        reporter.report("W007", spot / "external", message, f"hosts of {physical.name}: {', '.join(hosts) or 'none'}")
+        hint = f"hosts of {physical.name}: {listed(physical.hosts) or 'none'} ({physical.place})"
+        reporter.report("W007", spot / "external", message, hint)
     return external
 
 

@@ -151,7 +151,8 @@ class Peer(Strict):
     cidr: FarSide | None = Field(default=None, description="The addresses of the far side.")
     group: Reference | None = Field(
         default=None,
-        description="A security group, the own or one that is shared: the addresses of its ports, whosever they are, in the same network.",
+        description="A security group, the own or one that is shared: the addresses of its ports, whosever they are, in the same "
+        "network and in those that its router joins to it.",
     )
     address_group: Reference | None = Field(
         default=None, description="An address group, the own or one that is shared: all that it lists."

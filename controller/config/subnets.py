@@ -7,6 +7,7 @@ from ipaddress import IPv6Address
 from controller.model.address import link_local
 from controller.model.entities import Address, Prefix
 
+IPV6_MIN_MTU = 1280  # RFC 8200, section 5.
 EUI64_PREFIX = 64  # The length of a prefix that leaves room for an interface identifier (RFC 4291, section 2.5.1).
 
 

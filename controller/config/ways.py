@@ -13,7 +13,7 @@ from controller.config import scalars
 from controller.config.routers import SECTION as ROUTERS
 from controller.config.routers import RouterContext, build_routers, check_outside
 from controller.config.schema import FloatingIp as DeclaredFloatingIp
-from controller.config.source import Spot
+from controller.config.source import Reporter, Spot
 from controller.model.entities import Address, FloatingIp, Port, Router
 
 FLOATING_IPS = "floating_ips"
@@ -47,10 +47,11 @@ def build_ways(context: RouterContext, ports: Mapping[str, Port], routers: Mappi
     for name, router in own.items():
         _claim_of_router(context, name, router, claims)
     joined = {network: router for router in routers.values() for network in router.networks}
+    hides_routers = any(section == ROUTERS for section, _ in context.declared.broken)
     found: dict[str, FloatingIp] = {}
     fixed: dict[tuple[str, Address], Spot] = {}
     for text, each in content.floating_ips.items():
-        made = _floating_ip(context, text, each, ports, joined)
+        made = _floating_ip(context, text, each, ports, joined, hides_routers)
         if made is None:
             continue
         spot = context.declared.spot(FLOATING_IPS, text)
@@ -96,6 +97,7 @@ def _floating_ip(
     each: DeclaredFloatingIp,
     ports: Mapping[str, Port],
     joined: Mapping[str, Router],
+    hides_routers: bool,
 ) -> FloatingIp | None:
     """Return a floating IP as far as it can be told, and report what is wrong with it."""
     tenant, reporter = context.tenant.name, context.reporter
@@ -105,7 +107,8 @@ def _floating_ip(
         return None
     router = joined.get(port.network)
     if router is None or router.external is None:
-        _report_no_way(context, spot, port, router)
+        if router is not None or not hides_routers:
+            _report_no_way(reporter, spot / "port", port, router)
         return None
     external = context.fabric.external_networks.get(router.external)
     if external is None or check_outside(reporter, spot.key, external, address) is None:
@@ -135,23 +138,21 @@ def _port(context: RouterContext, spot: Spot, each: DeclaredFloatingIp, ports: M
     known = declared.content.ports.get(name)
     is_refused = known is not None and (not vlan or int(vlan) in known.trunk)
     if not is_refused and not declared.hides("ports", name):
-        everybody = [
-            *declared.content.ports,
-            *(f"{parent}:{number}" for parent, one in declared.content.ports.items() for number in one.trunk),
-        ]
+        own = declared.content.ports
+        subports = (f"{parent}:{number}" for parent, one in own.items() for number in one.trunk)
         home = None if vlan else declared.spot("ports")
-        context.reporter.unknown("port", spot / "port", each.port, everybody, home)
+        context.reporter.unknown("port", spot / "port", each.port, subports if vlan else own, home)
     return None
 
 
-def _report_no_way(context: RouterContext, spot: Spot, port: Port, router: Router | None) -> None:
+def _report_no_way(reporter: Reporter, spot: Spot, port: Port, router: Router | None) -> None:
     """Report that nothing leads from a port out of the fabric."""
     if router is not None:
         message = f"{router.name}, the router of {port.network}, has no external network"
-        context.reporter.report("N038", spot / "port", message, f"give it one with `external: NAME` ({router.place})")
-    elif not any(section == ROUTERS for section, _ in context.declared.broken):
+        reporter.report("N038", spot, message, f"give it one with `external: NAME` ({router.place})")
+    else:
         message = f"no router joins {port.network}, the network of {port.name}"
-        context.reporter.report("N038", spot / "port", message, "a router with an external network leads out")
+        reporter.report("N038", spot, message, "a router with an external network leads out")
 
 
 def _fixed(

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from controller.engine.counters import port_of
 from controller.engine.plugged import Plugged
+from controller.engine.seats import Seat
 from controller.graph import queries
 from controller.model.entities import Address, Topology
+from controller.model.ids import key
+from controller.model.names import subport_name
 from controller.pipeline.fields import (
     BY_NAME,
     CT_NEW,
@@ -31,7 +34,7 @@ from controller.pipeline.fields import (
 )
 from controller.pipeline.flow import Flow, ToController
 from controller.pipeline.reasons import BY_KIND, is_drop, is_dry
-from controller.pipeline.registers import SET_OF_PORTS, TARGET
+from controller.pipeline.registers import SET_OF_PORTS, SOURCE, TARGET, number_of_target
 from controller.proof.rules import rule_text
 from controller.wire.sample import Headers, Sample, read_headers
 
@@ -46,7 +49,7 @@ _MOST_STRANGERS = 1024
 
 _PROTOCOLS = {PROTO_ICMP: "icmp", PROTO_TCP: "tcp", PROTO_UDP: "udp", PROTO_ICMPV6: "icmpv6", PROTO_SCTP: "sctp"}
 _IN_PORT, _CT_STATE = BY_NAME["in_port"].index, BY_NAME["ct_state"].index
-_TARGET = BY_NAME[TARGET.field].index
+_SOURCE, _TARGET = BY_NAME[SOURCE.field].index, BY_NAME[TARGET.field].index
 
 Line = dict[str, Any]
 
@@ -115,7 +118,7 @@ class Connections:
         # Tables of policy are named by the direction that they are asked about.
         direction = self._engine.table_name(dpid, flow.table).partition("_")[0]
         headers = read_headers(sample.packet)
-        port = port_of(flow) or self._port(seat.host, seat.bridge, direction, sample)
+        port = port_of(flow) or self._port(topology, seat, direction, sample)
         told: Line = {"time": _time(at), "host": seat.host, "port": port, "direction": direction}
         told |= self._decision(flow, direction)
         if state & CT_REPLY:
@@ -135,12 +138,24 @@ class Connections:
             raise UnknownFlow
         return found
 
-    def _port(self, host: str, bridge: str, direction: str, sample: Sample) -> str | None:
+    def _port(self, topology: Topology, seat: Seat, direction: str, sample: Sample) -> str | None:
         """Return the port that a rule was asked for; None where a packet is for several."""
-        number = sample.fields.get(_IN_PORT if direction == "egress" else _TARGET, SET_OF_PORTS)
-        if number & SET_OF_PORTS:
+        if direction == "egress":
+            name = self._plugged.port_at(seat.host, seat.bridge, sample.fields.get(_IN_PORT, 0))
+            return self._sender(topology, name, sample.fields.get(_SOURCE, 0))
+        target = sample.fields.get(_TARGET, SET_OF_PORTS)
+        if target & SET_OF_PORTS:
             return None
-        return self._plugged.port_at(host, bridge, number)
+        number, vlan = number_of_target(target)
+        name = self._plugged.port_at(seat.host, seat.bridge, number)
+        return subport_name(name, vlan) if name is not None and vlan else name
+
+    def _sender(self, topology: Topology, name: str | None, source: int) -> str | None:
+        """Return which port on an interface has a key: the one that is plugged in, or one of its subports."""
+        if name is None or key("port", name) == source:
+            return name
+        ports = queries.part(topology, "ports", name.partition("/")[0]).values()
+        return next((each.name for each in ports if each.parent == name and key("port", each.name) == source), name)
 
     def _decision(self, flow: Flow, direction: str) -> Line:
         reason = BY_KIND.get((flow.feature, flow.kind))

@@ -209,7 +209,7 @@ def _numbers(engine: Engine, seat: Seat) -> dict[int, str]:
     found = {
         engine.observed.number(seat.host, seat.bridge, interface_name(port.name)): port.name
         for port in topology.ports.values()
-        if port.new_connections is not None
+        if port.new_connections is not None and port.parent is None  # Its subports share its meter.
     }
     return {number: name for number, name in found.items() if number is not None}
 

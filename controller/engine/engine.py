@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from controller.engine.delivery import ChangeSet, Delivery, Switches
+from controller.engine.gathering import Gathering
 from controller.engine.intent import Intent, Report
 from controller.engine.moves import Moves
 from controller.engine.names import Databases, Names
+from controller.engine.neighbours import Spot
 from controller.engine.questions import Questions
 from controller.engine.request import Request, together
+from controller.engine.resolver import Resolver
 from controller.engine.seats import Seat, seats
 from controller.engine.status import status
 from controller.graph.queries import part
@@ -40,10 +43,6 @@ from controller.switch.status import State, SwitchStatus
 
 LOG = logging.getLogger(__name__)
 
-# A port without a host is wherever its interface shows up. A controller that starts has not seen that yet, and a program
-# without the port would cut it off; so programs wait for the hosts to tell, but not for long for one that is down.
-GATHER_S = 10.0
-
 
 class Engine:
     """Keeps every known switch at the program that the files and the observed interfaces ask for.
@@ -59,7 +58,9 @@ class Engine:
         self.programs = Programs()
         self.moves = Moves(self.observed)
         self.names = Names()
+        self.gathering = Gathering(self.observed, self.names)
         self.questions = Questions(self)
+        self.resolver = Resolver(self)
         self.switches: Switches | None = None
         self.delivery: Delivery | None = None
         self.seats: dict[int, Seat] = {}
@@ -68,8 +69,6 @@ class Engine:
         self._arriving: set[int] = set()  # Switches that have come and whose ports are not known yet.
         self._ports: dict[str, str] = {}  # Interface -> port, of all ports of the files.
         self._former: Topology | None = None  # The last topology before this one that all switches took.
-        self._gather_until = 0.0
-        self._is_gathering = True
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # What others call, from any thread.
@@ -87,13 +86,15 @@ class Engine:
 
     def start(self) -> None:
         """Begin to handle events."""
-        self._gather_until = time.monotonic() + GATHER_S
+        self.gathering.begin()
         self._thread.start()
+        self.resolver.start()
         self.questions.start()
 
     def close(self, deadline_s: float) -> None:
         """Stop handling events; what the switches hold stays."""
         self.questions.close(deadline_s)
+        self.resolver.close(deadline_s)
         self._events.put(("stop", None))
         if self._thread.is_alive():
             self._thread.join(deadline_s)
@@ -160,6 +161,10 @@ class Engine:
         """Note what a host's OVSDB says of its interfaces: interface -> iface-id."""
         self._events.put(("named", (host, names)))
 
+    def learned(self, spot: Spot, mac: int | None) -> None:
+        """Note which MAC a neighbour that no file names has; None: nobody has the address."""
+        self._events.put(("learned", (spot, mac)))
+
     def changed(self, status: SwitchStatus) -> None:
         """Log a switch's new state."""
         name = self.name_of(status.dpid)
@@ -193,7 +198,7 @@ class Engine:
 
     def _next_batch(self) -> list[tuple[str, Any]]:
         """Wait for events and return all that wait together; none once the time to gather is over."""
-        ends = self.names.deadlines() + self.moves.deadlines() + ([self._gather_until] if self._is_gathering else [])
+        ends = self.names.deadlines() + self.moves.deadlines() + self.gathering.deadlines()
         patience = max(0.0, min(ends) - time.monotonic()) if ends else None
         try:
             batch = [self._events.get(timeout=patience)]
@@ -257,12 +262,14 @@ class Engine:
         for tenant in everyone if tenants is None else tenants:
             here, there = part(topology, "ports", tenant), part(before, "ports", tenant)
             for name in there.keys() - here.keys():
-                self._ports.pop(interface_name(name), None)
-                self.programs.place(name, None)
+                if there[name].parent is None:
+                    self._ports.pop(interface_name(name), None)
+                    self.programs.place(name, None)
             for name, port in here.items():
                 known = there.get(name)
                 # Where a port is follows from its own name and host, if the hosts are the same: it is where it was.
-                if tenants is None or known is None or known.host != port.host:
+                # A subport is where its parent is.
+                if (tenants is None or known is None or known.host != port.host) and port.parent is None:
                     self._ports[interface_name(name)] = name
                     self._place(port, topology)
 
@@ -297,6 +304,8 @@ class Engine:
                 self._note_disconnected(detail)
             case "named":
                 self._note_named(*detail)
+            case "learned":
+                self.resolver.note(*detail)
 
     def _note_held(self, dpid: int, notes: Sequence[str]) -> None:
         seat = self.seats.get(dpid)
@@ -304,6 +313,7 @@ class Engine:
         if seat is not None and seat.kind is Bridge.INTEGRATION:
             self.programs.remember(seat.host, read_notes(notes))
             self.observed.remember(seat.host, map(interface_name, read_places(notes)))
+            self.resolver.held(seat.host, notes)
 
     def _note_connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         seat = self.seats.get(dpid)
@@ -343,7 +353,10 @@ class Engine:
     def _advance(self, cause: str, since: float) -> ChangeSet | None:
         """Bring programs and switches up to what is known now."""
         topology, switches, delivery = self.intent.topology, self.switches, self.delivery
-        if topology is None or switches is None or delivery is None or self._must_gather(topology):
+        if topology is None or switches is None or delivery is None:
+            return None
+        self.resolver.meet(topology)
+        if self.gathering.must_wait(topology, self.seats.values()):
             return None
         self.programs.ask_for(host for host in topology.hosts if self.observed.has(host))
         try:
@@ -364,22 +377,8 @@ class Engine:
         # Files that were taken are a change set, even if no switch has to know.
         change = delivery.deliver(deltas, cause, since) if deltas or cause == "files" else None
         self.moves.announce(topology, switches.send)
+        self.resolver.follow()
         return change
-
-    def _must_gather(self, topology: Topology) -> bool:
-        """Return whether a port may still turn out to be on a host that has not told its interfaces."""
-        if not self._is_gathering:
-            return False
-        waits = any(
-            port.host is None and self.observed.host_of(interface_name(port.name)) is None
-            for port in topology.ports.values()
-        ) and any(
-            seat.kind is Bridge.INTEGRATION
-            and (self.names.awaits(seat.host) or not self.observed.has(seat.host, seat.bridge))
-            for seat in self.seats.values()
-        )
-        self._is_gathering = waits and time.monotonic() < self._gather_until
-        return self._is_gathering
 
     def _return(self, since: float) -> ChangeSet | None:
         """Put the former topology in force again, if some switch has not taken the present one."""

@@ -22,7 +22,7 @@ from controller.engine.seats import Seat
 from controller.model.address import format_mac
 from controller.model.entities import Direction, HostKind, Port, Rule, Topology
 from controller.model.ids import integration_dpid
-from controller.model.names import interface_name
+from controller.model.names import interface_name, parent_of
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Flow
 from controller.pipeline.reasons import EVERYTHING_ALLOWED, REASONS, is_drop, is_rule
@@ -84,6 +84,7 @@ def _what_it_is(topology: Topology, port: Port) -> dict[str, Any]:
         "network": network.name,
         "type": network.type.value,
         "segment": network.segment,
+        "vlan": port.vlan,  # Of its frames on its parent's interface, if it is a subport.
         "mac": format_mac(port.mac),
         "addresses": [str(address) for address in port.ips],
         "allowed_addresses": [
@@ -102,7 +103,7 @@ def _where(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
     host = topology.hosts.get(name) if name else None
     number = state = why = None
     if host is None:
-        why = f"no interface {interface} and no iface-id {port.name} has been seen on any host"
+        why = f"no interface {interface} and no iface-id {parent_of(port.name)} has been seen on any host"
     elif host.kind is HostKind.VTEP:
         why = f"{host.name} is a foreign VTEP, which Weft does not program"
     else:
@@ -113,7 +114,7 @@ def _where(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
         if number is None and state == State.DOWN:
             why = f"the switch of {host.name} is not connected"
         elif number is None:
-            why = f"no interface {interface} and no iface-id {port.name} has been seen on {host.name}"
+            why = f"no interface {interface} and no iface-id {parent_of(port.name)} has been seen on {host.name}"
         else:
             interface = engine.observed.called(host.name, host.integration_bridge, number) or interface
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from controller.graph.queries import part
 from controller.model.entities import Port, Topology
 from controller.model.ids import integration_dpid
 from controller.model.names import interface_name
@@ -40,8 +41,8 @@ class Moves:
             self._due[port.name] = (0.0, TIMES)
 
     def announce(self, topology: Topology, send: Callable[[int, bytes], bool]) -> None:
-        """Announce what has moved and is due, from where it is now."""
-        now = time.monotonic()
+        """Announce what has moved and is due, with its subports, from where it is now."""
+        now, subports = time.monotonic(), _Subports(topology)
         for name, (when, left) in list(self._due.items()):
             if when > now:
                 continue
@@ -52,7 +53,8 @@ class Moves:
             port, host = topology.ports.get(name), self._last[name]
             number = self._number(topology, host, interface_name(name))
             if port is not None and number is not None:
-                send(integration_dpid(topology.hosts[host].id), announce(port, number))
+                for each in (port, *subports.of(port)):
+                    send(integration_dpid(topology.hosts[host].id), announce(each, number))
 
     def deadlines(self) -> list[float]:
         """Return when something is due again, in the time of `time.monotonic`; the first time is that of the move itself."""
@@ -61,3 +63,21 @@ class Moves:
     def _number(self, topology: Topology, host: str, interface: str) -> int | None:
         known = topology.hosts.get(host)
         return self._observed.number(host, known.integration_bridge, interface) if known else None
+
+
+class _Subports:
+    """The subports of a topology by their parents, looked for once in the ports of each tenant that is asked about."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._known: dict[str, dict[str, list[Port]]] = {}
+
+    def of(self, parent: Port) -> list[Port]:
+        """Return the subports of a port."""
+        found = self._known.get(parent.tenant)
+        if found is None:
+            found = self._known[parent.tenant] = {}
+            for port in part(self._topology, "ports", parent.tenant).values():
+                if port.parent is not None:
+                    found.setdefault(port.parent, []).append(port)
+        return found.get(parent.name, [])

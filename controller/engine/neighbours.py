@@ -102,6 +102,11 @@ class Neighbours(Generic[Packet]):
         """Return who is known."""
         return {spot: entry.mac for spot, entry in self._entries.items() if entry.mac is not None}
 
+    def knows(self, spot: Spot) -> bool:
+        """Return whether a neighbour is known."""
+        entry = self._entries.get(spot)
+        return entry is not None and entry.mac is not None
+
     # What happens.
 
     def expect(self, gateways: Collection[Spot], networks: Collection[str], now: float) -> None:

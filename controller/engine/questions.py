@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.answers.asked import Answerer, Asked
 from controller.answers.registry import answerers
+from controller.engine.advertisements import Advertisements
 from controller.engine.plugged import Plugged
 from controller.engine.turns import Turns
 from controller.model.entities import Network, Port, Router, Topology
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-_ROOM = 256  # Questions of a switch that wait: half of what its host's meter lets through in a second.
+ROOM = 256  # Questions of a switch that wait: half of what its host's meter lets through in a second.
 _QUIET_S = 60.0
 
 _QUESTIONS = frozenset(map(int, Question))
@@ -46,9 +47,10 @@ class Questions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._answerers: dict[Question, Answerer] = dict(answerers())
-        self._turns: Turns[Sample | None] = Turns(_ROOM)
+        self._turns: Turns[Sample | None] = Turns(ROOM)
         self._counts: Counter[str] = Counter()
         self._lost = 0
+        self._advertisements = Advertisements(engine)
         self._names = _Names()
         self._plugged = Plugged(engine)
         self._complained = -_QUIET_S
@@ -85,11 +87,12 @@ class Questions:
         """Return how many questions were answered, by kind, and how many were not, as JSON has it."""
         counts = self._counts.copy()
         by_kind = {question.name.lower(): counts[question.name] for question in Question if counts[question.name]}
-        return {"asked": by_kind, "answers": counts["answers"], "unanswered": counts["unanswered"], "lost": self._lost}
+        told = {"answers": counts["answers"], "unanswered": counts["unanswered"], "lost": self._lost}
+        return {"asked": by_kind, **told, "advertisements": self._advertisements.sent}
 
     def _run(self) -> None:
         while True:
-            turn = self._turns.take()
+            turn = self._turns.take(self._advertise())
             if turn is None:
                 continue
             dpid, sample = turn
@@ -100,9 +103,25 @@ class Questions:
             except Exception:
                 # A defect of ours costs an answer, and not the others theirs.
                 self._counts["unanswered"] += 1
-                if time.monotonic() - self._complained >= _QUIET_S:
-                    self._complained = time.monotonic()
+                if self._may_complain():
                     LOG.exception("a question could not be answered")
+
+    def _advertise(self) -> float:
+        """Send what is due without a question; return for how long there is nothing of the kind to do."""
+        try:
+            return self._advertisements.work()
+        except Exception:
+            if self._may_complain():
+                LOG.exception("routers could not be advertised")
+            return 1.0
+
+    def _may_complain(self) -> bool:
+        """Whether nothing has been said for a minute of what is wrong."""
+        now = time.monotonic()
+        is_due = now - self._complained >= _QUIET_S
+        if is_due:
+            self._complained = now
+        return is_due
 
     def _answer(self, dpid: int, sample: Sample) -> None:
         asked, switches = self._understand(dpid, sample), self._engine.switches
@@ -140,7 +159,7 @@ class Questions:
         router = self._names.router(network)
         return Asked(
             *(Question(number), topology, host, in_port, port, network, router),
-            *(sample.fields, sample.packet, sample.table),
+            *(sample.fields, sample.packet),
         )
 
 

@@ -29,6 +29,7 @@ def status(engine: Engine) -> dict[str, Any]:
         "changes": engine.delivery.record.tell() if engine.delivery else {"last": 0, "recent": []},
         "databases": engine.names.problems(),
         "questions": engine.questions.tell(),
+        "neighbours": engine.resolver.tell(),
         "ports": {
             "bound": len(topology.ports) - len(unbound) if topology else 0,
             "unbound": unbound,

@@ -13,3 +13,6 @@ neighbour: Input[int | None] = Input("MAC of a neighbour")
 
 # Name of a network -> the addresses that have a neighbour.
 neighbours_in: Input[tuple[Address, ...] | None] = Input("neighbours heard on a network")
+
+# The names of the networks that have neighbours.
+networks_with: Input[tuple[str, ...] | None] = Input("networks with neighbours")

@@ -26,6 +26,7 @@ from controller.model.entities import (
     SecurityGroup,
     Topology,
 )
+from controller.model.ids import key
 from controller.model.mapping import ByTenant
 
 host: Input[Host | None] = Input("host")
@@ -241,12 +242,29 @@ def spaces_in(memo: Memo, tenant: str) -> tuple[str, ...]:
 
 
 @query
+def gateways(memo: Memo, router_name: str) -> tuple[str, ...]:
+    """Return the hosts by which a router may lead out, the one that does first.
+
+    They are in an order of the router's own (rendezvous hashing): routers are spread, and a host that goes moves its routers alone.
+    """
+    found = router(memo, router_name)
+    outer = None if found is None or found.external is None else external_network(memo, found.external)
+    carrier = None if outer is None else physical_network(memo, outer.physical_network)
+    wired = ((name, host(memo, name)) for name in (() if carrier is None else carrier.hosts))
+    names = [name for name, each in wired if each is not None and each.gateway and each.kind is HostKind.OVS]
+    return tuple(sorted(names, key=lambda name: (key("gateway", f"{router_name} {name}"), name)))
+
+
+@query
 def spaces_by_host(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
-    """Return host -> the address spaces that it must know because of one tenant's ports."""
+    """Return host -> the address spaces that it must know because of one tenant's ports, or to lead out of them."""
     found: dict[str, set[str]] = {}
     for name, ports in placed(memo, tenant).items():
         for where in {where for _, where in ports}:
             found.setdefault(where, set()).add(space_of(memo, name))
+    for name in routers_in(memo, tenant) or ():
+        for where in gateways(memo, name):
+            found.setdefault(where, set()).add(space_name(name))
     return {where: tuple(sorted(names)) for where, names in found.items()}
 
 
@@ -265,8 +283,10 @@ def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
 
 @query
 def hosts_of_space(memo: Memo, space: str) -> tuple[str, ...]:
-    """Return the hosts that have a port in an address space, in name order."""
-    return tuple(sorted({where for name in networks_of_space(memo, space) for where in hosts_of(memo, name)}))
+    """Return the hosts that have a port in an address space, or lead out of it, in name order."""
+    found = {where for name in networks_of_space(memo, space) for where in hosts_of(memo, name)}
+    router_name = router_of_space(space)
+    return tuple(sorted(found if router_name is None else found.union(gateways(memo, router_name))))
 
 
 @query

@@ -42,6 +42,13 @@ _PORT = {
     "ipv6/neigh/default/retrans_time_ms": 200,
 }
 
+# One that asks for its addresses has the kernel ask for routers, soon.
+_ASKING = _PORT | {
+    "ipv6/conf/default/accept_ra": 1,
+    "ipv6/conf/default/router_solicitations": -1,
+    "ipv6/conf/default/router_solicitation_interval": 1,
+}
+
 
 def reserve(state: State) -> None:
     """Take a free number for a lab by making its namespace, which only one lab can do."""
@@ -89,7 +96,7 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
     state.hosts |= {host.name: number for number, host in enumerate(hosts, start=first)}
     state.ports += [port.name for port in ports]
     fresh = {state.namespace(host.name): _SILENT for host in hosts}
-    fresh |= {state.namespace(*port.name.split("/")): _PORT for port in ports}
+    fresh |= {state.namespace(*port.name.split("/")): _ASKING if port.asks else _PORT for port in ports}
     state.namespaces += fresh
     state.save()
     ip(f"netns add {name}" for name in fresh)
@@ -208,15 +215,11 @@ def _configure_port(state: State, port: PortPlan) -> list[Process]:
     with inside(state.namespace(*port.name.split("/"))):
         set_kernel({"ipv6/neigh/eth0/retrans_time_ms": 200})
         fill_in_checksums("eth0")
-        ip(
-            [
-                "link set lo up",
-                f"link set eth0 address {port.mac}",
-                "link set eth0 up",
-                *(f"addr add {address} dev eth0" for address in port.addresses),
-                *(f"route add default via {gateway} dev eth0" for gateway in reachable(port)),
-            ]
-        )
+        lines = ["link set lo up", f"link set eth0 address {port.mac}", "link set eth0 up"]
+        if not port.asks:
+            lines += [f"addr add {address} dev eth0" for address in port.addresses]
+            lines += [f"route add default via {gateway} dev eth0" for gateway in reachable(port)]
+        ip(lines)
     return []
 
 

@@ -57,6 +57,7 @@ class Lab:
         directory: Path | None = None,
         controller: bool = True,
         without: Collection[str] = (),
+        asking: Collection[str] = (),
     ) -> Lab:
         """Bring a topology up; what fails half-way is taken down again.
 
@@ -67,6 +68,7 @@ class Lab:
             directory: Where its record, sockets and logs go; `/run/weft/labs/NAME` unless given.
             controller: Whether to start the controller.
             without: Hosts and ports to leave out for now; `start_host` and `plug` bring them in.
+            asking: Ports to leave without addresses, for clients of DHCP and the kernel to ask for.
 
         Raises:
             LabError: There is such a lab already, or this machine cannot run it.
@@ -78,7 +80,7 @@ class Lab:
         if is_recorded(directory):
             there = f"`weft lab down --name {name}` takes it away"
             raise LabError(f"the lab {name} is up, or was left half-way; {there}")
-        plan = plan_lab(topology)
+        plan = plan_lab(topology, asking=asking)
         directory.mkdir(parents=True, exist_ok=True)
         lab = cls(State(directory, name, folder.resolve(), plan))
         try:
@@ -259,7 +261,8 @@ class Lab:
             LabError: The wires between hosts would have to change, which only a new lab does.
         """
         old = self.plan
-        new = plan_lab(topology, {name: old.ports[name].host for name in self._state.ports})
+        asking = {name for name, port in old.ports.items() if port.asks}
+        new = plan_lab(topology, {name: old.ports[name].host for name in self._state.ports}, asking)
         for name in self._state.hosts:
             if name not in new.hosts:
                 raise LabError(f"{name} is not in the files any more; take the lab down and bring it up again")

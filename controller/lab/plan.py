@@ -7,7 +7,7 @@ the same interface name, addresses and place in all of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -64,6 +64,7 @@ class PortPlan:
     # What it may do, not what it is: where the files pin it to its host, if they do, and the hosts where it may be.
     pinned: str = field(default="", compare=False)
     carriers: tuple[str, ...] = field(default=(), compare=False)
+    asks: bool = field(default=False, compare=False)  # It is given no address: what runs in it asks for one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,11 @@ class LabPlan:
         )
 
 
-def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None) -> LabPlan:
-    """Return the plan of a topology's lab; ports without a host get one, the same in every run, or what `kept` says."""
+def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None, asking: Container[str] = ()) -> LabPlan:
+    """Return the plan of a topology's lab; ports without a host get one, the same in every run, or what `kept` says.
+
+    Ports that are `asking` are left without addresses.
+    """
     free = topology
     topology = placed(topology, kept)
     wide = {version: _prefix_length(topology.hosts.values(), version) for version in (4, 6)}
@@ -123,6 +127,7 @@ def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None) -> LabPl
     ports = {
         port.name: _port(topology, port, free.ports[port.name].host) for port in topology.ports.values() if port.host
     }
+    ports = {name: dataclasses.replace(port, asks=name in asking) for name, port in ports.items()}
     limits = any(tenant.connections is not None for tenant in topology.tenants.values())
     return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports, limits)
 

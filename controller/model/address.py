@@ -62,6 +62,11 @@ def outer_mac(name: str) -> int:
     return derived_mac(f"external {name}")
 
 
+def loop_mac(name: str) -> int:
+    """Return the MAC that stands for `outer_mac` between the bridges of the very host that has it; never on a wire."""
+    return derived_mac(f"loop {name}")
+
+
 def wire_mac(network: str, host: str) -> int:
     """Return the MAC from which a host sends what is routed into a network of a physical network.
 

@@ -72,6 +72,11 @@ def patch_from_physical(physical_network: str) -> str:
     return _short("pi-", physical_network)
 
 
+def liveness_port(host: str) -> str:
+    """Return the port of br-int by which a host knows whether another one is alive."""
+    return _short("live-", host)
+
+
 def _short(prefix: str, name: str) -> str:
     if len(prefix) + len(name) <= INTERFACE_LENGTH:
         return prefix + name

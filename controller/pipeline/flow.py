@@ -263,17 +263,21 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """A group of type `all`: every bucket gets a copy of the packet, in order."""
+    """A group of type `all`: every bucket gets a copy of the packet, in order.
+
+    With `watch` it is one of type `fast failover`: the first bucket whose port of these is alive has the packet.
+    """
 
     id: int
     buckets: tuple[tuple[Action, ...], ...]
     origin: Origin
     feature: str
+    watch: tuple[int, ...] = ()
 
     @property
-    def effect(self) -> tuple[tuple[Action, ...], ...]:
+    def effect(self) -> tuple[object, ...]:
         """What the group does, as far as the switch carries it."""
-        return self.buckets
+        return self.buckets, self.watch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -319,9 +323,9 @@ class Program:
             raise DuplicateFlow(f"{self.bridge}@{self.host}: {present.origin} and {flow.origin} clash: {flow.key}")
 
     def add_group(self, group: Group) -> None:
-        """Add a group; the same id twice must have the same buckets, else DuplicateFlow is raised."""
+        """Add a group; the same id twice must have the same effect, else DuplicateFlow is raised."""
         present = self.groups.setdefault(group.id, group)
-        if present is not group and present.buckets != group.buckets:
+        if present is not group and present.effect != group.effect:
             raise DuplicateFlow(
                 f"{self.bridge}@{self.host}: {present.origin} and {group.origin} share group {group.id}"
             )

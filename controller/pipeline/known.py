@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from controller.graph import queries
+from controller.graph.neighbours import neighbour
 from controller.memo import Memo, query
 from controller.model.address import link_local, router_mac
 from controller.model.entities import Address, Port, Prefix
@@ -101,7 +102,8 @@ def has_strangers(memo: Memo, network: str) -> bool:
 def next_hop(memo: Memo, network: str, address: Address) -> int | None:
     """Return the MAC that has an address of a network, None if nobody is known to have it."""
     known = known_addresses(memo, network).values()
-    return next((each.mac for each in known if each.address == address and not each.is_router), None)
+    told = next((each.mac for each in known if each.address == address and not each.is_router), None)
+    return neighbour(memo, network, address) if told is None else told
 
 
 @query

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.graph.queries import host, network, networks_on, space_of, spaces_on
+from controller.graph.queries import host, network, networks_on, space_name, space_of, spaces_on
+from controller.graph.ways_out import is_outside, routers_on
 from controller.memo import Input, Memo, query
 from controller.model.ids import Exhausted, allocate
 
@@ -122,11 +123,21 @@ def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
     return {name: number + vlans.first for name, number in found.items()}
 
 
+def translation(router_name: str) -> str:
+    """Return the name by which the zone of a router's translated addresses is known, as address spaces are by theirs.
+
+    >>> translation("red/main")
+    'red/@main!nat'
+    """
+    return f"{space_name(router_name)}!nat"
+
+
 @query
 def zones(memo: Memo, host_name: str) -> Mapping[str, int]:
-    """Return address space -> conntrack zone for a host."""
+    """Return address space, or `translation` of a router that leads out here, -> conntrack zone for a host."""
     told = remembered(memo, host_name) or Numbers()
-    names = spaces_on(memo, host_name)
+    outside = (name for name in routers_on(memo, host_name) if is_outside(memo, host_name, name))
+    names = (*spaces_on(memo, host_name), *map(translation, outside))
     before = {name: zone - 1 for name, zone in told.zones.items() if 0 < zone <= _ZONES}
     lived = {name: zone - 1 for name, zone in (memo.previous() or {}).items()}
     found = _allocate(names, _ZONES, "zone", before, lived)

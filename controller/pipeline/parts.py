@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from controller.graph import queries
+from controller.graph import queries, ways_out
 from controller.graph.identities import Identity, Spot, identities
 from controller.memo import Memo, emitting, query
-from controller.model.entities import Direction, Port
+from controller.model.entities import Address, Direction, Port
+from controller.pipeline.heard import heard_on
 from controller.pipeline.known import Known, known_addresses
+from controller.pipeline.outer import ExternalView, FloatingView, RouterView
 from controller.pipeline.plan import pipeline
 from controller.pipeline.policy import named_on
 from controller.pipeline.program import INTEGRATION, NOTHING, TUNNEL, Builder, Part, join
@@ -57,10 +59,26 @@ def host_parts(memo: Memo, host: str) -> None:
     for groups in sorted(classes_on(memo, host)):
         memo.require(rules_part, host, groups)
         memo.require(class_part, host, groups)
+    for name in ways_out.routers_on(memo, host):
+        memo.require(router_part, host, name)
+        for floating in ways_out.floating_of(memo, name.partition("/")[0]).get(name, ()):
+            memo.require(floating_part, host, floating)
+    for name in ways_out.externals_on(memo, host):
+        memo.require(external_part, host, name)
+        for outer in ways_out.outer_of(memo, name):
+            memo.require(outer_part, host, name, outer)
     for space in queries.spaces_on(memo, host):
         for direction in Direction:
             for is_stateless in (False, True):
                 memo.require(identities_part, host, space, direction, is_stateless)
+    memo.require(neighbour_parts, host)
+
+
+@query
+def neighbour_parts(memo: Memo, host: str) -> None:
+    """Require the parts of the neighbours that a host is to know."""
+    for network, address in heard_on(memo, host):
+        memo.require(neighbour_part, host, network, address)
 
 
 @query
@@ -172,6 +190,12 @@ def mac_part(memo: Memo, host: str, network: str, mac: int) -> Part:
 
 
 @emitting
+def neighbour_part(memo: Memo, host: str, network: str, address: Address) -> Part:
+    """Return what a neighbour that was heard needs on a host."""
+    return _part(memo, Scope.NEIGHBOUR, HostView(memo, host), network, address)
+
+
+@emitting
 def identities_part(memo: Memo, host: str, space: str, direction: Direction, is_stateless: bool) -> Part:
     """Return what tells the owners of an address space's addresses, as far as rules of the host's ports ask for it."""
     named = named_on(memo, host, space, direction, is_stateless)
@@ -182,6 +206,30 @@ def identities_part(memo: Memo, host: str, space: str, direction: Direction, is_
 def rules_part(memo: Memo, _host: str, groups: Groups) -> Part:
     """Return the rules of a class that do not change with who is in which group; the host has such ports."""
     return _rule_flows(memo, groups)
+
+
+@emitting
+def router_part(memo: Memo, host: str, router: str) -> Part:
+    """Return what a router that leads out needs on a host that knows it."""
+    return _part(memo, Scope.ROUTER, RouterView(HostView(memo, host), router))
+
+
+@emitting
+def floating_part(memo: Memo, host: str, floating: str) -> Part:
+    """Return what a floating IP needs on a host that knows its router."""
+    return _part(memo, Scope.FLOATING, FloatingView(HostView(memo, host), floating))
+
+
+@emitting
+def external_part(memo: Memo, host: str, external: str) -> Part:
+    """Return what an external network needs on a host that leads out to it."""
+    return _part(memo, Scope.EXTERNAL, ExternalView(HostView(memo, host), external))
+
+
+@emitting
+def outer_part(memo: Memo, host: str, external: str, outer: ways_out.Outer) -> Part:
+    """Return what an address of ours on an external network needs on a host that leads out to it."""
+    return _part(memo, Scope.OUTER, ExternalView(HostView(memo, host), external), outer)
 
 
 @emitting

@@ -69,22 +69,21 @@ class Builder:
         self.pipeline.check(bridge, made)
         self._flows.setdefault(physical or bridge.value, []).append(made)
 
-    def group(self, number: int, buckets: Iterable[tuple[Action, ...]], *, origin: Origin) -> None:
-        """Add a group of br-int that hands a copy of the packet to each bucket."""
+    def group(
+        self, number: int, buckets: Iterable[tuple[Action, ...]], *, origin: Origin, watch: Iterable[int] = ()
+    ) -> None:
+        """Add a group of br-int that hands a copy of the packet to each bucket; with `watch`, to the first whose port is alive."""
         feature = self.feature
         if feature is None:
             raise ContractError(f"{origin}: no feature is compiling")
-        self._groups.append(Group(number, tuple(buckets), origin, feature.name))
+        self._groups.append(Group(number, tuple(buckets), origin, feature.name, tuple(watch)))
 
     def meter(self, number: int, rate: int, burst: int, *, origin: Origin) -> None:
         """Add a meter of br-int that lets `rate` packets a second pass, and `burst` at once."""
         feature = self.feature
         if feature is None:
             raise ContractError(f"{origin}: no feature is compiling")
-        made = Meter(number, rate, burst, origin, feature.name)
-        # Several makers may pass packets through one meter, which a part claims once.
-        if not any(each.id == number and each.effect == made.effect for each in self._meters):
-            self._meters.append(made)
+        self._meters.append(Meter(number, rate, burst, origin, feature.name))
 
     def write_misses(self, bridge: Bridge, slot: Slot) -> None:
         """Give every table a last flow, so that what nobody wants is counted before it is dropped."""
@@ -141,10 +140,11 @@ def _same(before: Flow | None, now: Flow) -> Flow:
 
 
 def _same_numbered(before: Iterable[_Numbered], now: Iterable[_Numbered]) -> tuple[_Numbered, ...]:
-    known = {each.id: each for each in before}
+    # Several features may claim one number, each for itself.
+    known = {(each.id, each.feature): each for each in before}
     found: list[_Numbered] = []
     for each in now:
-        was = known.get(each.id)
+        was = known.get((each.id, each.feature))
         is_same = was is not None and was.effect == each.effect and was.origin == each.origin
         found.append(was if was is not None and is_same else each)
     return tuple(found)

@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeVar
 
 from controller.graph import queries
 from controller.memo import Memo, query
-from controller.model.entities import Topology
+from controller.model.entities import Address, Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
 from controller.model.names import physical_bridge
-from controller.pipeline import limits, masks, numbers, view
+from controller.pipeline import heard, limits, masks, numbers, view
 from controller.pipeline.claims import Claims, copied, of_groups, of_meters
 from controller.pipeline.flow import Delta, DuplicateFlow, Flow, FlowKey, Group, Meter, Program, Uncompilable
 from controller.pipeline.numbers import Numbers
@@ -206,6 +206,10 @@ class Programs:
     def remember(self, host: str, told: Numbers) -> None:
         """Say which numbers a host's switch was programmed with; they hold for names that have none here."""
         self.memo.set(numbers.remembered, (host,), told)
+
+    def learn(self, network: str, address: Address, mac: int | None) -> None:
+        """Say which MAC a neighbour that no file names was heard to have; None: nobody has the address."""
+        heard.learn(self.memo, network, address, mac)
 
     def ask_for(self, hosts: Iterable[str]) -> None:
         """Compile these hosts, and no others."""

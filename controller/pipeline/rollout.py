@@ -132,7 +132,7 @@ def _without_idle(delta: Delta) -> tuple[Delta, Delta]:
             part.replaced[key] = former
     for number, group in delta.group_puts.items():
         was = delta.group_replaced.get(number)
-        part = rest if was is None or was.buckets != group.buckets else idle
+        part = rest if was is None or was.effect != group.effect else idle
         part.group_puts[number] = group
         if was is not None:
             part.group_replaced[number] = was

@@ -99,6 +99,14 @@ class Scope(Enum):
     RULES = "(groups): the rules of ports of one combination of groups, as far as they name no groups"
     CLASS = "(groups): what else these ports need"
     ADDRESS = "(network, known.Known): what an address of a network needs"
+    ROUTER = "outer.RouterView: what a router that leads out needs on a host that knows it"
+    FLOATING = "outer.FloatingView: what a floating IP needs on a host that knows its router"
+    EXTERNAL = "outer.ExternalView: what an external network needs on a host that leads out to it"
+    OUTER = "outer.ExternalView, ways_out.Outer: what an address of ours needs on a host that leads out to its external network"
+    NEIGHBOUR = (
+        "(view.HostView, network, address): what a neighbour that was heard needs on a host that can reach it;"
+        " the network may be an external one"
+    )
     IDENTITY = (
         "(address space, identities.Identity, Direction, stateless?): what an address is to the rules of one direction"
     )

@@ -139,8 +139,12 @@ def group_text(
 ) -> str:
     """Return the group as `ovs-ofctl add-groups` accepts it, unless names are given."""
     names = _Names(table_name, port_name)
-    buckets = (f"bucket=actions={_actions(bucket, names) or 'drop'}" for bucket in group.buckets)
-    return ",".join((f"group_id={group.id}", "type=all", *buckets))
+    watched = group.watch or (None,) * len(group.buckets)
+    buckets = (
+        f"bucket={'' if port is None else f'watch_port:{names.port_text(port)},'}actions={_actions(bucket, names) or 'drop'}"
+        for bucket, port in zip(group.buckets, watched, strict=True)
+    )
+    return ",".join((f"group_id={group.id}", "type=ff" if group.watch else "type=all", *buckets))
 
 
 def meter_text(meter: Meter) -> str:

@@ -13,7 +13,7 @@ from controller.graph import queries
 from controller.memo import Input, Memo, query
 from controller.model.entities import Host, Network, NetworkType, Port
 from controller.model.ids import key
-from controller.model.names import PATCH_TO_TUNNEL, interface_name, patch_to_physical
+from controller.model.names import PATCH_TO_TUNNEL, interface_name, liveness_port, patch_to_physical
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Origin
 from controller.pipeline.numbers import tag, zone
@@ -215,6 +215,10 @@ class HostView:
         """Return the OpenFlow number of an interface, or None while it is absent."""
         return number_of(self.memo, self.name, bridge, interface)
 
+    def liveness(self, other: str) -> int | None:
+        """Return the number of the port that tells whether another host is alive, None while it is absent."""
+        return self.number(self.host.integration_bridge, liveness_port(other))
+
 
 class NetworkView:
     """A network on a host."""
@@ -307,7 +311,7 @@ class NetworkView:
         network, bridge = self.network, self.on.host.integration_bridge
         if network.type.is_tunnel:
             number = self.on.number(bridge, PATCH_TO_TUNNEL)
-            has_peers = bool(queries.peers(self.memo, self.on.name, self.name))
+            has_peers = bool(queries.partners(self.memo, self.on.name, self.name))
             return (number, VLAN_PRESENT | self.tag) if has_peers and number is not None else None
         if network.physical_network is None:
             return None

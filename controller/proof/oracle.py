@@ -32,11 +32,12 @@ Weft programs; on a VTEP that is not ours nothing can be enforced.
 | what a router does with what is sent to its MAC | |
 |---|---|
 | what is not IP, neighbour discovery, listener messages | dropped |
-| a ping of an own address: any gateway, the link-local one here, one outside | answered if the sender's egress rules allow |
+| a ping of an own address: any gateway, a link-local one, one outside | answered if the sender's egress rules allow |
 | anything else for such an address | dropped |
-| from or for an unspecified, loopback, link-local, multicast or broadcast address | dropped |
+| for an unspecified, loopback, link-local, multicast or broadcast address, or from a link-local one of IPv6 | dropped |
 | its time to live is 1 or less | dropped |
-| the longest prefix is a network's | to the port whose own it is, else to those allowed exactly this address if they name one MAC |
+| the longest prefix is a network's | to the ports whose own it is or that may use exactly this address, if all name one MAC |
+| ... and a port may use a prefix around it, or they name several, or none has it | to whoever was heard of |
 | ... a static route's | the same for its next hop; several routes with one prefix share it |
 | ... the external network's, or its gateway's | out, as the sender's floating IP, else as the router's address (`snat`), else as it is |
 | there is none such, or nobody has the next hop | dropped: it is unreachable |
@@ -89,7 +90,7 @@ from controller.proof.packet import ECHO, Packet
 from controller.proof.routers import Routers
 from controller.proof.routing import Routing
 from controller.proof.rules import Rulebook, Span, Traffic
-from controller.proof.segments import Segments
+from controller.proof.segments import Heard, Segments
 from controller.proof.verdict import Decision, Judge, Way, best, overall
 from controller.proof.ways import Ways
 
@@ -112,13 +113,18 @@ class Answerer:
 
 
 class Oracle:
-    """Answers for one topology; `location` says where ports without a `host:` are."""
+    """Answers for one topology.
 
-    def __init__(self, topology: Topology, location: Mapping[str, str] | None = None) -> None:
+    `location` says where ports without a `host:` are, `heard` which MACs answered for addresses that the files leave open.
+    """
+
+    def __init__(
+        self, topology: Topology, location: Mapping[str, str] | None = None, heard: Heard | None = None
+    ) -> None:
         self.topology = topology
         self._judge = Judge(Rulebook(topology), self.is_guarded)
         self._guards: dict[str, Guard] = {}
-        self._segments = Segments(topology, location)
+        self._segments = Segments(topology, location, heard)
         routers = Routers(topology, self._segments)
         self._routers = routers
         self._routing = Routing(topology, self._segments, routers)
@@ -245,8 +251,9 @@ class Oracle:
         traffic = _traffic(packet)
         if traffic is None:
             return Decision(True, "what is no part of a connection is answered like that")
-        way = self._way(packet, source, owner, self.received(packet, target))
-        reason = self._ways.no_way_back(way)
+        seen = self.received(packet, target)
+        way = self._way(packet, source, owner, seen)
+        reason = self._ways.no_way_back(way, is_routed=seen is not packet)
         if reason is not None:
             return Decision(False, f"no answer: {reason}", None, owner.place)
         port = None if traffic.port is None else packet.sport

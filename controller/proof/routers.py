@@ -14,7 +14,7 @@ from controller.model.address import link_local, router_mac
 from controller.model.entities import Address, ExternalNetwork, FloatingIp, HostKind, Port, Prefix, Router, Topology
 from controller.proof.segments import Segments
 
-# What no router passes on, as a source or a destination (RFC 1812, section 5.3.7; RFC 3927, section 7; RFC 4291, section 2.5).
+# For what no router passes anything on (RFC 1812, section 5.3.7; RFC 3927, section 7; RFC 4291, section 2.5).
 _NOT_ROUTED = tuple(
     ip_network(prefix)
     for prefix in (
@@ -33,7 +33,7 @@ class Step:
 
 
 def is_routed(address: Address | None) -> bool:
-    """Return whether routers pass on what is from or for an address."""
+    """Return whether routers pass on what is for an address."""
     return address is not None and not any(_holds(prefix, address) for prefix in _NOT_ROUTED)
 
 
@@ -90,10 +90,9 @@ class Routers:
     def pinged(self, network: str, address: Address) -> Router | None:
         """Return the router whose own address this is, seen from a network of it: any address that it has anywhere."""
         router = self._of.get(network)
-        if router is None or self.asked(network, address) is router or address in router.addresses:
+        if router is None or address in router.addresses:
             return router
-        is_own = any(address in self._topology.networks[name].gateways for name in router.networks)
-        return router if is_own else None
+        return router if any(self.asked(name, address) is router for name in router.networks) else None
 
     def with_outer(self, address: Address) -> Router | None:
         """Return the router that has this address on its external network."""

@@ -79,9 +79,10 @@ class Routing:
         network = self._topology.ports[packet.source].network
         if packet.dst is not None and self._routers.pinged(network, packet.dst) is not None:
             return f"answers nothing but pings at its own address {packet.dst}"
-        for address in (packet.src, packet.dst):
-            if not is_routed(address):
-                return f"passes on nothing from or for {address}"
+        if not is_routed(packet.dst):
+            return f"passes on nothing for {packet.dst}"
+        if packet.version == 6 and packet.src is not None and packet.src.is_link_local:
+            return f"passes on nothing from {packet.src}"
         return "passes on nothing whose time to live ends" if packet.ttl < 2 else None
 
     def _in(self, network: str, next_hop: Address, packet: Packet) -> Routed:

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 
 from controller.model.entities import Address, HostKind, NetworkType, Port, Topology
 
+Heard = Mapping[tuple[str, Address], int]  # Network and address -> MAC.
+
 
 class Segments:
-    """The networks of one topology with their ports; `location` says where ports without a `host:` are."""
+    """The networks of one topology with their ports.
 
-    def __init__(self, topology: Topology, location: Mapping[str, str] | None = None) -> None:
+    `location` says where ports without a `host:` are, `heard` which MACs answered for addresses that the files leave open.
+    """
+
+    def __init__(
+        self, topology: Topology, location: Mapping[str, str] | None = None, heard: Heard | None = None
+    ) -> None:
         self._topology = topology
+        self._heard = heard or {}
         self._host = {port.name: _where(topology, port, location or {}) for port in topology.ports.values()}
         self._ports: dict[str, list[Port]] = {name: [] for name in topology.networks}
         self._allowing: dict[str, list[Port]] = {name: [] for name in topology.networks}
@@ -59,21 +67,25 @@ class Segments:
         return self.with_address(network, address) or next(iter(self.claimants(network, address)), None)
 
     def neighbour(self, network: str, address: Address) -> int | None:
-        """Return the MAC to which a router sends what is for an address; None if the files do not name just one.
+        """Return the MAC to which a router sends what is for an address; None if nobody knows just one.
 
-        It is that of the port whose own address it is, else the one that all ports name which are allowed exactly this address: a
-        prefix that a port may use is no promise that it has all addresses in it.
+        Those whose own address it is and those that are allowed exactly this address must all name the same. Within a prefix that a
+        port may use the files say nothing: who has an address there, and what others have, was heard on the network or is unknown.
         """
-        port = self.with_address(network, address)
-        if port is not None:
-            return port.mac
-        macs = {
-            port.mac if allowed.mac is None else allowed.mac
-            for port in self._allowing[network]
-            for allowed in port.allowed
-            if allowed.ip.prefixlen == allowed.ip.max_prefixlen and allowed.ip.network_address == address
-        }
-        return macs.pop() if len(macs) == 1 else None
+        found = self._macs(network, address)
+        return found.pop() if len(found) == 1 else self._heard.get((network, address))
+
+    def _macs(self, network: str, address: Address) -> set[int]:
+        """Return the MACs that the files name for an address; none if somebody may use a prefix around it."""
+        own = self.with_address(network, address)
+        found = set() if own is None else {own.mac}
+        for port in self.claimants(network, address):
+            for allowed in port.allowed:
+                if allowed.ip.version == address.version and address in allowed.ip:
+                    if allowed.ip.prefixlen < allowed.ip.max_prefixlen:
+                        return set()
+                    found.add(port.mac if allowed.mac is None else allowed.mac)
+        return found
 
     def no_path(self, source: Port, target: Port) -> str | None:
         """Return why no frame for the target's network, sent where the source is, reaches the target; or None."""

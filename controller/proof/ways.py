@@ -50,11 +50,13 @@ class Ways:
                 return self._unserved(source)
         return self._segments.no_path(source, target)
 
-    def no_way_back(self, way: Way) -> str | None:
-        """Return why answers to what came this way find no path, or None."""
+    def no_way_back(self, way: Way, *, is_routed: bool = False) -> str | None:
+        """Return why answers to what came this way find no path, or None; `is_routed` even if both ends are on one network."""
         source, target = way.source, way.target
         if target is None:
             return None
+        if is_routed and not self._segments.is_programmed(target):
+            return self._unserved(target)
         if way.seen is None and source is not None:
             return self.no_path(target, source)
         is_bridged = way.seen is None and self._topology.networks[target.network].type.is_provider
@@ -235,11 +237,8 @@ class Ways:
         return steps[0].network if len(steps) == 1 and steps[0].next_hop == address else None
 
     def _next(self, step: Step) -> Port | None:
-        """Return the port that is next on a way, None if it is none of the files'."""
-        if step.network is None:
-            return None
-        mac = self._segments.neighbour(step.network, step.next_hop)
-        return None if mac is None else next(iter(self._segments.with_mac(step.network, mac)), None)
+        """Return a port that may be next on a way, the first of several; None if it is none of the files'."""
+        return None if step.network is None else self._segments.owner(step.network, step.next_hop)
 
     def _is_open(self, router: Router, port: Port) -> bool:
         """Return whether a router leads in from outside to a port's own addresses."""

@@ -51,7 +51,8 @@ class Changes:
         """Yield the messages of the bundle in order: type, body, and what each is about."""
         for group in _used_before_users([*self.new_groups, *self.altered_groups]):
             buckets = pack.bucket_bytes(group)
-            yield MessageType.GROUP_MOD, pack.group_mod(GroupCommand.ADD_OR_MODIFY, group.id, buckets), group
+            body = pack.group_mod(GroupCommand.ADD_OR_MODIFY, group.id, buckets, pack.group_type(group))
+            yield MessageType.GROUP_MOD, body, group
         for gone in self.deletes:
             match = gone.match if isinstance(gone, HeldFlow) else pack.match_of(pack.flow_add(gone))
             yield MessageType.FLOW_MOD, pack.flow_delete(gone.table, gone.priority, match), gone
@@ -101,7 +102,7 @@ def from_dump(held: Dump, flows: Sequence[Flow], groups: Iterable[Group], meters
     for group in wanted.values():
         if group.id not in present:
             changes.new_groups.append(group)
-        elif present[group.id] != (pack.ALL_BUCKETS, pack.bucket_bytes(group)):
+        elif present[group.id] != (pack.group_type(group), pack.bucket_bytes(group)):
             changes.altered_groups.append(group)
     changes.group_deletes = [number for number in present if number not in wanted]
     _compare_meters(changes, held.meters, meters)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.model import ids, names
+from controller.model import ids, liveness, names
 from controller.model.entities import TUNNEL_TYPES, Host, HostKind, NetworkType, Topology
 from controller.switch.access import MARK, Command, HostError, manager_commands, require_certificate, ssl_commands
 from controller.switch.tls import Files
@@ -37,6 +37,14 @@ _TIMEOUT = 15
 _PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 
 
+_BFD = {
+    "enable": "true",
+    "min_tx": str(liveness.INTERVAL_MS),
+    "min_rx": str(liveness.INTERVAL_MS),
+    "mult": str(liveness.MULTIPLIER),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class BridgeRow:
     """A bridge as OVSDB has it, with its controllers' rows by target."""
@@ -48,12 +56,13 @@ class BridgeRow:
 
 @dataclass(frozen=True, slots=True)
 class PortRow:
-    """A port as OVSDB has it: the bridge it is in, and its first interface's type and options."""
+    """A port as OVSDB has it: the bridge it is in, and its first interface's type, options and settings for BFD."""
 
     bridge: str
     external_ids: Mapping[str, str]
     type: str
     options: Mapping[str, str]
+    bfd: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,7 @@ def read_database(db: str | None = None) -> Database:
     wanted = {
         "Bridge": "name,ports,controller,datapath_type,fail_mode,protocols,other_config,external_ids",
         "Port": "_uuid,name,interfaces,external_ids",
-        "Interface": "_uuid,type,options",
+        "Interface": "_uuid,type,options,bfd",
         "Controller": f"_uuid,target,{','.join(CONTROLLER)}",
         "SSL": "private_key,certificate,ca_cert,external_ids",
         "Manager": "_uuid,target,external_ids",
@@ -164,7 +173,8 @@ def read_database(db: str | None = None) -> Database:
         bridges[row["name"]] = BridgeRow(row, tuple(port["name"] for port in mine), targets)
         for port in mine:
             interface = interfaces[_many(port["interfaces"])[0]]
-            found[port["name"]] = PortRow(row["name"], port["external_ids"], interface["type"], interface["options"])
+            settings = (interface[column] for column in ("type", "options", "bfd"))
+            found[port["name"]] = PortRow(row["name"], port["external_ids"], *settings)
     return Database(bridges, found, next(iter(tables["SSL"]), None), tables["Manager"])
 
 
@@ -200,6 +210,10 @@ def _wanted(topology: Topology, host_name: str) -> _Wanted:
     tunnel = {"remote_ip": "flow", "key": "flow", "local_ip": str(host.tunnel_ip)}
     for kind in tunnel_types(topology):
         ports[names.tunnel_port(kind)] = PortRow(outer, mark, kind.value, tunnel)
+    for other in liveness.watched_by(topology, host_name):
+        kind, there = liveness.tunnel_type(topology), topology.hosts[other]
+        way = {"remote_ip": str(there.tunnel_ip), "local_ip": str(host.tunnel_ip), "dst_port": str(liveness.UDP_PORT)}
+        ports[names.liveness_port(other)] = PortRow(inner, mark, kind.value, way, _BFD)
     return _Wanted(host, bridges, ports)
 
 
@@ -304,6 +318,8 @@ def _port_commands(name: str, wanted: PortRow, there: PortRow | None) -> Iterato
             yield "clear", "interface", name, "options"
         options = (f"options:{key}={_quoted(value)}" for key, value in wanted.options.items())
         yield "set", "interface", name, f"type={wanted.type}", *options
+    if wanted.bfd != (there.bfd if there is not None else {}):
+        yield "set", "interface", name, *(f"bfd:{key}={value}" for key, value in wanted.bfd.items())
 
 
 def _has(columns: Mapping[str, Any], key: str, value: str) -> bool:

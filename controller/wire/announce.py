@@ -14,12 +14,14 @@ from ipaddress import IPv4Address, IPv6Address
 
 from controller.model.address import BROADCAST_MAC, link_local
 from controller.model.entities import Address, Port
-from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
+from controller.pipeline.fields import ETH_ARP, ETH_IPV6, ETH_VLAN, PROTO_ICMPV6
 from controller.pipeline.flow import Output
 from controller.wire.packet_out import packet_out
 
 # Values of RFC 826 and RFC 4861.
 _TO_TABLE = (Output(0xFFFFFFF9),)  # OFPP_TABLE
+_ADDRESSES = 12  # Bytes of a frame in front of its tag, if it has one.
+_TAG = struct.Struct(">HH").pack
 _ETHERNET = struct.Struct(">6s6sH").pack
 _ARP = struct.Struct(">HHBBH6s4s6s4s").pack
 _IPV6 = struct.Struct(">IHBB16s16s").pack
@@ -38,10 +40,14 @@ def announce(port: Port, number: int, xid: int = 0) -> bytes:
 
     Args:
         port: The port. Further addresses that it is allowed to use are left out, as they may be another's now.
-        number: Its OpenFlow number on br-int of the host where it is now.
+        number: Its OpenFlow number on br-int of the host where it is now; of a subport its parent's.
         xid: The transaction id of all of the messages; an error would come back with it.
     """
-    return b"".join(packet_out(packet, _TO_TABLE, number, xid) for packet in announcements(port.mac, port.ips))
+    tag = b"" if port.vlan is None else _TAG(ETH_VLAN, port.vlan)
+    return b"".join(
+        packet_out(packet[:_ADDRESSES] + tag + packet[_ADDRESSES:], _TO_TABLE, number, xid)
+        for packet in announcements(port.mac, port.ips)
+    )
 
 
 def announcements(mac: int, addresses: Iterable[Address]) -> Iterator[bytes]:

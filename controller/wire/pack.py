@@ -73,7 +73,7 @@ class MeterCommand(IntEnum):
 
 ANY_GROUP = 0xFFFFFFFF
 MATCH_AT = 40  # Where the match stands in the body of a flow-mod.
-ALL_BUCKETS = 0  # The group type whose every bucket gets a copy.
+ALL_BUCKETS, FAST_FAILOVER = 0, 3  # Group types: every bucket gets a copy; the first that is alive has the packet.
 
 NICIRA = 0x00002320
 NOTE = 8  # Nicira's subtype.
@@ -196,17 +196,22 @@ def bucket_bytes(group: Group) -> bytes:
     """Return the buckets of a group as group-mods carry them and switches report them; raise Unpackable if one does not fit."""
     parts: list[bytes] = []
     try:
-        for bucket in group.buckets:
+        for bucket, port in zip(group.buckets, group.watch or (PortNumber.ANY,) * len(group.buckets), strict=True):
             body = action_bytes(bucket)
-            parts += _BUCKET(16 + len(body), 0, PortNumber.ANY, ANY_GROUP), body
+            parts += _BUCKET(16 + len(body), 0, port, ANY_GROUP), body
     except (struct.error, OverflowError) as problem:
         raise Unpackable(f"a bucket of {group.origin} does not fit OpenFlow: {problem}") from None
     return b"".join(parts)
 
 
-def group_mod(command: GroupCommand, number: int, buckets: bytes = b"") -> bytes:
-    """Return the body of a group-mod; `buckets` from `bucket_bytes`, none for a delete."""
-    return _GROUP(command, ALL_BUCKETS, number) + buckets
+def group_type(group: Group) -> int:
+    """Return a group's type on the wire."""
+    return FAST_FAILOVER if group.watch else ALL_BUCKETS
+
+
+def group_mod(command: GroupCommand, number: int, buckets: bytes = b"", kind: int = ALL_BUCKETS) -> bytes:
+    """Return the body of a group-mod; `buckets` from `bucket_bytes` and `kind` from `group_type`, none for a delete."""
+    return _GROUP(command, kind, number) + buckets
 
 
 def meter_config(meter: Meter) -> bytes:

@@ -192,7 +192,6 @@ class Client:
             router=router,
             fields={},
             packet=frame,
-            table=0,
         )
         outs = list(answerers()[question](asked))
         assert all(out.actions == (Output(IN_PORT),) for out in outs), "answers go straight back"

@@ -10,7 +10,8 @@ from os_ken.lib.packet import icmp, ipv4, udp
 from os_ken.lib.packet.ethernet import ethernet
 
 from controller.answers.asked import Asked, PacketOut
-from controller.answers.undeliverable import answer, way_mtu
+from controller.answers.undeliverable import answer, nobody_there
+from controller.answers.ways import next_hops, way_mtu
 from controller.model.address import format_mac, outer_mac, router_mac
 from controller.model.entities import Port
 from controller.model.ids import key
@@ -143,3 +144,52 @@ def test_the_way_on_has_the_mtu_of_its_network(target: str, mtu: int) -> None:
 
 def test_where_no_way_leads_there_is_no_mtu() -> None:
     assert way_mtu(TOPOLOGY, None, ip_address("8.8.8.8")) is None
+
+
+def at(place: str, target: str, frame_source: str = "10.0.1.11", by: Port | None = A) -> Asked:
+    values = {NETWORK: key("network", place), SPACE: key("space", "red/@main")}
+    return asked(
+        Question.NEIGHBOUR,
+        packet(0, source=frame_source, target=target),
+        values,
+        by=by,
+        network=A.network if by else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "hop"),
+    [
+        ("red/db", "10.0.2.50", "10.0.2.50"),
+        ("red/db", "192.0.2.8", "10.0.2.99"),
+        ("public", "203.0.113.50", "203.0.113.50"),
+        ("public", "198.51.7.7", "203.0.113.77"),
+        ("public", "8.8.8.8", "203.0.113.1"),
+    ],
+)
+def test_the_next_hop_follows_from_the_files(place: str, target: str, hop: str) -> None:
+    assert next_hops(at(place, target)) == (place, (ip_address(hop),))
+    assert next_hops(at("public", "8.8.8.8", by=None)) == ("public", (ip_address("203.0.113.1"),))
+
+
+def test_where_the_files_have_no_way_there_is_no_next_hop() -> None:
+    assert next_hops(at("red/db", "8.8.8.8")) is None
+    assert next_hops(at("public", "2001:db8::1", "2001:db8::2")) is None
+    assert next_hops(at("red/lone", "10.0.9.9")) is None
+
+
+def test_a_port_is_told_that_nobody_has_answered() -> None:
+    (out,) = nobody_there(at("red/db", "10.0.2.50"))
+    said = read(out.frame)
+    assert (said.get_protocol(icmp.icmp).type, said.get_protocol(icmp.icmp).code) == (3, 1)
+    assert said.get_protocol(ethernet).dst == format_mac(A.mac)
+
+
+def test_nobody_is_told_of_what_it_did_not_send_so() -> None:
+    assert not list(nobody_there(at("public", "203.0.113.50", "203.0.113.10")))
+    assert not list(nobody_there(at("red/db", "10.0.2.50", by=None)))
+
+
+def test_a_frame_that_is_the_routers_own_already_has_no_sender_to_tell() -> None:
+    values = {FROM: FROM_TUNNEL, NETWORK: key("network", "red/web")}
+    assert not list(answer(asked(Question.NO_HOST, packet(0, by=format_mac(WEB)), values, by=None)))

@@ -16,11 +16,13 @@ EXAMPLE = (Path(__file__).parents[2] / "topologies/quickstart/tenants/red.yaml")
 _WORDS = (
     "red blue web net a b any default hv1 rack9 physnet1 physnet2 tcp icmp icmpv6 udp ipv4 ipv6 vxlan gre flat vlan local allow deny "
     "true false no 0 1 22 80-90 90-80 1000 1050 4095 16777216 10.0.0.0/8 10.0.1.0/24 10.0.1.5 10.0.1.0/30 fd00::/64 fd00::5 ::/0 "
-    "1000/s lldp 0x88cc 0x0800 red/corp blue/corp ff02::1 02:00:00:00:00:01 01:00:00:00:00:00 red/net blue/net red/a x/y/z ~ '' '~' <<"
+    "1000/s lldp 0x88cc 0x0800 red/corp blue/corp ff02::1 02:00:00:00:00:01 01:00:00:00:00:00 red/net blue/net red/a x/y/z ~ '' '~' << "
+    "public lab 203.0.113.12 203.0.113.10-203.0.113.19 2001:db8::12 0.0.0.0/0 example.org 12h slaac a:5"
 )
 _KEYS = (
     "networks security_groups port_groups ports tests routers type segment physical_network cidr gateway share dhcp ingress egress "
     "protocol from to ethertype code group network host port_group mac ip port_security allowed_addresses trunk port expect reply "
+    "dns domain lease ipv6 external snat address routes via external_networks pool floating_ips vlan "
     "enforce log stateless address_group address_groups cidrs security_groups new_connections ethertypes connections "
     "fabric hosts tenants vlans segments tunnel_ip kind bridges int id overlay mtu physical_networks rules"
 )
@@ -79,7 +81,12 @@ def test_right_words_in_wrong_places(sections: dict[str, str]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["networks", "ports", "port_groups", "security_groups", "address_groups"]), VALUES),
+        st.tuples(
+            st.sampled_from(
+                ["networks", "ports", "port_groups", "security_groups", "address_groups", "routers", "floating_ips"]
+            ),
+            VALUES,
+        ),
         max_size=6,
     )
 )

@@ -182,3 +182,20 @@ def test_many_ports_with_unknown_names_are_refused_in_little_time(tmp_path: Path
     write(tmp_path, red=f"networks: {{}}\nports:\n{ports}")
     result = load(tmp_path)
     assert (len(result.problems), result.left_out) == (100, 19_900)
+
+
+def test_many_floating_ips_of_nobody_are_refused_in_little_time(tmp_path: Path) -> None:
+    floating = "".join(f"  203.0.{number >> 8}.{number & 255}: p{number}\n" for number in range(5_000))
+    routers = "".join(f"  r{number}: {{externl: public}}\n" for number in range(5_000))
+    write(tmp_path, red=f"ports: {{}}\nrouters:\n{routers}floating_ips:\n{floating}")
+    result = load(tmp_path)
+    assert (len(result.problems), result.left_out) == (100, 9_900)
+
+
+def test_routers_of_many_prefixes_that_overlap_are_refused_in_little_time(tmp_path: Path) -> None:
+    cidrs = ", ".join(f"10.{number}.0.0/16" for number in range(64))
+    networks = "".join(f"  n{number}: {{cidr: [{cidrs}]}}\n" for number in range(64))
+    joined = ", ".join(f"n{number}" for number in range(64))
+    write(tmp_path, red=f"networks:\n{networks}routers: {{main: {{networks: [{joined}]}}}}\n")
+    result = load(tmp_path)
+    assert (len(result.problems), result.left_out) == (100, 63 * 64 - 100)

@@ -36,7 +36,7 @@ def expect_one(folder: Path, file: str, code: str, **files: str) -> None:
 
 def test_every_code_has_a_case() -> None:
     # Those need more than one file: they are below, in test_hostile.py and in test_full_disk.py.
-    elsewhere = {"N044", "N054", "N001", "N002", "N003", "N004", "N005", "N006", "N007", "W003", "W006"}
+    elsewhere = {"N044", "N001", "N002", "N003", "N004", "N005", "N006", "N007", "W003", "W006"}
     cases = (*FABRIC_CASES, *TENANT_CASES, *routers.FABRIC_CASES, *routers.TENANT_CASES)
     assert {code for code, _ in cases} | elsewhere == set(CODES)
 

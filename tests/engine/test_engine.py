@@ -290,7 +290,7 @@ def test_a_start_waits_for_the_hosts_to_tell_where_ports_are(folder: Path, switc
 def test_a_start_does_not_wait_for_ever_for_a_host_that_is_down(
     folder: Path, switches: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.engine.engine.GATHER_S", 0.05)
+    monkeypatch.setattr("controller.engine.gathering.GATHER_S", 0.05)
     edit(folder, ", host: hv2", "")
     with running(folder, switches) as engine:
         engine.connected(HV1, INT1)

@@ -12,7 +12,7 @@ from controller.model.entities import Topology
 from controller.model.ids import host_id, integration_dpid
 from controller.model.names import interface_name
 from controller.observed import Observed
-from controller.wire.announce import announce
+from controller.wire.announce import announce, announcements
 from tests.lab.small import small
 
 HV1, HV2 = integration_dpid(host_id("hv1")), integration_dpid(host_id("hv2"))
@@ -33,7 +33,7 @@ class World:
         ports = {name.replace("_", "."): number for name, number in numbers.items()}
         touched = self.observed.update(host, "br-int", ports, is_integration=True)
         for port in self.topology.ports.values():
-            if interface_name(port.name) in touched:
+            if port.parent is None and interface_name(port.name) in touched:
                 self.moves.note(port, self.topology)
         return self.sent()
 
@@ -55,6 +55,17 @@ def test_a_port_that_moves_is_announced_from_where_it_is_now() -> None:
     world = World()
     assert world.tell("hv1", blue_web1=5) == []
     assert world.tell("hv2", blue_web1=8) == [(HV2, world.announcement("blue/web1", 8))]
+
+
+def test_a_port_that_moves_takes_its_subports_along() -> None:
+    world = World()
+    subport = dataclasses.replace(world.topology.ports["blue/web1"], name="blue/web1:5", parent="blue/web1", vlan=5)
+    world.topology = dataclasses.replace(world.topology, ports={**world.topology.ports, subport.name: subport})
+    world.tell("hv1", blue_web1=5)
+    moved = [(HV2, world.announcement(name, 8)) for name in ("blue/web1", subport.name)]
+    assert world.tell("hv2", blue_web1=8) == moved
+    frame = next(announcements(subport.mac, subport.ips))
+    assert frame[:12] + bytes.fromhex("81000005") + frame[12:] in moved[1][1]
 
 
 def test_a_port_that_was_away_in_between_is_announced_and_one_that_comes_back_is_not() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.model.entities import Topology
 from controller.model.names import NOBODY
 from controller.observed import Observed
@@ -167,6 +169,21 @@ def test_an_iface_id_binds_whatever_the_interface_is_called_in_both_orders() -> 
     observed.name("hv2", {"tap9": "blue/web2"})
     assert tell(observed, "hv2", tap9=3) == {WEB2}
     assert observed.host_of(WEB2) == "hv2"
+
+
+def test_a_subport_is_where_its_parent_is_and_no_interface_is_a_subport() -> None:
+    topology = small()
+    subport = replace(topology.ports["blue/web1"], name="blue/web1:5", parent="blue/web1", vlan=5)
+    topology = replace(topology, ports={**topology.ports, subport.name: subport})
+    observed = two_hosts()
+    assert {"blue/web1", "blue/web1:5"} <= set(observed.unplugged(topology))
+    tell(observed, "hv1", tap7=5, tap8=6)
+    observed.name("hv1", {"tap7": "blue/web1:5", "tap8": None})
+    assert observed.host_of(WEB1) is None
+    observed.name("hv1", {"tap7": "blue/web1:5", "tap8": "blue/web1"})
+    assert (observed.host_of(WEB1), observed.number("hv1", "br-int", WEB1)) == ("hv1", 6)
+    assert {"blue/web1", "blue/web1:5"}.isdisjoint(observed.unplugged(topology))
+    assert observed.misplaced(topology) == []
 
 
 def test_an_iface_id_counts_more_than_the_name() -> None:

@@ -1,7 +1,8 @@
 """Each feature's flows, as a reviewer reads them: ovs-ofctl's words, tables and ports by name.
 
-`cases/FEATURE/` is a topology; `cases/FEATURE/flows.txt` holds what the feature of that name writes for its hosts. `make goldens`
-writes the files anew: the difference in them is the change in network behaviour.
+`cases/FEATURE/` is a topology; `cases/FEATURE/flows.txt` holds what the feature of that name writes for its hosts, and
+`cases/FEATURE/heard.txt`, where there is one, the neighbours that were heard, one a line as switches note them. `make goldens`
+writes the flows anew: the difference in them is the change in network behaviour.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from controller.graph.fabric import Fabric
 from controller.model.entities import Topology
 from controller.pipeline.compile import assumed_bindings, compile_fabric, pipeline
 from controller.pipeline.flow import Program
+from controller.pipeline.heard import Neighbour, read_neighbours
 from controller.pipeline.tables import Bridge
 from controller.pipeline.text import flow_text, group_text, meter_text
 
@@ -28,12 +30,18 @@ def bridge_kind(topology: Topology, program: Program) -> Bridge:
     return kinds.get(program.bridge, Bridge.PHYSICAL)
 
 
+def heard_in(case: str) -> list[Neighbour]:
+    """Return the neighbours that a case has besides its files."""
+    told = CASES / case / "heard.txt"
+    return list(read_neighbours(told.read_text().splitlines())) if told.exists() else []
+
+
 def written_by(feature: str, topology: Topology) -> Iterator[str]:
     """Yield a feature's flows, groups and meters, bridge by bridge."""
     # A port without `host:` has shown up on the first host.
     location = {port.name: next(iter(topology.hosts)) for port in topology.ports.values() if port.host is None}
     fabric = Fabric(topology, location)
-    for program in compile_fabric(topology, location):
+    for program in compile_fabric(topology, location, heard=heard_in(feature)):
         ports = assumed_bindings(fabric, topology.hosts[program.host]).ports[program.bridge]
         names = {number: name for name, number in ports.items()}
         kind = bridge_kind(topology, program)

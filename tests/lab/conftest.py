@@ -24,11 +24,18 @@ def lab(tmp_path: Path) -> Iterator[Bring]:
     """Return what brings a lab up: `lab("topologies/quickstart")`, `lab({"fabric.yaml": ..., "tenants/red.yaml": ...})`.
 
     The files are copied, so that a story may edit them (`net.lab.folder`); LABDIR in them stands for the lab's directory.
-    `controller=False` leaves the controller to the story, `without=("hv3",)` hosts and ports. All labs are down after the test.
+    `controller=False` leaves the controller to the story, `without=("hv3",)` hosts and ports; `asking` ports get no addresses. All labs
+    are down after the test.
     """
     made: list[Lab] = []
 
-    def bring(files: str | Path | Mapping[str, str], *, controller: bool = True, without: Collection[str] = ()) -> Net:
+    def bring(
+        files: str | Path | Mapping[str, str],
+        *,
+        controller: bool = True,
+        without: Collection[str] = (),
+        asking: Collection[str] = (),
+    ) -> Net:
         name = f"t{os.getpid()}-{next(_numbers)}"
         folder = tmp_path / f"{name}.files"
         if isinstance(files, Mapping):
@@ -40,7 +47,11 @@ def lab(tmp_path: Path) -> Iterator[Bring]:
         loaded = config.load(folder)
         assert loaded.topology is not None, "\n".join(map(config.render, loaded.problems))
         running = Lab.up(
-            loaded.topology, folder, name, directory=tmp_path / name, controller=controller, without=without
+            *(loaded.topology, folder, name),
+            directory=tmp_path / name,
+            controller=controller,
+            without=without,
+            asking=asking,
         )
         made.append(running)
         if controller:

@@ -10,6 +10,7 @@ encapsulated frame and time stands still between steps.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv4Address
@@ -20,13 +21,17 @@ from typing import Self
 from controller.graph.fabric import Fabric
 from controller.model.address import format_mac
 from controller.model.entities import HostKind, Topology
+from controller.model.liveness import watched_by
 from controller.model.names import (
     PATCH_TO_INTEGRATION,
     PATCH_TO_TUNNEL,
     interface_name,
+    liveness_port,
+    parent_of,
     patch_from_physical,
     patch_to_physical,
     physical_bridge,
+    subport_name,
     tunnel_port,
 )
 from controller.pipeline.compile import assumed_bindings
@@ -37,13 +42,17 @@ from tests.ovs.vtep import ForeignVtep, Tunnelled, decapsulate, encapsulate
 UNDERLAY, UPLINK = "underlay", "uplink"
 WIRE_NUMBER = 900  # Of the port of br-PHYSNET that is the wire.
 _UNDERLAY_MAC = 0x02FF00000000
+_ADDRESSES, _TAG = 12, 0x8100  # Bytes in front of a frame's tag, and how it begins.
 _HOPS = 8  # A frame that is still on some wire after so many is in a loop.
 
 Deliveries = dict[str, list[bytes]]
 
 
 class FabricTwin:
-    """All hosts of a topology; `location` places ports without a `host:`."""
+    """All hosts of a topology; `location` places ports without a `host:`.
+
+    What a subport sends and gets is told without its tag, which it has on its parent's interface.
+    """
 
     def __init__(self, directory: Path, topology: Topology, location: Mapping[str, str] | None = None) -> None:
         self.topology = topology
@@ -65,7 +74,7 @@ class FabricTwin:
             else:
                 self.bindings[name] = assumed_bindings(self.graph, host)
         for port, where in self.location.items():
-            self._port_of[where, interface_name(port)] = port
+            self._port_of[where, interface_name(port)] = parent_of(port)
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
@@ -102,7 +111,7 @@ class FabricTwin:
             _note(deliveries, here)
             self._carry_tunnels(copies, deliveries)
         else:
-            self._arrive(host, interface_name(port), frame, deliveries)
+            self._arrive(host, interface_name(port), self._tagged(port, frame), deliveries)
         return deliveries
 
     def receive_tunnelled(self, packet: Tunnelled) -> Deliveries:
@@ -119,6 +128,14 @@ class FabricTwin:
         self._arrive(host, _wire(physical_network), frame, deliveries)
         return deliveries
 
+    def kill(self, host: str, *, is_dead: bool = True) -> None:
+        """Let a host give no signs of life any more, or give them again; it goes on with everything else."""
+        for other, twin in self.hosts.items():
+            if host in watched_by(self.topology, other):
+                # A session to which nobody answers.
+                twin.configure(["set", "interface", liveness_port(host), f"bfd:enable={str(is_dead).lower()}"])
+                twin.control.call("revalidator/purge")  # As it does by itself, within half a second.
+
     def forget(self) -> None:
         """Forget all connections."""
         for twin in self.hosts.values():
@@ -130,7 +147,22 @@ class FabricTwin:
         if host.name in self.foreign:
             return f"{port} is on the foreign VTEP {host.name}"
         number = self.bindings[host.name].number(host.integration_bridge, interface_name(port))
-        return self.hosts[host.name].trace(host.integration_bridge, f"in_port={number}", frame.hex())
+        return self.hosts[host.name].trace(
+            host.integration_bridge, f"in_port={number}", self._tagged(port, frame).hex()
+        )
+
+    def _tagged(self, port: str, frame: bytes) -> bytes:
+        """Return a frame of a port as it is on the interface: a subport's has its tag."""
+        vlan = self.topology.ports[port].vlan
+        return frame if vlan is None else frame[:_ADDRESSES] + struct.pack(">HH", _TAG, vlan) + frame[_ADDRESSES:]
+
+    def _untagged(self, port: str, frame: bytes) -> tuple[str, bytes]:
+        """Return whose a frame is that came out of the interface of a port, and the frame without that one's tag."""
+        kind, tag = struct.unpack_from(">HH", frame, _ADDRESSES)
+        subport = subport_name(port, tag)
+        if kind != _TAG or subport not in self.topology.ports:
+            return port, frame
+        return subport, frame[:_ADDRESSES] + frame[_ADDRESSES + 4 :]
 
     def _arrive(self, host: str, interface: str, frame: bytes, deliveries: Deliveries, hops: int = 0) -> None:
         """Put a frame into an interface and carry on with everything that the host then sends."""
@@ -141,7 +173,7 @@ class FabricTwin:
         for name in self.bindings[host].ports[self.topology.hosts[host].integration_bridge]:
             port = self._port_of.get((host, name))
             if port is not None:
-                _note(deliveries, ((port, sent) for sent in twin.sent(name)))
+                _note(deliveries, (self._untagged(port, sent) for sent in twin.sent(name)))
         self._carry_tunnels([decapsulate(sent) for sent in twin.sent(UPLINK)], deliveries, hops + 1)
         for physical in self.topology.physical_networks.values():
             if host in physical.hosts:
@@ -175,6 +207,8 @@ class FabricTwin:
             commands += bridge_commands(bridge)
         commands += twin.port_commands(UNDERLAY, {UPLINK: 1})
         own = {interface for where, interface in self._port_of if where == name}
+        # A plain port stands for the tunnel by which signs of life come: it is up, or taken down.
+        own |= {liveness_port(other) for other in watched_by(self.topology, name)}
         commands += twin.port_commands(
             host.integration_bridge, {port: number for port, number in inside.items() if port in own}
         )
@@ -195,7 +229,9 @@ class FabricTwin:
             )
             commands += twin.port_commands(bridge, {_wire(each.name): WIRE_NUMBER})
             # What a switch has learned from one packet must not decide about the next.
+            outer = self.topology.external_networks.values()
             vlans = {n.segment or 0 for n in self.topology.networks.values() if n.physical_network == each.name}
+            vlans |= {n.vlan or 0 for n in outer if n.physical_network == each.name}
             commands.append(["set", "bridge", bridge, f"flood_vlans={','.join(map(str, sorted(vlans | {0})))}"])
         twin.configure(*commands)
         for bridge in ports:

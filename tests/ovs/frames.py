@@ -91,12 +91,16 @@ def _arp(packet: Packet) -> bytes:
 
 
 def _ipv4(packet: Packet, payload: bytes) -> bytes:
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, packet.protocol or 0, 0) + _ends(packet)
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, packet.ttl, packet.protocol or 0, 0) + _ends(
+        packet
+    )
     return head[:10] + checksum(head) + head[12:] + payload
 
 
 def _ipv6(packet: Packet, payload: bytes) -> bytes:
-    return struct.pack(">IHBB", 0x60000000, len(payload), packet.protocol or 0, 255) + _ends(packet) + payload
+    # Neighbours believe what cannot have passed a router (RFC 4861, section 6.1.1).
+    hops = 255 if packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED else packet.ttl
+    return struct.pack(">IHBB", 0x60000000, len(payload), packet.protocol or 0, hops) + _ends(packet) + payload
 
 
 def _upper(packet: Packet, step: Step) -> bytes:

@@ -79,9 +79,15 @@ def test_meters_that_are_made_again_are_the_same_objects() -> None:
     assert (again.meters[0] is first.meters[0], again.meters[1].rate) == (True, 7)
 
 
-def test_a_part_claims_a_meter_once_however_many_pass_packets_through_it() -> None:
-    builder = Builder(pipeline(), Memo())
-    builder.feature = pipeline().features[0]
-    for _ in range(2):
-        builder.meter(5, 10, 10, origin=Origin("a port", None))
-    assert [meter.id for meter in builder.part(None).meters] == [5]
+def test_features_that_claim_one_meter_for_one_thing_keep_a_claim_each() -> None:
+    """When the thing is looked at again, each claim is the one that it was: else one would be given back twice."""
+
+    def by_two(before: Part | None) -> Part:
+        builder = Builder(pipeline(), Memo())
+        for builder.feature in pipeline().features[:2]:
+            builder.meter(1, 100, 50, origin=HERE)
+        return builder.part(before)
+
+    first = by_two(None)
+    assert len(set(map(id, first.meters))) == 2
+    assert by_two(first) is first

@@ -6,8 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from controller.model.address import is_multicast_mac
-from controller.model.entities import Port
+from controller.model.address import is_multicast_mac, router_mac
 from controller.proof import packet as wire
 from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
@@ -25,10 +24,15 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
     sent = frame(packet)
     foreign = is_foreign(twin, packet.source)
     decisions = oracle.receivers(packet)
-    expected = {name: [sent] for name, decision in decisions.items() if decision.allowed}
+    expected = {
+        name: [frame(oracle.received(packet, name))] for name, decision in decisions.items() if decision.allowed
+    }
     if foreign:  # What a foreign VTEP does among its own ports is not ours to judge.
         expected = {name: frames for name, frames in expected.items() if not is_foreign(twin, name)}
-    owner = oracle.answerer(packet)
+    echo = oracle.echoed(packet)
+    if echo is not None:
+        expected[packet.source] = [frame(echo)]
+    owner, is_split = oracle.answerer(packet), oracle.is_split(packet)
     twin.forget()
     for when in ("first", "second"):
         seen = twin.send(packet.source, sent)
@@ -38,30 +42,54 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
             wrong = _answer_is_wrong(packet, owner, seen.pop(packet.source, []))
             if wrong is not None:
                 return _report(oracle, twin, packet, f"{when}: {wrong}")
+        if (
+            is_split and len(seen) <= 1
+        ):  # Which of the routes has it, is not ours to say; the second goes where the first went.
+            wanted = {name: frames for name, frames in expected.items() if name in seen}
+            expected = wanted if wanted or len(decisions) > len(expected) else expected
         if seen != expected:
-            return _report(oracle, twin, packet, f"{when}: expected {_short(expected)}, seen {_short(seen)}")
+            return _report(oracle, twin, packet, f"{when}: expected {_told(expected)}, seen {_told(seen)}")
+    if echo is not None:
+        return None
+    return _conversation(oracle, twin, packet, expected) or _carried(oracle, twin, packet, expected)
+
+
+def _conversation(oracle: Oracle, twin: FabricTwin, packet: Packet, expected: Deliveries) -> str | None:
+    """Answer what was delivered, and return what is wrong with what follows, or None."""
     for name in expected:
-        reply = answer_to(packet, oracle.topology.ports[packet.source], oracle.topology.ports[name])
-        if reply is not None and packet.protocol == wire.UDP:
-            error = unreachable(packet, sent)
-            seen = twin.send(name, error)
-            if seen != {packet.source: [error]}:
-                return _report(oracle, twin, packet, f"ICMP error of {name}: seen {_short(seen)}")
-        if reply is not None:
-            answered = frame(reply, Step.ACCEPT)
-            seen = twin.send(name, answered)
-            if seen != {packet.source: [answered]}:
-                return _report(oracle, twin, packet, f"reply {reply}: seen {_short(seen)}")
-            goes_on = frame(packet, Step.GO_ON)
-            seen = twin.send(packet.source, goes_on)
-            if seen != {name: [goes_on]}:
-                return _report(oracle, twin, packet, f"after the reply: seen {_short(seen)}")
-    for sibling in siblings(oracle, packet) if expected and not foreign else ():
-        carried = frame(sibling, Step.GO_ON)
-        wanted = {name: [carried] for name, verdict in oracle.receivers(sibling).items() if verdict.allowed}
-        seen = twin.send(sibling.source, carried)
+        reply = answer_to(oracle, packet, name)
+        if reply is None or not oracle.reply_allowed(packet, name).allowed:
+            continue
+        back = oracle.receivers(reply)
+        if packet.source not in back or back[packet.source].reason.startswith("no path"):
+            continue  # Nobody finds the way back, which a packet by itself shows.
+        arrives = oracle.received(reply, packet.source)
+        if packet.protocol == wire.UDP:
+            quoted = frame(oracle.received(packet, name))
+            seen = twin.send(name, _error(reply, quoted))
+            if seen != {packet.source: [_error(arrives, quoted)]}:
+                return _report(oracle, twin, packet, f"ICMP error of {name}: seen {_told(seen)}")
+        seen = twin.send(name, frame(reply, Step.ACCEPT))
+        if seen != {packet.source: [frame(arrives, Step.ACCEPT)]}:
+            return _report(oracle, twin, packet, f"reply {reply}: expected {arrives}, seen {_told(seen)}")
+        seen = twin.send(packet.source, frame(packet, Step.GO_ON))
+        if seen != {name: [frame(oracle.received(packet, name), Step.GO_ON)]}:
+            return _report(oracle, twin, packet, f"after the reply: seen {_told(seen)}")
+    return None
+
+
+def _carried(oracle: Oracle, twin: FabricTwin, packet: Packet, expected: Deliveries) -> str | None:
+    """Return which packet passes that an open connection must not carry along, or None."""
+    for sibling in siblings(oracle, packet) if expected and not is_foreign(twin, packet.source) else ():
+        verdicts = oracle.receivers(sibling)
+        wanted = {
+            name: [frame(oracle.received(sibling, name), Step.GO_ON)]
+            for name, verdict in verdicts.items()
+            if verdict.allowed
+        }
+        seen = twin.send(sibling.source, frame(sibling, Step.GO_ON))
         if any(name not in wanted or frames != wanted[name] for name, frames in seen.items()):
-            return _report(oracle, twin, sibling, f"after {packet}: expected {_short(wanted)}, seen {_short(seen)}")
+            return _report(oracle, twin, sibling, f"after {packet}: expected {_told(wanted)}, seen {_told(seen)}")
     return None
 
 
@@ -80,11 +108,13 @@ def is_foreign(twin: FabricTwin, port: str) -> bool:
     return not twin.graph.is_programmed(twin.location[port])
 
 
-def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
+def answer_to(oracle: Oracle, packet: Packet, name: str) -> Packet | None:
     """Return the receiver's answer, if both use their own MACs and addresses and the protocol has answers."""
-    if packet.eth_src != source.mac or packet.eth_dst != receiver.mac or packet.protocol is None:
+    source, receiver = oracle.topology.ports[packet.source], oracle.topology.ports[name]
+    seen = oracle.received(packet, name)
+    if packet.eth_src != source.mac or seen.eth_dst != receiver.mac or packet.protocol is None:
         return None
-    if packet.src not in source.ips or packet.dst not in receiver.ips:
+    if packet.src not in source.ips or seen.dst not in receiver.ips:
         return None
     if packet.is_dhcp_request or packet.is_dhcp_reply:  # Ports are no DHCP servers, and what asks one is no answer.
         return None
@@ -95,17 +125,25 @@ def answer_to(packet: Packet, source: Port, receiver: Port) -> Packet | None:
             return None
         kind = answers[packet.version or 0, kind]
     return replace(
-        packet,
-        source=receiver.name,
-        eth_src=packet.eth_dst,
-        eth_dst=packet.eth_src,
-        src=packet.dst,
-        dst=packet.src,
+        seen,
+        source=name,
+        eth_src=receiver.mac,
+        # What came from a router goes back to it, whichever host it came from.
+        eth_dst=packet.eth_src if seen is packet else router_mac(receiver.network),
+        src=seen.dst,
+        dst=seen.src,
         # An echo's identifier stands in `sport` in both ways.
         sport=packet.dport if packet.protocol in wire.WITH_PORTS else packet.sport,
         dport=packet.sport if packet.protocol in wire.WITH_PORTS else packet.dport,
         icmp_type=kind,
+        ttl=64,
     )
+
+
+def _error(answer: Packet, quoted: bytes) -> bytes:
+    """Return the ICMP error that goes where an answer goes."""
+    asked = replace(answer, eth_src=answer.eth_dst, eth_dst=answer.eth_src, src=answer.dst, dst=answer.src)
+    return unreachable(asked, quoted)
 
 
 def _answer_is_wrong(packet: Packet, owner: Answerer, answers: list[bytes]) -> str | None:
@@ -135,8 +173,11 @@ def _answer_is_wrong(packet: Packet, owner: Answerer, answers: list[bytes]) -> s
     return None
 
 
-def _short(deliveries: Deliveries) -> str:
-    return ", ".join(f"{len(frames)} x {name}" for name, frames in sorted(deliveries.items())) or "nobody"
+def _told(deliveries: Deliveries) -> str:
+    return (
+        ", ".join(f"{len(frames)} x {name} {frames[0].hex()}" for name, frames in sorted(deliveries.items()))
+        or "nobody"
+    )
 
 
 def _report(oracle: Oracle, twin: FabricTwin, packet: Packet, what: str) -> str:

@@ -6,17 +6,18 @@ thing forged, so that both verdicts are common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from random import Random
 
-from controller.model.address import BROADCAST_MAC, link_local, parse_mac
-from controller.model.entities import Address, Port, Rule, Topology
+from controller.model.address import BROADCAST_MAC, link_local, parse_mac, router_mac
+from controller.model.entities import Address, Port, Router, Rule, Topology
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
-from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port
+from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port, router
 
+VLANS = (1, 4094, 7, 100, 2048)  # Of subports; 5 is nobody's, and that of a frame which is `tagged`.
 HOSTS, WIRED, VTEP = ("hv1", "hv2", "hv3"), ("hv1", "hv2"), "rack9"
 PORTS = (1, 22, 53, 80, 443, 1023, 1024, 3306, 5000, 5999, 6000, 65535)
 PROTOCOLS = {4: (wire.TCP, wire.UDP, wire.SCTP, wire.ICMP, 47), 6: (wire.TCP, wire.UDP, wire.SCTP, wire.ICMPV6, 47)}
@@ -33,7 +34,13 @@ ALLOWED: tuple[tuple[tuple[str, str | None], ...], ...] = (
     (("10.0.0.128/25", None),),
     (("10.0.0.0/29", None),),
 )
+FAR_AWAY = {
+    4: (ip_address("198.51.100.7"), ip_address("198.51.9.7"), ip_address("192.0.2.7")),
+    6: (ip_address("2001:db8::7"),),
+}
 UNSPECIFIED = {4: ip_address("0.0.0.0"), 6: ip_address("::")}  # noqa: S104 - an address in a packet, nobody listens.
+ROUTED = 0.0  # How many tenants have a router.
+_Maker = Callable[[Random, Packet, int, Port], Packet]
 
 
 def dice(seed: int) -> Random:
@@ -42,7 +49,7 @@ def dice(seed: int) -> Random:
 
 
 def topology(random: Random) -> Topology:
-    """Two tenants with equal addresses, three hosts and a foreign VTEP, every type of network among them."""
+    """Two tenants with equal addresses, three hosts and a foreign VTEP, every type of network among them, some joined by routers."""
     entities: list[Entity] = [*map(host, HOSTS), host(VTEP, vtep=True), physical_network("physnet1", *WIRED)]
     kinds = ["vxlan", "vxlan", "vxlan", "gre", "geneve", "vlan", "vlan", "local", "flat"]
     random.shuffle(kinds)
@@ -52,9 +59,55 @@ def topology(random: Random) -> Topology:
             ingress = [_rule(random, tenant, groups, line) for line in range(1, random.randrange(2, 6))]
             egress = [_rule(random, tenant, groups, line) for line in range(10, random.randrange(10, 15))]
             entities.append(group(name, ingress=ingress, egress=random.choice((None, None, egress))))
+        # Networks of a router have addresses of their own each.
+        joined = random.sample(range(3), random.choice((2, 2, 3))) if random.random() < ROUTED else []
         for number in range(3):
-            entities += _network(random, f"{tenant}/n{number}", kinds.pop(), groups)
-    return fabric(*entities)
+            place = number if number in joined else None
+            entities += _network(random, f"{tenant}/n{number}", kinds.pop(), groups, place)
+        if joined:
+            names = [f"{tenant}/n{number}" for number in joined]
+            entities.append(router(f"{tenant}/r", *names, routes=_routes(random, entities, names)))
+    return fabric(*(_with_trunks(random, entities) if random.random() < 0.5 else entities))
+
+
+def _routes(random: Random, entities: Sequence[Entity], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Static routes by ports of a router's networks; some next hops are nobody, and some routes are two."""
+    ports = [each for each in entities if isinstance(each, Port) and each.network in names]
+    found: list[tuple[str, str]] = []
+    for to, version in (("198.51.100.0/24", 4), ("198.51.0.0/16", 4), ("0.0.0.0/0", 4), ("2001:db8::/32", 6)):
+        hops: list[Address] = [ip for each in ports for ip in each.ips if ip.version == version]
+        some = [random.choice(hops) for _ in range(random.choice((0, 1, 1, 2)) if hops else 0)]
+        found += [(to, str(hop if random.random() < 0.9 else hop + 100)) for hop in some]
+    return list(dict.fromkeys(found))
+
+
+def _at(place: int, text: str) -> str:
+    """An address or prefix of the place 0 at another."""
+    return text.replace("10.0.0.", f"10.0.{place}.").replace("fd00::", f"fd00:0:0:{place}::" if place else "fd00::")
+
+
+def _with_trunks(random: Random, entities: Sequence[Entity]) -> list[Entity]:
+    """Return the entities with some ports as subports of others on their hosts, as far as one interface has a network once."""
+    found: list[Entity] = []
+    on: dict[str, set[str]] = {}  # Parent -> the networks of its interface.
+    for entity in entities:
+        if isinstance(entity, Port) and entity.host != VTEP:
+            mates = [
+                mate
+                for mate in found
+                if isinstance(mate, Port)
+                and (mate.parent, mate.tenant, mate.host) == (None, entity.tenant, entity.host)
+                and entity.network not in on[mate.name]
+            ]
+            if mates and random.random() < 0.5:
+                parent = random.choice(mates).name
+                vlan = VLANS[len(on[parent]) - 1]
+                on[parent].add(entity.network)
+                found.append(replace(entity, name=f"{parent}:{vlan}", parent=parent, vlan=vlan))
+                continue
+            on[entity.name] = {entity.network}
+        found.append(entity)
+    return found
 
 
 def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule:
@@ -69,7 +122,7 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
     if protocol in (wire.ICMP, wire.ICMPV6) and random.random() < 0.5:
         kind = random.choice(ICMP_TYPES[version])
         code = random.choice((None, None, 0, 1))
-    cidr, some = random.choice(CIDRS[version]), random.sample(groups, 2)
+    cidr, some = _at(random.randrange(3), random.choice(CIDRS[version])), random.sample(groups, 2)
     far = random.choice(([], some[:1], some, [cidr], [cidr, some[0]]))
     both = cidr not in far and protocol not in (wire.ICMP, wire.ICMPV6) and random.random() < 0.7
     return allow(
@@ -84,15 +137,19 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
     )
 
 
-def _network(random: Random, name: str, kind: str, groups: Sequence[str]) -> list[Entity]:
+def _network(random: Random, name: str, kind: str, groups: Sequence[str], place: int | None) -> list[Entity]:
     physical = "physnet1" if kind in ("vlan", "flat") else None
-    cidrs = random.choice((("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ()))
-    entities: list[Entity] = [replace(network(name, *cidrs, kind=kind, physical=physical), dhcp=random.random() < 0.5)]
+    shapes = (("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ())
+    cidrs = [_at(place or 0, cidr) for cidr in random.choice(shapes if place is None else shapes[:3])]
+    # Where ports have low addresses, routers have high ones.
+    gateways = [cidr.replace("0/24", "254").replace("/64", "fffe") for cidr in cidrs]
+    dhcp = random.random() < 0.5
+    entities: list[Entity] = [network(name, *cidrs, kind=kind, physical=physical, gateways=gateways, dhcp=dhcp)]
     hosts = WIRED if physical else HOSTS if kind == "local" else (*HOSTS, *HOSTS, VTEP)
     for number in range(1, random.randrange(3, 7)):
         allowed: list[tuple[str, str | None]] = []
         if cidrs and random.random() < 0.3:
-            allowed = list(random.choice(ALLOWED))
+            allowed = [(_at(place or 0, ip), mac) for ip, mac in random.choice(ALLOWED)]
         entities.append(
             port(
                 f"{name}p{number}",
@@ -112,6 +169,10 @@ def packet(random: Random, fabric_: Topology) -> Packet:
     """A packet of a random port, plausible or with something forged."""
     ports = list(fabric_.ports.values())
     source = random.choice(ports)
+    router_here = next((each for each in fabric_.routers.values() if source.network in each.networks), None)
+    if router_here is not None and random.random() < 0.5:
+        made = _through(random, fabric_, router_here, source)
+        return forged(random, made, made.version or 4, random.choice(ports)) if random.random() < 0.15 else made
     near = [other for other in ports if other.network == source.network and other is not source]
     target = random.choice(near if random.random() < 0.9 else ports)
     version = random.choice((4, 4, 6))
@@ -130,12 +191,47 @@ def packet(random: Random, fabric_: Topology) -> Packet:
     return made
 
 
+def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Packet:
+    """A packet to a router's MAC, for a port, for the router itself, for where a static route leads, or for nobody."""
+    version = random.choice([4, *(ip.version for ip in source.ips)])
+    target = random.choice([each for each in fabric_.ports.values() if each.network in by.networks])
+    gateways = [each for name in by.networks for each in fabric_.networks[name].gateways if each.version == version]
+    dst = _address(random, target, version)
+    makers: list[_Maker] = [_ip] * 12 + [_neighbour, _neighbour, _dhcp, _other]
+    if random.random() < 0.2:
+        far = (*FAR_AWAY[version], *FAR_AWAY[version], *GROUP_ADDRESSES[version], STRANGE[version])
+        dst = random.choice(far)
+    elif gateways and random.random() < 0.2:
+        dst = random.choice((*gateways, link_local(router_mac(source.network)) if version == 6 else gateways[0]))
+        makers = [_ip, _ping, _ping, _neighbour]
+    plain = Packet(
+        source.name,
+        source.mac,
+        router_mac(source.network),
+        wire.IPV4 if version == 4 else wire.IPV6,
+        _address(random, source, version),
+        dst,
+        ttl=random.choice((*[64] * 8, 255, 2, 1)),
+    )
+    return random.choice(makers)(random, plain, version, target)
+
+
+def _ping(_random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+    protocol, kind = wire.ECHO[version]
+    return replace(plain, protocol=protocol, icmp_type=kind)
+
+
 def _address(random: Random, of: Port, version: int) -> Address:
     mine: list[Address] = [ip for ip in of.ips if ip.version == version]
     if version == 6 and random.random() < 0.2:
         return link_local(of.mac)
     if of.allowed and random.random() < 0.3:
-        return SHARED[version]
+        bits = 8 if version == 4 else 64
+        return (
+            type(mine[0])((int(mine[0]) >> bits << bits) + int(SHARED[version]) % (1 << bits))
+            if mine
+            else SHARED[version]
+        )
     return random.choice(mine) if mine else STRANGE[version]
 
 

@@ -150,7 +150,7 @@ def test_a_router_answers_pings_of_its_link_local_address_on_the_link() -> None:
     mac = parse_mac("02:00:00:00:00:0d")
     ping = Packet("red/web3", mac, TO_WEB, IPV6, link_local(mac), link_local(TO_WEB), ICMPV6, icmp_type=128)
     assert Oracle(topology).echoed(ping) is not None
-    assert Oracle(topology).echoed(replace(ping, dst=link_local(TO_DB))) is None, "that is on another link"
+    assert Oracle(topology).echoed(replace(ping, dst=link_local(mac))) is None
     assert Oracle(topology).echoed(replace(ping, eth_dst=BROADCAST_MAC)) is None
     assert Oracle(topology).echoed(replace(ping, icmp_code=1)) is None
 
@@ -218,6 +218,17 @@ def test_a_shared_address_is_reached_by_the_one_mac_that_all_name() -> None:
     assert gets(to("10.0.2.100"), topology) == {"a", "b"}
     assert Oracle(topology).received(to("10.0.2.100"), "red/b").eth_dst == VRRP
     assert gets(to("10.0.2.101"), topology) == set(), "each has a MAC of its own for it"
+    heard = {("red/db", ip_address("10.0.2.101")): topology.ports["red/b"].mac}
+    assert set(Oracle(topology, heard=heard).receivers(to("10.0.2.101"))) == {"red/b"}
+    assert Oracle(topology).allows("red/web2", "10.0.2.101").allowed, "one of them will answer"
+
+
+def test_within_a_prefix_that_a_port_may_use_the_network_is_asked() -> None:
+    topology = shop(port("red/vm", "red/db", "10.0.2.41", host="hv1", allowed=[("10.0.2.0/28", None)]))
+    assert gets(to("10.0.2.11"), topology) == set()
+    heard = {("red/db", ip_address("10.0.2.11")): DB}
+    assert set(Oracle(topology, heard=heard).receivers(to("10.0.2.11"))) == {"red/db1"}
+    assert Oracle(topology).allows("red/web1", "red/db1", protocol=UDP, port=9).allowed
 
 
 @pytest.mark.parametrize(

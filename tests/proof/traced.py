@@ -68,7 +68,7 @@ class Judge:
             yield from self._connection(Sent(packet, knows_sctp=knows_sctp), random)
 
     def _connection(self, first: Sent, random: Random | None) -> Iterator[Finding]:
-        packet, ports = first.packet, self.oracle.topology.ports
+        packet = first.packet
         expected = self._expected(packet)
         passage, wrong = self._judged(first, expected, "the first packet")
         yield from wrong
@@ -81,7 +81,7 @@ class Judge:
         if packet.protocol in wire.WITH_PORTS and _happens(random, 0.2):
             yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
         for name in expected:
-            answer = answer_to(packet, ports[packet.source], ports[name])
+            answer = answer_to(self.oracle, packet, name)
             if answer is not None:
                 yield from self._conversation(first, answer, expected, passage.memory)
         if expected and not is_foreign(self.tracer.twin, packet.source) and _happens(random, 0.3):
@@ -163,10 +163,10 @@ class Judge:
 
     def _unstamped(self, first: Sent, expected: Received, memory: Memory) -> Iterator[Finding]:
         """Judge a connection without good stamps: the rules decide of it as of a new one, for the answers as well."""
-        packet, ports = first.packet, self.oracle.topology.ports
+        packet = first.packet
         yield from self._judged(first, expected, "in a connection without good stamps", memory)[1]
         for name, decision in self.oracle.receivers(packet).items():
-            answer = answer_to(packet, ports[packet.source], ports[name])
+            answer = answer_to(self.oracle, packet, name)
             if answer is None or packet.is_dhcp_reply or decision.reason.startswith("no path"):
                 continue  # Nobody has ever got what this would be an answer to.
             if is_foreign(self.tracer.twin, name) and is_foreign(self.tracer.twin, packet.source):

@@ -111,3 +111,13 @@ def icmpv6_is_sound(sent: bytes) -> bool:
 def tagged(sent: bytes, vlan: int) -> bytes:
     """The frame with an 802.1Q tag."""
     return sent[:12] + VLAN_TYPE + vlan.to_bytes(2, "big") + sent[12:]
+
+
+def ping(eth_src: int, eth_dst: int, src: str, dst: str, ttl: int = 64) -> bytes:
+    """An ICMP echo request."""
+    echo = struct.pack(">BBHHH", 8, 0, 0, 7, 1) + b"weft" * 4
+    echo = echo[:2] + checksum(echo) + echo[4:]
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(echo), 1, 0, ttl, 1, 0)
+    head += ip_address(src).packed + ip_address(dst).packed
+    head = head[:10] + checksum(head) + head[12:]
+    return eth_dst.to_bytes(6, "big") + eth_src.to_bytes(6, "big") + b"\x08\x00" + head + echo

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -16,7 +15,7 @@ from controller.pipeline.compile import compile_fabric
 from tests.builders import allow, fabric, group, host, network, physical_network, port, router
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import checksum
-from tests.scenarios.frames import ARP_REPLY, arp, icmpv6_is_sound, solicitation, udp, who_has
+from tests.scenarios.frames import ARP_REPLY, arp, icmpv6_is_sound, ping, solicitation, udp, who_has
 
 pytestmark = pytest.mark.ovs
 
@@ -169,16 +168,6 @@ def test_what_ends_in_a_router_goes_nowhere(net: FabricTwin) -> None:
         ("10.0.2.255", 64),
     ):
         assert not net.send("red/web1", ping(asker.mac, router_mac(WEB), "10.0.1.11", address, ttl=ttl)), address
-
-
-def ping(eth_src: int, eth_dst: int, src: str, dst: str, ttl: int = 64) -> bytes:
-    """An ICMP echo request."""
-    echo = struct.pack(">BBHHH", 8, 0, 0, 7, 1) + b"weft" * 4
-    echo = echo[:2] + checksum(echo) + echo[4:]
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(echo), 1, 0, ttl, 1, 0)
-    head += ip_address(src).packed + ip_address(dst).packed
-    head = head[:10] + checksum(head) + head[12:]
-    return eth_dst.to_bytes(6, "big") + eth_src.to_bytes(6, "big") + b"\x08\x00" + head + echo
 
 
 def test_equal_next_hops_share_the_flows(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ FEATURE = Feature(
             slot=0,
             matches=("in_port", "vlan_tci", "eth_src"),
             writes=("reg0", "reg1", "reg3", "reg4", "reg6"),
-            next=(Stage.SOURCE_GUARD, Stage.RESPOND, Stage.EGRESS_POLICY, "untagged"),
+            next=(Stage.SOURCE_GUARD, Stage.RESPOND, Stage.EGRESS_POLICY, Stage.ARRIVE, "untagged"),
             purpose="in_port, tag and source MAC -> network, address space, zone, source port and class",
             miss="dropped: from a port or of a network that no file names",
         ),

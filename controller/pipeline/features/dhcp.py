@@ -9,7 +9,7 @@ from controller.graph import queries
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_UDP
 from controller.pipeline.flow import Origin, Wanted, match
 from controller.pipeline.program import Builder
-from controller.pipeline.questions import Question, ask, port_meter, write_port_meter
+from controller.pipeline.questions import Question, ask, port_meter
 from controller.pipeline.registers import ASKS, QUESTION, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, PortView
@@ -35,7 +35,6 @@ def _port(builder: Builder, port: PortView) -> None:
     asks_for_routers = 6 in versions and (network.dhcp or is_routed)
     if not asks_for_routers and not (network.dhcp and versions):
         return
-    write_port_meter(builder, port)
     meter = port_meter(port.plug.number)
     # What bears another MAC is asked on behalf of somebody whom the files do not know.
     who: dict[str, Wanted] = {SOURCE.field: SOURCE.is_(port.plug.key), "eth_src": port.port.mac}

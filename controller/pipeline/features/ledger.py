@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from controller.pipeline.flow import Note, match
-from controller.pipeline.numbers import note, place_note
+from controller.graph.neighbours import neighbour
+from controller.model.entities import Address
+from controller.model.ids import key
+from controller.pipeline.flow import Note, Origin, match
+from controller.pipeline.heard import Neighbour, neighbour_note
+from controller.pipeline.numbers import note, place_note, translation
+from controller.pipeline.outer import RouterView
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, SOURCE
 from controller.pipeline.tables import SLOTS, Feature, Scope, Stage, Table
-from controller.pipeline.view import NetworkView, PortView
+from controller.pipeline.view import HostView, NetworkView, PortView
 
 
 def _numbers(builder: Builder, view: NetworkView) -> None:
@@ -17,11 +22,34 @@ def _numbers(builder: Builder, view: NetworkView) -> None:
     builder.flow("ledger", 1, where, [Note(text.encode())], kind="numbers", origin=view.origin)
 
 
+def _translation(builder: Builder, view: RouterView) -> None:
+    zone = view.translation_zone
+    if zone:
+        name = translation(view.name)
+        where = match(**{NETWORK.field: NETWORK.is_(key("translation", view.name))})
+        text = note(None, zone, name, name)
+        builder.flow("ledger", 1, where, [Note(text.encode())], kind="translation", origin=view.origin)
+
+
 def _place(builder: Builder, port: PortView) -> None:
     if port.port.host is None and port.port.parent is None:
         where = match(**{SOURCE.field: SOURCE.is_(port.plug.key)})
         text = place_note(port.port.name)
         builder.flow("ledger", 1, where, [Note(text.encode())], kind="place", origin=port.origin)
+
+
+def _neighbour(builder: Builder, host: HostView, network: str, address: Address) -> None:
+    mac = neighbour(host.memo, network, address)
+    if mac is None:
+        return
+    # The second key is not that of a port: it tells the neighbours of a network apart.
+    which = {
+        NETWORK.field: NETWORK.is_(key("network", network)),
+        SOURCE.field: SOURCE.is_(key("neighbour", str(address))),
+    }
+    text = neighbour_note(Neighbour(network, address, mac))
+    origin = Origin(f"neighbour {address} of {network}", None)
+    builder.flow("ledger", 1, match(**which), [Note(text.encode())], kind="neighbour", origin=origin)
 
 
 FEATURE = Feature(
@@ -41,7 +69,9 @@ FEATURE = Feature(
     ),
     kinds={
         "numbers": "a network's local tag, the conntrack zone of its address space, and how many connections that may hold",
+        "translation": "the conntrack zone of a router's translated addresses",
+        "neighbour": "the MAC of a host that no file names, as it was heard last",
         "place": "a port without `host:` that is here: of two hosts that claim it, the one that had it before",
     },
-    flows={Scope.NETWORK: _numbers, Scope.PORT: _place},
+    flows={Scope.NETWORK: _numbers, Scope.PORT: _place, Scope.NEIGHBOUR: _neighbour, Scope.ROUTER: _translation},
 )

@@ -7,26 +7,21 @@ from ipaddress import IPv4Address
 from controller.graph import queries
 from controller.memo import Memo
 from controller.model.ids import key
-from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
-from controller.pipeline.flow import Action, Origin, match, move, set_field
+from controller.pipeline.discovery import ARP_REQUEST, SOLICITATION, WRITES, advertise, answer, question
+from controller.pipeline.fields import ETH_ARP
+from controller.pipeline.flow import Action, Origin, match
 from controller.pipeline.known import Known
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import ASKS, NETWORK, OWNER, SOURCE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, PortView
 
-_ARP_REQUEST, _ARP_REPLY = 1, 2
-_SOLICITATION, _ADVERTISEMENT = 135, 136
-_TARGET_LINK_LAYER_OPTION = 2
-_SOLICITED_OVERRIDE, _ROUTER = 0x60000000, 0x80000000
-_SOLICIT = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_type": _SOLICITATION, "icmpv6_code": 0}
-
 
 def _always(builder: Builder, _host: HostView) -> None:
     ours = Origin("Weft: neighbours", None)
-    probe = match(eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_spa=0)
+    probe = match(eth_type=ETH_ARP, arp_op=ARP_REQUEST, arp_spa=0)
     builder.flow("respond", 300, probe, goto=Stage.EGRESS_POLICY, kind="probe", origin=ours)
-    detection = match(**_SOLICIT, ipv6_src=0)
+    detection = match(**SOLICITATION, ipv6_src=0)
     builder.flow("respond", 300, detection, goto=Stage.EGRESS_POLICY, kind="probe", origin=ours)
     builder.flow("respond", 0, (), goto=Stage.EGRESS_POLICY, kind="not asked", origin=ours)
     _write_advertisement(builder, ours)
@@ -36,7 +31,7 @@ def _own_addresses(builder: Builder, port: PortView) -> None:
     for address in port.port.ips:
         if isinstance(address, IPv4Address):
             source = {SOURCE.field: SOURCE.is_(port.plug.key)}
-            own = match(**source, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
+            own = match(**source, eth_type=ETH_ARP, arp_op=ARP_REQUEST, arp_tpa=int(address))
             builder.flow("respond", 200, own, goto=Stage.EGRESS_POLICY, kind="own address", origin=port.origin)
 
 
@@ -48,32 +43,12 @@ def _answer(builder: Builder, network: str, known: Known) -> None:
     # The packet has no use for it: by it the flow differs when the address's owner does (`controller.pipeline.released`).
     told = owner_of(known)
     origin = origin_of(builder.memo, known)
+    asked = match(**here, **question(address))
+    actions = [told, *answer(address, known.mac, is_router=known.is_router)]
     if isinstance(address, IPv4Address):
-        asked = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REQUEST, arp_tpa=int(address))
-        actions = (
-            told,
-            move("eth_src", "eth_dst"),
-            set_field("eth_src", known.mac),
-            set_field("arp_op", _ARP_REPLY),
-            move("arp_sha", "arp_tha"),
-            move("arp_spa", "arp_tpa"),
-            set_field("arp_sha", known.mac),
-            set_field("arp_spa", int(address)),
-        )
         builder.flow("respond", 100, asked, actions, "back", kind="ARP answer", origin=origin)
-        return
-    asked = match(**here, **_SOLICIT, nd_target=int(address))
-    actions_v6 = (
-        told,
-        move("eth_src", "eth_dst"),
-        set_field("eth_src", known.mac),
-        move("ipv6_src", "ipv6_dst"),
-        set_field("ipv6_src", int(address)),
-        set_field("nd_options_type", _TARGET_LINK_LAYER_OPTION),
-        set_field("nd_reserved", _SOLICITED_OVERRIDE | (_ROUTER if known.is_router else 0)),
-        set_field("icmpv6_type", _ADVERTISEMENT),
-    )
-    builder.flow("respond", 100, asked, actions_v6, "advertise", kind="ND answer", origin=origin)
+    else:
+        builder.flow("respond", 100, asked, actions, "advertise", kind="ND answer", origin=origin)
 
 
 def owner_of(known: Known) -> Action:
@@ -88,9 +63,8 @@ def origin_of(memo: Memo, known: Known) -> Origin:
 
 
 def _write_advertisement(builder: Builder, origin: Origin) -> None:
-    """Write the second half of an ND answer: nd_tll can be written only where type 136 has been matched."""
-    where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=_ADVERTISEMENT, icmpv6_code=0)
-    builder.flow("advertise", 100, where, [move("eth_src", "nd_tll")], "back", kind="ND answer", origin=origin)
+    where, tell = advertise()
+    builder.flow("advertise", 100, where, [tell], "back", kind="ND answer", origin=origin)
 
 
 FEATURE = Feature(
@@ -106,10 +80,7 @@ FEATURE = Feature(
                 *("ip_proto", "ipv6_src", "icmpv6_type", "icmpv6_code", "nd_target"),
                 *(ASKS.field, "udp_src", "udp_dst"),
             ),
-            writes=(
-                *("eth_src", "eth_dst", "arp_op", "arp_sha", "arp_tha", "arp_spa", "arp_tpa"),
-                *("ipv6_src", "ipv6_dst", "nd_options_type", "nd_reserved", "icmpv6_type", "reg15"),
-            ),
+            writes=(*WRITES, "reg15"),
             next=("advertise", "clients", "back", Stage.EGRESS_POLICY),
             purpose="who has this address? -> the answer, sent back at once",
             miss="cannot be reached: the last flow lets everything else go on",

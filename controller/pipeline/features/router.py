@@ -5,13 +5,15 @@ The network's register, both MACs and the time to live change; then the packet g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from controller.graph import queries
+from controller.graph.neighbours import neighbour
 from controller.model.address import router_mac, wire_mac
 from controller.model.entities import Address, Prefix, Route
 from controller.model.ids import key
+from controller.pipeline.discovery import ADVERTISEMENT, ARP_REPLY
+from controller.pipeline.echo import MATCHES, WRITES, pings
 from controller.pipeline.features.neighbours import origin_of, owner_of
 from controller.pipeline.fields import (
     BY_NAME,
@@ -21,7 +23,7 @@ from controller.pipeline.fields import (
     PROTO_ICMP,
     PROTO_ICMPV6,
 )
-from controller.pipeline.flow import Action, Move, Origin, Wanted, match, move, set_field
+from controller.pipeline.flow import Action, Move, Origin, Wanted, match, set_field
 from controller.pipeline.known import Known, has_strangers, longest_prefix, next_hop, router_addresses
 from controller.pipeline.nat import ChooseWay, DecrementTtl
 from controller.pipeline.program import Builder
@@ -31,18 +33,9 @@ from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView
 
 _OURS = Origin("Weft: routers", None)
-_ARP_REPLY, _ADVERTISEMENT = 2, 136
-_ECHO_REQUEST, _ECHO_REPLY, _ECHO_REQUEST_6, _ECHO_REPLY_6 = 8, 0, 128, 129
-_TTL = 64
 _LINK_LOCAL = (0xFE80 << 112, 0xFFC0 << 112)
 _MULTICAST = {ETH_IPV4: ("ip_dst", (0xE0000000, 0xF0000000)), ETH_IPV6: ("ipv6_dst", (0xFF << 120, 0xFF << 120))}
 _WAYS = 8  # Bits of `SCRATCH` that tell equal next hops apart; the rest is the route's key.
-_SWAPPED = (
-    "reg8",
-    "reg9",
-    "reg10",
-    "reg11",
-)  # What an echo's addresses are kept in: policy has no use for these in an answer.
 
 # Priorities of `routes`: the router's own addresses, what is never passed on, then prefixes by their length.
 _OWN, _NEVER, _PREFIXES = 400, 300, 100
@@ -79,35 +72,13 @@ def _tell(
 
 def _own(builder: Builder) -> None:
     """Write what a router's own addresses answer: pings; the rest is for the controller."""
-    for ethertype, protocol, fields, asked, answered in (
-        (ETH_IPV4, PROTO_ICMP, ("icmp_type", "icmp_code"), _ECHO_REQUEST, _ECHO_REPLY),
-        (ETH_IPV6, PROTO_ICMPV6, ("icmpv6_type", "icmpv6_code"), _ECHO_REQUEST_6, _ECHO_REPLY_6),
-    ):
-        kind, code = fields
-        where = match(**{"eth_type": ethertype, "ip_proto": protocol, kind: asked, code: 0})
-        answer = [
-            *_swapped("eth_src", "eth_dst"),
-            *(_swapped("ip_src", "ip_dst") if ethertype == ETH_IPV4 else _swapped("ipv6_src", "ipv6_dst")),
-            set_field(kind, answered),
-            set_field("nw_ttl", _TTL),
-        ]
-        builder.flow("own", 200, where, answer, "back", kind="echo", origin=_OURS)
+    for asked, answer in pings():
+        builder.flow("own", 200, match(**asked), answer, "back", kind="echo", origin=_OURS)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
         _tell(builder, "own", 1, match(eth_type=ethertype), Question.NO_SERVICE, "no service", _OURS)
     # Nothing answers an answer, an error or a neighbour's message.
     builder.flow("own", 100, match(eth_type=ETH_IPV4, ip_proto=PROTO_ICMP), kind="not answered", origin=_OURS)
     builder.flow("own", 100, match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6), kind="not answered", origin=_OURS)
-
-
-def _swapped(source: str, target: str) -> Iterator[Action]:
-    """Yield the actions that exchange two fields."""
-    first, second = BY_NAME[source], BY_NAME[target]
-    pieces = [(at, min(32, first.bits - at)) for at in range(0, first.bits, 32)]
-    kept = [BY_NAME[name].index for name in _SWAPPED]
-    for register, (at, bits) in zip(kept, pieces, strict=False):
-        yield Move(first.index, register, bits, at)
-    yield move(target, source)
-    for register, (at, bits) in zip(kept, pieces, strict=False):
-        yield Move(register, second.index, bits, 0, at)
 
 
 def _network(builder: Builder, view: NetworkView) -> None:
@@ -120,10 +91,17 @@ def _network(builder: Builder, view: NetworkView) -> None:
         look = _look(view, ethertype)
         where = match(**here, eth_type=ethertype)
         builder.flow("router", 100, where, look, "routes", kind="for the router", origin=origin)
-    answer = match(**here, eth_type=ETH_ARP, arp_op=_ARP_REPLY)
+    answer = match(**here, eth_type=ETH_ARP, arp_op=ARP_REPLY)
     _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
-    answer = match(**here, eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=_ADVERTISEMENT, icmpv6_code=0)
+    answer = match(**here, **ADVERTISEMENT)
     _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
+    if view.network.type.is_provider:
+        # What goes out on a wire comes from the host's own MAC, so answers come to that.
+        mine: dict[str, Wanted] = {NETWORK.field: NETWORK.is_(view.key), "eth_dst": wire_mac(view.name, view.on.name)}
+        heard = match(**mine, eth_type=ETH_ARP, arp_op=ARP_REPLY)
+        _tell(builder, "router", 200, heard, Question.HEARD, "neighbour heard", origin)
+        heard = match(**mine, **ADVERTISEMENT)
+        _tell(builder, "router", 200, heard, Question.HEARD, "neighbour heard", origin)
     for own in router_addresses(view.memo, view.name):
         _, field = _family(own.address)
         where = match(**_in_space(view), eth_type=_family(own.address)[0], **{field: int(own.address)})
@@ -188,7 +166,9 @@ def _static(builder: Builder, view: NetworkView, prefix: Prefix, routes: list[Ro
         via = Origin(f"route to {prefix} via {route.via}", route.place)
         hop = next_hop(view.memo, view.name, route.via)
         if hop is None:
-            _tell(builder, "hops", 100, chosen, Question.NO_HOST, "unknown next hop", via)
+            question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
+            asks = [*_into(view), QUESTION.load(question)]
+            builder.flow("hops", 100, chosen, asks, "tell", kind="unknown next hop", origin=via)
         else:
             forward = [*_into(view), SCRATCH.load(0), set_field("eth_dst", hop)]
             builder.flow("hops", 100, chosen, forward, Stage.FORWARD, kind="next hop", origin=via)
@@ -204,6 +184,19 @@ def _address(builder: Builder, network: str, known: Known) -> None:
     actions = [owner_of(known), set_field("eth_dst", known.mac)]
     origin = origin_of(builder.memo, known)
     builder.flow("resolve", 200, where, actions, Stage.FORWARD, kind="known address", origin=origin)
+
+
+def _neighbour(builder: Builder, host: HostView, network: str, address: Address) -> None:
+    """Write who has an address of which no file tells."""
+    mac = neighbour(host.memo, network, address)
+    if mac is not None and queries.router_of(host.memo, network) is not None:
+        ethertype, field = _family(address)
+        where = match(
+            **{NETWORK.field: NETWORK.is_(key("network", network))}, eth_type=ethertype, **{field: int(address)}
+        )
+        # Below the addresses that the files tell of: what is heard of those was not for routers.
+        origin = Origin(f"neighbour {address} of {network}", None)
+        builder.flow("resolve", 150, where, [set_field("eth_dst", mac)], Stage.FORWARD, kind="neighbour", origin=origin)
 
 
 def _in_space(view: NetworkView) -> dict[str, Wanted]:
@@ -227,8 +220,6 @@ def _table(
     return Table(name, stage, slot, matches, (*writes, QUESTION.field), (*onward, "tell"), purpose, miss)
 
 
-_ADDRESSES = ("eth_src", "eth_dst", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst")
-
 FEATURE = Feature(
     name="router",
     summary=__doc__.splitlines()[0],
@@ -245,14 +236,14 @@ FEATURE = Feature(
             *("routes", Stage.ROUTE, 1),
             (SPACE.field, "eth_type", "nw_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
             (NETWORK.field, SCRATCH.field, "eth_src"),
-            ("own", "hops", "resolve"),
+            ("own", "hops", "resolve", "leaving"),
             "the longest prefix -> a network of the router, or a static route's next hops",
             "cannot be reached: only IP comes here, and what nothing leads to is told of",
         ),
         _table(
             *("own", Stage.ROUTE, 2),
-            ("eth_type", "ip_proto", "icmp_type", "icmp_code", "icmpv6_type", "icmpv6_code"),
-            (*_ADDRESSES, *_SWAPPED, "icmp_type", "icmpv6_type", "nw_ttl"),
+            MATCHES,
+            WRITES,
             ("back",),
             "a router's own addresses answer pings and offer nothing else",
             "cannot be reached: only IP comes here",
@@ -288,11 +279,12 @@ FEATURE = Feature(
         "unknown next hop": "nobody has the next hop's address",
         "known address": "the port that has the address",
         "unknown address": "nobody has the address: the sender is told, or, where strangers may be, the network is asked",
+        "neighbour": "a host that no file names, and that has been heard",
         "subnet": "the first and the last address of a subnet are nobody's",
         "echo": "a ping of a router's address",
         "not answered": "an answer, an error or discovery asks nothing",
         "no service": "a router's address offers nothing: the sender is told",
     },
-    flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.ADDRESS: _address},
-    sends=frozenset({"connected network", "static route", "next hop", "known address"}),
+    flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.ADDRESS: _address, Scope.NEIGHBOUR: _neighbour},
+    sends=frozenset({"connected network", "static route", "next hop", "known address", "neighbour"}),
 )

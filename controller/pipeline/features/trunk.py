@@ -12,7 +12,7 @@ from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import ETH_QINQ, ETH_VLAN, VLAN_MASK, VLAN_PRESENT
 from controller.pipeline.flow import Origin, Output, PopVlan, PortNumber, Wanted, match
 from controller.pipeline.program import Builder
-from controller.pipeline.registers import NO_CLASS, SOURCE, SOURCE_CLASS, TARGET
+from controller.pipeline.registers import NETWORK, NO_CLASS, SOURCE, SOURCE_CLASS, TARGET
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, PortView, macs_of
 
@@ -91,8 +91,8 @@ FEATURE = Feature(
             name="back",
             stage=Stage.DELIVER,
             slot=3,
-            matches=(SOURCE.field,),
-            writes=("vlan_tci",),
+            matches=(SOURCE.field, NETWORK.field, "eth_dst"),
+            writes=("vlan_tci", "eth_dst"),
             next=(),
             purpose="an answer leaves by the port that the question came from, with the tag of the subport that asked",
             miss="cannot be reached: the last flow sends everything else back",

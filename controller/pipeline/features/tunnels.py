@@ -79,6 +79,14 @@ def _mac(builder: Builder, view: NetworkView, mac: int) -> None:
         builder.flow("to_tunnel", 200, where, copies, kind="remote port", origin=of_port)
 
 
+def to_host(builder: Builder, view: NetworkView, mac: int, host: str, kind: str, origin: Origin) -> None:
+    """Write that a MAC of a network, if that travels in tunnels, is on another host."""
+    ports = _tunnel(view)
+    if ports is not None:
+        where = match(vlan_tci=(VLAN_PRESENT | view.tag, VLAN_MASK), eth_dst=mac)
+        builder.flow("to_tunnel", 200, where, _send(view, ports[0], view.hosts([host])), kind=kind, origin=origin)
+
+
 def _send(view: NetworkView, number: int, targets: Iterable[Host]) -> list[Action]:
     copies: list[Action] = [PopVlan()]
     for target in targets:

@@ -1,0 +1,50 @@
+"""How long a controller that has just started waits for its hosts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from controller.engine.names import Names
+from controller.engine.seats import Seat
+from controller.model.entities import Topology
+from controller.model.names import interface_name
+from controller.observed import Observed
+from controller.pipeline.tables import Bridge
+
+# A port without a host is wherever its interface shows up. A controller that starts has not seen that yet, and a program
+# without the port would cut it off; so programs wait for the hosts to tell, but not for long for one that is down.
+GATHER_S = 10.0
+
+
+class Gathering:
+    """Whether programs have to wait."""
+
+    def __init__(self, observed: Observed, names: Names) -> None:
+        self._observed = observed
+        self._names = names
+        self._until = 0.0
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Note that the controller begins to work."""
+        self._until = time.monotonic() + GATHER_S
+
+    def deadlines(self) -> list[float]:
+        """Return when it is over at the latest, in the time of `time.monotonic`."""
+        return [] if self._is_over else [self._until]
+
+    def must_wait(self, topology: Topology, seats: Collection[Seat]) -> bool:
+        """Return whether a port may still turn out to be on a host that has not told its interfaces."""
+        if self._is_over:
+            return False
+        waits = any(
+            port.host is None and self._observed.host_of(interface_name(port.name)) is None
+            for port in topology.ports.values()
+        ) and any(
+            seat.kind is Bridge.INTEGRATION
+            and (self._names.awaits(seat.host) or not self._observed.has(seat.host, seat.bridge))
+            for seat in seats
+        )
+        self._is_over = not waits or time.monotonic() >= self._until
+        return not self._is_over

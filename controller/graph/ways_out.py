@@ -1,0 +1,108 @@
+"""Ways out of the fabric: which host leads which router and which floating IP to their external network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from controller.graph.queries import (
+    external_network,
+    floating_ip,
+    floating_ips_in,
+    found_on,
+    gateways,
+    is_programmed,
+    physical_network,
+    port,
+    router,
+    router_of_space,
+    routers_in,
+    spaces_on,
+    tenants,
+)
+from controller.memo import Memo, query
+from controller.model.entities import Address
+
+
+class Outer(NamedTuple):
+    """An address of ours on an external network, and the router or floating IP whose MAC (`outer_mac`) has it."""
+
+    address: Address
+    owner: str
+
+
+@query
+def own_host(memo: Memo, floating_name: str) -> str | None:
+    """Return the host of a floating IP's port, if it is wired to the external network: it translates there; else None."""
+    found = floating_ip(memo, floating_name)
+    entity = None if found is None else port(memo, found.port)
+    outer = None if found is None else external_network(memo, found.external)
+    if entity is None or outer is None:
+        return None
+    where = entity.host or found_on(memo, entity.name)
+    carrier = physical_network(memo, outer.physical_network)
+    is_wired = where is not None and carrier is not None and where in carrier.hosts
+    return where if where is not None and is_wired and is_programmed(memo, where) else None
+
+
+@query
+def floating_of(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
+    """Return router -> the floating IPs that it leads to."""
+    found: dict[str, list[str]] = {}
+    for name in floating_ips_in(memo, tenant) or ():
+        each = floating_ip(memo, name)
+        if each is not None:
+            found.setdefault(each.router, []).append(name)
+    return {name: tuple(names) for name, names in found.items()}
+
+
+@query
+def translated_on(memo: Memo, host_name: str, router_name: str) -> tuple[str, ...]:
+    """Return the floating IPs of a router that a host translates: those of its own ports, and as gateway those of hosts without wire."""
+    tenant = router_name.partition("/")[0]
+    is_gateway = host_name in gateways(memo, router_name)
+    owners = ((name, own_host(memo, name)) for name in floating_of(memo, tenant).get(router_name, ()))
+    return tuple(name for name, where in owners if where == host_name or (where is None and is_gateway))
+
+
+@query
+def routers_on(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the routers that a host knows and that lead out, in name order."""
+    found = (router_of_space(space) for space in spaces_on(memo, host_name))
+    known = (router(memo, name) for name in found if name is not None)
+    return tuple(sorted(each.name for each in known if each is not None and each.external is not None))
+
+
+@query
+def is_outside(memo: Memo, host_name: str, router_name: str) -> bool:
+    """Return whether a host itself has a part of a router on the external network."""
+    return host_name in gateways(memo, router_name) or bool(translated_on(memo, host_name, router_name))
+
+
+@query
+def externals_on(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the external networks that a host must know, in name order."""
+    names = (name for name in routers_on(memo, host_name) if is_outside(memo, host_name, name))
+    found = (router(memo, name) for name in names)
+    return tuple(sorted({each.external for each in found if each is not None and each.external is not None}))
+
+
+@query
+def outer_in(memo: Memo, tenant: str) -> Mapping[str, tuple[Outer, ...]]:
+    """Return external network -> what a tenant has there."""
+    found: dict[str, list[Outer]] = {}
+    for name in routers_in(memo, tenant) or ():
+        each = router(memo, name)
+        if each is not None and each.external is not None:
+            found.setdefault(each.external, []).extend(Outer(address, name) for address in each.addresses)
+    for name in floating_ips_in(memo, tenant) or ():
+        floating = floating_ip(memo, name)
+        if floating is not None:
+            found.setdefault(floating.external, []).append(Outer(floating.address, name))
+    return {name: tuple(addresses) for name, addresses in found.items()}
+
+
+@query
+def outer_of(memo: Memo, external: str) -> tuple[Outer, ...]:
+    """Return everybody's addresses on an external network."""
+    return tuple(each for tenant in tenants(memo) or () for each in outer_in(memo, tenant).get(external, ()))

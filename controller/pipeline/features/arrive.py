@@ -1,0 +1,196 @@
+"""Arrive: what comes from outside is for a floating IP, or belongs to a connection that the router masks; all else ends here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controller.graph import queries
+from controller.model.address import BROADCAST_MAC, loop_mac, outer_mac
+from controller.model.entities import Address
+from controller.pipeline import discovery, echo
+from controller.pipeline.features.forward import to_others
+from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_ARP, VLAN_MASK
+from controller.pipeline.flow import Action, Match, Origin, Output, PopVlan, PortNumber, Resubmit, match, set_field
+from controller.pipeline.nat import ForgetConnection
+from controller.pipeline.outer import ExternalView, FloatingView, RouterView, family, rivals, write_choice
+from controller.pipeline.program import Builder
+from controller.pipeline.questions import Question
+from controller.pipeline.registers import FROM, FROM_PHYSICAL, NETWORK, QUESTION, SPACE, ZONE
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+
+
+def _external(builder: Builder, view: ExternalView) -> None:
+    """Write who comes from an external network, what is heard of it, and which of its frames pass between br-int and the wire."""
+    if view.number is None:
+        return
+    load: list[Action] = [PopVlan()] if view.tag else []
+    load += [NETWORK.load(view.key), FROM.load(FROM_PHYSICAL)]
+    where = match(in_port=view.number, vlan_tci=(view.tag, VLAN_MASK))
+    builder.flow("classify", 100, where, load, Stage.ARRIVE, kind="from outside", origin=view.origin)
+    invalid = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
+    builder.flow("arrived", 400, invalid, kind="invalid", origin=view.origin)
+    forget = [ForgetConnection()]
+    builder.flow("arrived", 100, match(**view.here), forget, "routes", kind="translated", origin=view.origin)
+    announce = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_op=discovery.ARP_REPLY)
+    _hear(builder, announce, view)
+    for gateway in view.external.gateways:
+        if gateway.version == 4:
+            # What the gateway asks tells as well who it is now: it may be another one.
+            asks = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_spa=int(gateway))
+            _hear(builder, asks, view, 110)
+    asked, tell = discovery.advertise()
+    builder.flow("announce", 100, asked, [tell], "back", kind="answer", origin=view.origin)
+    if view.tag:
+        back = to_others(PortNumber.IN_PORT, view.tag)
+        builder.flow("back", 100, match(**view.here), back, kind="answer", origin=view.origin)
+    if view.inside is not None:
+        physical = view.external.physical_network
+        where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK))
+        switch = [Output(PortNumber.NORMAL)]
+        builder.flow("wire", 200, where, switch, kind="to outside", origin=view.origin, physical=physical)
+
+
+def _hear(builder: Builder, where: Match, view: ExternalView, priority: int = 100) -> None:
+    asked = [QUESTION.load(Question.HEARD)]
+    builder.flow("arriving", priority, where, asked, "tell", kind="neighbour heard", origin=view.origin)
+
+
+def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable[Address], origin: Origin) -> None:
+    """Write what is answered in the name of a router or a floating IP, what it hears, and that it has what comes for it.
+
+    As long as a gateway that comes before this one is alive, that one has it.
+    """
+    before = rivals(view.on, owner)
+    if before is None:
+        return
+    mac, here = outer_mac(owner), view.here
+    mine: list[Action] = [Resubmit(builder.table("owned"))]
+    enter: list[Action] = []
+    if before:
+        name = f"{view.name} {owner}"
+        enter = [write_choice(builder, view.on, name, [(each, []) for each in before], mine, origin)]
+    goto = None if before else "owned"
+    builder.flow("arriving", 150, match(**here, eth_dst=mac), enter, goto, kind="for us", origin=origin)
+    for heard in (
+        match(**here, eth_dst=mac, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY),
+        match(**here, eth_dst=mac, **discovery.ADVERTISEMENT),
+    ):
+        _hear(builder, heard, view, 250)
+    for address in addresses:
+        asked = match(**here, **discovery.question(address))
+        builder.flow("arriving", 200, asked, enter, goto, kind="for us", origin=origin)
+        onward = "back" if address.version == 4 else "announce"
+        actions = discovery.answer(address, mac, is_router=True)
+        builder.flow("owned", 200, asked, actions, onward, kind="answer", origin=origin)
+    if view.inside is not None:
+        # One address here speaks to another here: the wire's switch would not send the frame back.
+        where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK), eth_dst=loop_mac(owner))
+        back: list[Action] = [set_field("eth_dst", mac), Output(PortNumber.IN_PORT)]
+        physical = view.external.physical_network
+        builder.flow("wire", 300, where, back, kind="to ourselves", origin=origin, physical=physical)
+        again = [set_field("eth_dst", loop_mac(owner)), *to_others(PortNumber.IN_PORT, view.tag)]
+        builder.flow("back", 150, match(**here, eth_dst=mac), again, kind="to ourselves", origin=origin)
+
+
+def _router(builder: Builder, view: RouterView) -> None:
+    if not view.is_gateway:
+        return
+    outer = view.outer
+    _owned(builder, outer, view.name, view.addresses(), view.origin)
+    for address in view.addresses():
+        ethertype, _, field = family(address)
+        mine = match(**outer.here, eth_type=ethertype, **{field: int(address)})
+        if view.router.snat:
+            undo = [*view.enter(), view.translate(None, builder.table("arrived"))]
+            builder.flow("owned", 200, mine, undo, kind="answer to us", origin=view.origin)
+        else:
+            builder.flow("owned", 200, mine, view.enter(), "arrived", kind="for the router", origin=view.origin)
+        builder.flow("arrived", 200, mine, kind="not asked for", origin=view.origin)
+        for asked, actions in echo.pings():
+            if asked["eth_type"] == ethertype:
+                where = match(**outer.here, **asked, **{field: int(address)})
+                builder.flow("arrived", 300, where, actions, "back", kind="echo", origin=view.origin)
+    if not view.router.snat:
+        for name in view.router.networks:
+            network = queries.network(view.memo, name)
+            for prefix in network.cidrs if network is not None else ():
+                ethertype, _, field = family(prefix.network_address)
+                where = match(**outer.here, eth_dst=outer_mac(view.name), eth_type=ethertype, **{field: prefix})
+                builder.flow("owned", 120, where, view.enter(), "routes", kind="for the router", origin=view.origin)
+
+
+def _floating(builder: Builder, view: FloatingView) -> None:
+    if not view.is_here:
+        return
+    outer, floating = view.router.outer, view.floating
+    _owned(builder, outer, view.name, [floating.address], view.origin)
+    ethertype, _, field = family(floating.address)
+    where = match(**outer.here, eth_type=ethertype, **{field: int(floating.address)})
+    translate = [*view.router.enter(), view.router.translate(floating.fixed, builder.table("arrived"))]
+    builder.flow("owned", 200, where, translate, kind="floating IP", origin=view.origin)
+
+
+FEATURE = Feature(
+    name="arrive",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="arriving",
+            stage=Stage.ARRIVE,
+            slot=0,
+            matches=(NETWORK.field, "eth_dst", "arp_spa", *discovery.MATCHES),
+            writes=(QUESTION.field,),
+            next=("owned", "tell"),
+            purpose="is it for a router or a floating IP that this host has, or will have when those before it are dead?",
+            miss="dropped: from outside, and nobody here is meant",
+        ),
+        Table(
+            name="owned",
+            stage=Stage.ARRIVE,
+            slot=1,
+            matches=(NETWORK.field, "eth_dst", *discovery.MATCHES, "ip_dst", "ipv6_dst"),
+            writes=(*discovery.WRITES, SPACE.field, ZONE.field, FROM.field),
+            next=("announce", "arrived", "back", "routes"),
+            purpose="the destination's address -> a floating IP, or a router that may know the connection",
+            miss="dropped: nobody here has such an address",
+        ),
+        Table(
+            name="announce",
+            stage=Stage.ARRIVE,
+            slot=2,
+            matches=discovery.MATCHES,
+            writes=("nd_tll",),
+            next=("back",),
+            purpose="the MAC goes into a neighbour advertisement's option",
+            miss="dropped: only answers come here",
+        ),
+        Table(
+            name="arrived",
+            stage=Stage.ARRIVE,
+            slot=3,
+            matches=(NETWORK.field, "ct_state", *echo.MATCHES, "ip_dst", "ipv6_dst"),
+            writes=echo.WRITES,
+            next=("back", "routes"),
+            purpose="what has been translated finds its way; what nobody inside has asked for ends here",
+            miss="cannot be reached: each external network has a flow for all packets",
+        ),
+    ),
+    kinds={
+        "from outside": "a frame of an external network",
+        "for us": "the MAC, or a question for an address, of a router or a floating IP",
+        "answer": "somebody on the wire asks for an address of ours that is here",
+        "neighbour heard": "an answer to what we have asked on the wire, or the gateway there tells where it is",
+        "answer to us": "for the router's own address: the tracker knows who has spoken in its name",
+        "for the router": "the router masks nothing: its networks are reached as they are",
+        "floating IP": "what is for the floating IP is for its port",
+        "translated": "the packet has a destination inside: its way is found as if the router had got it there",
+        "invalid": "no connection can have this packet",
+        "not asked for": "nobody inside has spoken to the sender: the router's own address offers nothing",
+        "echo": "a ping of the router's own address",
+        "to outside": "what leaves the fabric goes out on the wire",
+        "to ourselves": "what one of our addresses here says to another here",
+    },
+    flows={Scope.ROUTER: _router, Scope.FLOATING: _floating, Scope.EXTERNAL: _external},
+    leaves=frozenset({"to ourselves"}),
+    sends=frozenset({"answer", "to outside"}),
+)

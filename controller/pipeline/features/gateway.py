@@ -1,0 +1,237 @@
+"""Gateway: what no network of a router has leaves the fabric, in a floating IP's name, in the router's, or by another host."""
+
+from __future__ import annotations
+
+from controller.graph import queries, ways_out
+from controller.model.address import loop_mac, outer_mac, wire_mac
+from controller.model.entities import Address, Route
+from controller.pipeline.features.tunnels import to_host
+from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
+from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
+from controller.pipeline.nat import DecrementTtl, ForgetConnection
+from controller.pipeline.outer import IPV4, IPV6, ExternalView, FloatingView, RouterView, family, rivals, write_choice
+from controller.pipeline.program import Builder
+from controller.pipeline.questions import Question
+from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, QUESTION, SPACE
+from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import HostView, NetworkView
+
+_FAMILIES = (IPV4, IPV6)
+
+
+def _ask(builder: Builder, table: str, priority: int, where: Match, question: Question, origin: Origin) -> None:
+    kind = "unknown next hop" if question is Question.NEIGHBOUR else "no way"
+    builder.flow(table, priority, where, [QUESTION.load(question)], "tell", kind=kind, origin=origin)
+
+
+def _router(builder: Builder, view: RouterView) -> None:
+    """Write the way out of a router on a host that knows it."""
+    if not view.gateways:
+        return
+    for ethertype, _, _ in _FAMILIES:
+        where = match(**view.in_space, eth_type=ethertype)
+        builder.flow("routes", 2, where, goto="leaving", kind="way out", origin=view.origin)
+        _ask(builder, "leaving", 1, where, Question.NO_ROUTE, view.origin)
+    if not view.is_gateway:
+        return
+    for ethertype, _, _ in _FAMILIES:
+        # What a port here sends goes to another gateway as long as one that comes before is alive (`_network`).
+        where = match(**view.in_space, eth_type=ethertype)
+        builder.flow("leaving", 100, where, goto="masking", kind="way out", origin=view.origin)
+    for address in view.addresses():
+        where = match(**view.in_space, eth_type=family(address)[0])
+        actions: list[Action] = [*_leave(builder, view, outer_mac(view.name))]
+        if view.router.snat:
+            actions.append(view.translate(address, builder.table("outside"), is_source=True))
+            builder.flow("masking", 100, where, actions, kind="masked", origin=view.origin)
+        else:
+            builder.flow("masking", 100, where, actions, "outside", kind="as it is", origin=view.origin)
+    for route in view.router.routes:
+        _static(builder, view, route)
+
+
+def _leave(builder: Builder, view: RouterView, mac: int) -> list[Action]:
+    """Return the actions that take a packet out of its address space; its connection there is kept first."""
+    external = [NETWORK.load(view.outer.key), set_field("eth_src", mac)]
+    return [Resubmit(builder.table("keep")), DecrementTtl(), *external, ForgetConnection()]
+
+
+def _static(builder: Builder, view: RouterView, route: Route) -> None:
+    """Write a static route whose next hop is on the external network."""
+    if not any(route.via in cidr for cidr in view.outer.external.cidrs if cidr.version == route.via.version):
+        return
+    ethertype, _, field = family(route.via)
+    origin = Origin(f"route to {route.to} via {route.via}", route.place)
+    where = match(**view.outer.here, **view.in_space, eth_type=ethertype, **{field: route.to})
+    mac = view.outer.mac_of(route.via)
+    if mac is None:
+        _ask(builder, "outside", 101 + route.to.prefixlen, where, Question.NEIGHBOUR, origin)
+    else:
+        actions = [set_field("eth_dst", mac), *view.outer.out()]
+        builder.flow("outside", 101 + route.to.prefixlen, where, actions, kind="static route", origin=origin)
+
+
+def _floating(builder: Builder, view: FloatingView) -> None:
+    """Write that what a port with a floating IP sends leaves in its name."""
+    if not view.is_here:
+        return
+    ethertype, source, _ = family(view.floating.fixed)
+    where = match(**view.router.in_space, eth_type=ethertype, **{source: int(view.floating.fixed)})
+    translate = view.router.translate(view.floating.address, builder.table("outside"), is_source=True)
+    actions = [*_leave(builder, view.router, outer_mac(view.name)), translate]
+    # The gateway gets what hosts without a wire send: it has been chosen then.
+    table = "leaving" if view.is_at_home else "masking"
+    builder.flow(table, 200, where, actions, kind="floating IP", origin=view.origin)
+
+
+def _outer(builder: Builder, view: ExternalView, outer: ways_out.Outer) -> None:
+    """Write who has an address of ours on an external network."""
+    if view.number is None:
+        return
+    origin = Origin(f"{outer.owner} on external network {view.name}", view.external.place)
+    ethertype, _, field = family(outer.address)
+    where = match(**view.here, eth_type=ethertype, **{field: int(outer.address)})
+    there = [set_field("eth_dst", outer_mac(outer.owner)), *view.out()]
+    back = [set_field("eth_dst", loop_mac(outer.owner)), *view.out()]
+    before = rivals(view.on, outer.owner)
+    if before:
+        name = f"{view.name} {outer.address}"
+        actions = [write_choice(builder, view.on, name, [(each, there) for each in before], back, origin)]
+    else:
+        actions = there if before is None else back
+    # Open vSwitch's own tracker would take what comes back for a packet of the connection that it has just been in. A bucket of a
+    # group has no place for this action (ovs-actions(7), "Action Sets").
+    actions = [ForgetConnection(), *actions]
+    builder.flow("outside", 400, where, actions, kind="address of ours", origin=origin)
+
+
+def _external(builder: Builder, view: ExternalView) -> None:
+    """Write who is where on an external network."""
+    if view.number is None:
+        return
+    for ethertype, _, field in _FAMILIES:
+        invalid = match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
+        builder.flow("outside", 500, invalid, kind="invalid", origin=Origin("Weft: routers", None))
+        version = 4 if ethertype == ETH_IPV4 else 6
+        for prefix in view.external.cidrs:
+            if prefix.version == version:
+                where = match(**view.here, eth_type=ethertype, **{field: prefix})
+                _ask(builder, "outside", 300, where, Question.NEIGHBOUR, view.origin)
+        everywhere = match(**view.here, eth_type=ethertype)
+        gateway = next((each for each in view.external.gateways if each.version == version), None)
+        mac = None if gateway is None else view.mac_of(gateway)
+        if mac is None:
+            question = Question.NO_ROUTE if gateway is None else Question.NEIGHBOUR
+            _ask(builder, "outside", 100, everywhere, question, view.origin)
+        else:
+            actions = [set_field("eth_dst", mac), *view.out()]
+            builder.flow("outside", 100, everywhere, actions, kind="gateway outside", origin=view.origin)
+
+
+def _neighbour(builder: Builder, host: HostView, network: str, address: Address) -> None:
+    """Write where a neighbour on an external network is."""
+    if queries.external_network(host.memo, network) is None:
+        return
+    view = ExternalView(host, network)
+    mac, (ethertype, _, field) = view.mac_of(address), family(address)
+    if mac is not None and view.number is not None:
+        where = match(**view.here, eth_type=ethertype, **{field: int(address)})
+        actions = [set_field("eth_dst", mac), *view.out()]
+        builder.flow("outside", 350, where, actions, kind="neighbour", origin=view.origin)
+
+
+def _network(builder: Builder, view: NetworkView) -> None:
+    """Write the way of a network's packets to the gateway, and on the gateway what becomes of them."""
+    router = queries.router_of(view.memo, view.name)
+    gateways = () if router is None or router.external is None else queries.gateways(view.memo, router.name)
+    if router is None or not gateways:
+        return
+    origin = Origin(f"router {router.name}", router.place)
+    here = {NETWORK.field: NETWORK.is_(view.key)}
+    from_port = FROM.is_(FROM_PORT)
+    if view.on.name in gateways:
+        mine = wire_mac(view.name, view.on.name)
+        for ethertype in (ETH_IPV4, ETH_IPV6):
+            where = match(**here, eth_dst=mine, eth_type=ethertype)
+            builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
+    before = gateways[: gateways.index(view.on.name)] if view.on.name in gateways else gateways
+    if not before or view.way_out() is None:
+        return
+    forward = Resubmit(builder.table("forward"))
+    ways: list[tuple[str, list[Action]]] = []
+    for other in before:
+        mac = wire_mac(view.name, other)
+        ways.append((other, [set_field("eth_dst", mac), forward]))
+        where = match(**here, **{FROM.field: from_port}, eth_dst=mac)
+        builder.flow("forward", 200, where, goto="leave", kind="to the gateway", origin=origin)
+        to_host(builder, view, mac, other, "by the gateway", origin)
+    own: list[Action] = [Resubmit(builder.table("masking"))] if view.on.name in gateways else []
+    choice = write_choice(builder, view.on, view.name, ways, own, origin)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        where = match(**here, **{FROM.field: from_port}, eth_type=ethertype)
+        builder.flow("leaving", 150, where, [choice], kind="to the gateway", origin=origin)
+
+
+FEATURE = Feature(
+    name="gateway",
+    summary=__doc__.splitlines()[0],
+    tables=(
+        Table(
+            name="leaving",
+            stage=Stage.OUTSIDE,
+            slot=0,
+            matches=(SPACE.field, NETWORK.field, FROM.field, "eth_type", "ip_src", "ipv6_src"),
+            writes=(NETWORK.field, QUESTION.field, "eth_src"),
+            next=("keep", "masking", "outside", "tell"),
+            purpose="who leaves, and where? A floating IP on its own host, all else by the first gateway that is alive",
+            miss="cannot be reached: a router that leads out has a flow for what does not",
+        ),
+        Table(
+            name="masking",
+            stage=Stage.OUTSIDE,
+            slot=1,
+            matches=(SPACE.field, "eth_type", "ip_src", "ipv6_src"),
+            writes=(NETWORK.field, "eth_src"),
+            next=("keep", "outside"),
+            purpose="this host leads out: in whose name?",
+            miss="dropped: the router has no address of this version outside",
+        ),
+        Table(
+            name="outside",
+            stage=Stage.OUTSIDE,
+            slot=2,
+            matches=(NETWORK.field, SPACE.field, "eth_type", "ct_state", "ip_dst", "ipv6_dst"),
+            writes=("eth_dst", "vlan_tci", QUESTION.field),
+            next=("tell",),
+            purpose="external network and address -> the next hop's MAC, out on the wire",
+            miss="cannot be reached: an external network has a flow for all addresses",
+        ),
+    ),
+    kinds={
+        "way out": "what nothing else leads to leaves by the router's external network",
+        "masked": "it leaves in the router's own name (RFC 3022)",
+        "as it is": "the router masks nothing",
+        "floating IP": "what the port sends leaves in the name of its floating IP, on its own host if that is wired",
+        "to the gateway": "this host does not lead the router out: another one does",
+        "for the gateway": "another host has sent it here because the router leads out here",
+        "by the gateway": "the tunnel to the host by which the router leads out",
+        "no way": "the router has no way there: the sender is told",
+        "invalid": "no connection can have this packet, or none could be translated",
+        "address of ours": "a router or floating IP, here or elsewhere, of whichever tenant",
+        "neighbour": "a host on the external network that has been heard",
+        "gateway outside": "the next hop beyond the external network",
+        "static route": "what the files send to a next hop on the external network",
+        "unknown next hop": "the next hop's MAC has not been heard yet: it is asked for",
+    },
+    flows={
+        Scope.ROUTER: _router,
+        Scope.FLOATING: _floating,
+        Scope.EXTERNAL: _external,
+        Scope.NETWORK: _network,
+        Scope.NEIGHBOUR: _neighbour,
+        Scope.OUTER: _outer,
+    },
+    sends=frozenset(
+        {"to the gateway", "by the gateway", "masked", "as it is", "floating IP", "address of ours", "gateway outside"}
+    ),
+)
