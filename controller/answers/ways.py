@@ -16,7 +16,7 @@ def external_of(asked: Asked) -> ExternalNetwork | None:
     """Return the external network that the packet is in, None where it is in none."""
     number = asked.register(NETWORK)
     return next(
-        (each for each in asked.topology.external_networks.values() if key("network", each.name) == number), None
+        (each for each in asked.topology.external_networks.values() if key("external", each.name) == number), None
     )
 
 

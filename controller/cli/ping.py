@@ -48,13 +48,15 @@ def probe(lab: Lab) -> list[Finding]:
     topology = load_or_exit(lab.folder.relative_to(here) if lab.folder.is_relative_to(here) else lab.folder)
     from controller.config.suggest import listed
     from controller.lab.reach import observe, questions
+    from controller.lab.roundabout import outside_questions
 
     location = {port: lab.plan.ports[port].host for port in lab.plugged}
-    asked = questions(topology, location)
+    asked = [*questions(topology, location), *outside_questions(topology, location, lab.plan.outside)]
     absent = [port for port in topology.ports if port not in location]
     if absent:
         click.echo(f"not plugged, so not probed: {listed(absent)}; `weft lab up {lab.folder}` plugs them", err=True)
-    findings = observe(asked, {port: lab.port_namespace(port) for port in lab.plugged}, _progress())
+    everybody = (*lab.plugged, *lab.plan.outside.names[:1])
+    findings = observe(asked, {name: lab.port_namespace(name) for name in everybody}, _progress())
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
     return findings
@@ -63,8 +65,12 @@ def probe(lab: Lab) -> list[Finding]:
 def show(findings: Sequence[Finding], *, everything: bool = False) -> None:
     """Print the matrix, then what is not as expected; with `everything` each pair's probes as well."""
     ports = {finding.question.source for finding in findings}
+    around = [finding for finding in findings if finding.question.by]
     if everything or len(ports) <= _WIDE:
-        matrix(findings)
+        matrix(finding for finding in findings if not finding.question.by)
+    if around and (everything or len({finding.question.by for finding in around}) <= _WIDE):
+        click.echo("\nto the outside, and from everywhere to floating IPs\n")
+        _table(around)
     if everything:
         click.echo()
         for line in _details(findings):
@@ -76,20 +82,27 @@ def show(findings: Sequence[Finding], *, everything: bool = False) -> None:
         click.echo(f"\nnote: {note}")
     pairs = len({(finding.question.source, finding.question.target) for finding in findings})
     verdict = f"{len(wrong)} NOT as expected" if wrong else "all as expected"
-    click.secho(f"\n{len(findings)} probes of {pairs} pairs of ports: {verdict}", fg="red" if wrong else "green")
+    whom = "pairs, the outside among them" if around else "pairs of ports"
+    click.secho(f"\n{len(findings)} probes of {pairs} {whom}: {verdict}", fg="red" if wrong else "green")
 
 
 def matrix(findings: Iterable[Finding]) -> None:
     """Print for every ordered pair how many probes were expected to get through, and how many did."""
-    cells: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        cells.setdefault((finding.question.source, finding.question.target), []).append(finding)
-    names = list(dict.fromkeys([source for source, _ in cells] + [target for _, target in cells]))
     click.echo(
         "rows to columns: probes expected / observed to get through; . none, ! not as expected, - same address\n"
     )
-    rows = [(name, *(_cell(cells.get((name, other))) for other in names)) for name in names]
-    print_table(("", *names), rows)
+    _table(findings)
+
+
+def _table(findings: Iterable[Finding]) -> None:
+    """Print a row for each sender and a column for each target, or what is addressed in its place, both in one order."""
+    cells: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        question = finding.question
+        cells.setdefault((question.source, question.by or question.target), []).append(finding)
+    names = list(dict.fromkeys([source for source, _ in cells] + [target for _, target in cells]))
+    rows, columns = ([name for name in names if any(pair[end] == name for pair in cells)] for end in (0, 1))
+    print_table(("", *columns), [(name, *(_cell(cells.get((name, other))) for other in columns)) for name in rows])
 
 
 def _cell(findings: Sequence[Finding] | None) -> str:
@@ -106,7 +119,8 @@ def _surprises(wrong: Iterable[Finding]) -> Iterator[str]:
     groups: dict[tuple[str, str, bool, str], list[Finding]] = {}
     for finding in wrong:
         question = finding.question
-        groups.setdefault((question.source, question.target, question.expected, finding.note), []).append(finding)
+        target = question.target + (f" by {question.by}" if question.by not in ("", question.target) else "")
+        groups.setdefault((question.source, target, question.expected, finding.note), []).append(finding)
     for (source, target, expected, note), group in groups.items():
         observed = _word(not expected) + (f" ({note})" if note else "")
         yield f"\n{source} -> {target}: expected {_word(expected)}, observed {observed}"

@@ -50,6 +50,7 @@ routers_in: Input[tuple[str, ...] | None] = Input("routers of a tenant")
 floating_ips_in: Input[tuple[str, ...] | None] = Input("floating IPs of a tenant")
 connections: Input[int | None] = Input("connections of a tenant in one address space on one host")
 found_on: Input[str | None] = Input("the host of a port without host")
+drained: Input[bool | None] = Input("whether a host leads out only if nobody else can")
 
 
 Placed = Mapping[str, tuple[tuple[Port, str], ...]]
@@ -212,6 +213,15 @@ def external_of(memo: Memo, router_name: str) -> str | None:
 
 
 @query
+def routes_of(memo: Memo, router_name: str) -> Mapping[Prefix, tuple[Route, ...]]:
+    """Return where a router's static routes lead -> those routes, which share the flows between them."""
+    found, by_target = router(memo, router_name), dict[Prefix, list[Route]]()
+    for each in () if found is None else found.routes:
+        by_target.setdefault(each.to, []).append(each)
+    return {to: tuple(routes) for to, routes in by_target.items()}
+
+
+@query
 def routes_via(memo: Memo, network_name: str) -> tuple[Route, ...]:
     """Return the static routes whose next hops are on a network."""
     wanted, name = network(memo, network_name), router_of(memo, network_name)
@@ -274,13 +284,16 @@ def gateways(memo: Memo, router_name: str) -> tuple[str, ...]:
     """Return the hosts by which a router may lead out, the one that does first.
 
     They are in an order of the router's own (rendezvous hashing): routers are spread, and a host that goes moves its routers alone.
+    Drained hosts come last.
     """
     found = router(memo, router_name)
     outer = None if found is None or found.external is None else external_network(memo, found.external)
     carrier = None if outer is None else physical_network(memo, outer.physical_network)
     wired = ((name, host(memo, name)) for name in (() if carrier is None else carrier.hosts))
     names = [name for name, each in wired if each is not None and each.gateway and each.kind is HostKind.OVS]
-    return tuple(sorted(names, key=lambda name: (key("gateway", f"{router_name} {name}"), name)))
+    return tuple(
+        sorted(names, key=lambda name: (bool(drained(memo, name)), key("gateway", f"{router_name} {name}"), name))
+    )
 
 
 @query
@@ -322,6 +335,13 @@ def networks_on(memo: Memo, host_name: str) -> tuple[str, ...]:
     """Return the networks that a host must know, in name order: all that its ports' routers lead to, as far as it can be reached."""
     found = {name for space in spaces_on(memo, host_name) for name in networks_of_space(memo, space)}
     return tuple(sorted(name for name in found if is_carried(memo, host_name, name)))
+
+
+@query
+def unreached_by(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the networks that a host's routers have and that it cannot reach, in name order."""
+    found = {name for space in spaces_on(memo, host_name) for name in networks_of_space(memo, space)}
+    return tuple(sorted(name for name in found if not is_carried(memo, host_name, name)))
 
 
 @query

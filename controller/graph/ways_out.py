@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from controller.graph.queries import (
+    attachers,
     external_network,
     floating_ip,
     floating_ips_in,
@@ -47,7 +48,7 @@ def own_host(memo: Memo, floating_name: str) -> str | None:
 
 @query
 def floating_of(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
-    """Return router -> the floating IPs that it leads to."""
+    """Return router -> the floating IPs of a tenant that it leads to."""
     found: dict[str, list[str]] = {}
     for name in floating_ips_in(memo, tenant) or ():
         each = floating_ip(memo, name)
@@ -57,11 +58,20 @@ def floating_of(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
 
 
 @query
+def floating_of_router(memo: Memo, router_name: str) -> tuple[str, ...]:
+    """Return the floating IPs that a router leads to: its tenant's, and those of tenants with ports in its shared networks."""
+    found = router(memo, router_name)
+    if found is None:
+        return ()
+    owners = dict.fromkeys([found.tenant, *(each for name in found.networks for each in attachers(memo, name))])
+    return tuple(name for tenant in owners for name in floating_of(memo, tenant).get(router_name, ()))
+
+
+@query
 def translated_on(memo: Memo, host_name: str, router_name: str) -> tuple[str, ...]:
     """Return the floating IPs of a router that a host translates: those of its own ports, and as gateway those of hosts without wire."""
-    tenant = router_name.partition("/")[0]
     is_gateway = host_name in gateways(memo, router_name)
-    owners = ((name, own_host(memo, name)) for name in floating_of(memo, tenant).get(router_name, ()))
+    owners = ((name, own_host(memo, name)) for name in floating_of_router(memo, router_name))
     return tuple(name for name, where in owners if where == host_name or (where is None and is_gateway))
 
 

@@ -13,18 +13,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from controller.lab import tagging
+from controller.lab import outside
 from controller.lab.limits import start_limits
-from controller.lab.namespaces import NAMESPACES, Process, bridge, exists, fill_in_checksums, inside, ip, set_kernel
+from controller.lab.namespaces import Process, bridge, exists, fill_in_checksums, inside, ip, set_kernel
 from controller.lab.plan import CONTROLLER, UNDERLAY, UPLINK, HostPlan, LabError, PortPlan, port_commands
 from controller.lab.state import State
 from controller.lab.switches import Switch
+from controller.lab.trunk import tag_on
 
 OPENFLOW_PORT = 6653
 
@@ -121,9 +120,10 @@ def build(state: State, hosts: Sequence[HostPlan], ports: Sequence[PortPlan]) ->
         state.processes += started
     for port in ports:
         if port.parent:
-            _tag_on(state, port)
+            tag_on(state.namespace(*port.name.split("/")), state.namespace(*port.parent.split("/")), port.vlan)
             _configure_port(state, port)
     state.save()
+    outside.keep_up(state)
     if hosts:
         introduce(state)
 
@@ -173,16 +173,6 @@ def port_wire(state: State, port: PortPlan, interface: str = "eth0") -> str:
     near, far = state.namespace(*port.name.split("/")), state.namespace(port.host)
     mtu = f"mtu {port.mtu}"
     return f"link add {interface} netns {near} {mtu} type veth peer name {port.interface} netns {far} {mtu}"
-
-
-def _tag_on(state: State, port: PortPlan) -> None:
-    """Join a subport's namespace to its port's, by a process that ends with the namespace."""
-    there = NAMESPACES / state.namespace(*port.parent.split("/"))
-    command = [sys.executable, "-S", "-E", tagging.__file__, str(there), str(port.vlan)]
-    with inside(state.namespace(*port.name.split("/"))):
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"{port.name}: {done.stderr.strip().rpartition(chr(10))[2]}")
 
 
 def _start_host(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list[Process]:

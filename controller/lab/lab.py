@@ -154,9 +154,9 @@ class Lab:
         return self._state.namespace(host)
 
     def port_namespace(self, port: str) -> str:
-        """Return the namespace of a plugged port."""
-        if port not in self._state.ports:
-            raise self._unknown("port", port, self._state.ports)
+        """Return the namespace of a plugged port, or of somebody outside."""
+        if port not in self._state.endpoints:
+            raise self._unknown("port", port, self._state.endpoints)
         return self._state.namespace(*port.split("/"))
 
     def _unknown(self, what: str, name: str, known: Iterable[str]) -> UnknownName:

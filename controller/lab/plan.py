@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
+from controller.lab.beyond import NOTHING, OutsidePlan, plan_outside
 from controller.model.address import format_mac
 from controller.model.entities import Address, Host, HostKind, Network, NetworkType, Port, Topology
 from controller.model.names import interface_name, physical_bridge
@@ -107,6 +108,7 @@ class LabPlan:
     hosts: Mapping[str, HostPlan]
     ports: Mapping[str, PortPlan]
     limits: bool = False  # Whether some tenant's connections are limited, which takes somebody on each host.
+    outside: OutsidePlan = NOTHING  # What is beyond the external networks.
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON's types."""
@@ -122,6 +124,7 @@ class LabPlan:
             hosts={name: HostPlan(**_tuples(host)) for name, host in value["hosts"].items()},
             ports={name: PortPlan(**_tuples(port)) for name, port in value["ports"].items()},
             limits=value.get("limits", False),  # Records of before have no such word.
+            outside=OutsidePlan.from_json(value.get("outside")),
         )
 
 
@@ -143,7 +146,8 @@ def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None, asking: 
             ports[port.name] = _port(topology, port, trunk, free.ports[port.name].host)
     ports = {name: dataclasses.replace(port, asks=name in asking) for name, port in ports.items()}
     limits = any(tenant.connections is not None for tenant in topology.tenants.values())
-    return LabPlan(topology.name, topology.mtu, tuple(topology.physical_networks), hosts, ports, limits)
+    wires, outside = tuple(topology.physical_networks), plan_outside(topology)
+    return LabPlan(topology.name, topology.mtu, wires, hosts, ports, limits, outside)
 
 
 def placed(topology: Topology, kept: Mapping[str, str] | None = None) -> Topology:

@@ -53,10 +53,16 @@ class Outcome:
     reached: set[str] = field(default_factory=set)
     answered: bool = False
     answered_by: str | None = None
+    senders: dict[str, str] = field(default_factory=dict)  # From which address each port received it.
 
     def is_from(self, port: str) -> bool:
         """Whether this very port got the probe and its answer came back."""
         return self.answered and port in self.reached and self.answered_by in (None, port)
+
+    def arrive(self, port: str, sender: str) -> None:
+        """Take down that a port has received it, from an address."""
+        self.reached.add(port)
+        self.senders[port] = sender
 
     def note(self, name: bytes) -> None:
         """Take down an answer that carries the name of the port that gives it."""
@@ -233,15 +239,15 @@ class Prober:
         return True
 
     def _on_accept(self, listener: socket.socket, port: str) -> None:
-        connection, _ = listener.accept()
+        connection, sender = listener.accept()
         connection.setblocking(False)
-        self._watch(connection, lambda it: self._on_tcp_request(it, port))
+        self._watch(connection, lambda it: self._on_tcp_request(it, port, sender[0]))
 
-    def _on_tcp_request(self, connection: socket.socket, port: str) -> None:
+    def _on_tcp_request(self, connection: socket.socket, port: str, sender: str) -> None:
         with suppress(ConnectionError):
             outcome = self._outcome(connection.recv(256))
             if outcome:
-                outcome.reached.add(port)
+                outcome.arrive(port, sender)
                 connection.send(port.encode())
         self._close(connection)
 
@@ -249,7 +255,7 @@ class Prober:
         payload, sender = listener.recvfrom(256)
         outcome = self._outcome(payload)
         if outcome:
-            outcome.reached.add(port)
+            outcome.arrive(port, sender[0])
             with suppress(OSError):
                 listener.sendto(payload + port.encode(), sender)
 
@@ -262,7 +268,7 @@ class Prober:
 
     def _on_icmp(self, raw: socket.socket, port: str, version: int) -> None:
         with suppress(ConnectionError, PermissionError):
-            packet = raw.recv(2048)
+            packet, sender = raw.recvfrom(2048)
             if version == 4:
                 packet = packet[(packet[0] & 15) * 4 :]
             outcome = self._outcome(packet[8:]) if len(packet) >= 8 else None
@@ -270,7 +276,7 @@ class Prober:
                 return
             request, reply = _ECHO[version]
             if packet[0] == request:
-                outcome.reached.add(port)
+                outcome.arrive(port, sender[0])
             elif packet[0] == reply and struct.unpack_from("!H", packet, 4)[0] == self._identifiers[port]:
                 # The kernel answers, so an echo carries no name; the receiver's own note of the request tells who.
                 outcome.answered = True

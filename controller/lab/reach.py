@@ -6,9 +6,10 @@ that a rule or test between the two names, and one that no rule of the topology 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 
 from controller.lab.prober import BRIEF, EAGER, ICMP, TCP, UDP, Outcome, Probe, Prober
 from controller.model.entities import Address, Port, Range, Rule, Topology
@@ -24,13 +25,18 @@ _UNNAMED = 1999  # Where the search for a number that no rule names begins.
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May `source` reach `target` in this way? With what the files answer and why."""
+    """May `source` reach `target` in this way? With what the files answer and why.
+
+    Where it is asked `by` an address outside, or out to there, the target is to see it come from the address `seen`.
+    """
 
     source: str
     target: str
     probe: Probe
     expected: bool
     reason: str
+    by: str = ""
+    seen: str = ""
 
     @property
     def what(self) -> str:
@@ -58,7 +64,7 @@ def questions(topology: Topology, location: Mapping[str, str]) -> list[Question]
     """Return all questions between the ports that are somewhere, with the oracle's answers."""
     oracle = Oracle(topology, location)
     ports = [topology.ports[name] for name in location if name in topology.ports]
-    unnamed = _unnamed(topology)
+    unnamed = unnamed_number(topology)
     found: list[Question] = []
     for source in ports:
         for target in ports:
@@ -68,38 +74,35 @@ def questions(topology: Topology, location: Mapping[str, str]) -> list[Question]
 
 
 def _between(topology: Topology, oracle: Oracle, source: Port, target: Port, unnamed: int) -> Iterator[Question]:
-    kinds = [(ICMP, 0), *_numbers(topology, source, target, unnamed)]
+    kinds = kinds_between(topology, source, target, {(source.name, target.name)}, unnamed)
     for address in target.ips:
         mine = [ip for ip in source.ips if ip.version == address.version]
         # A port that has the address itself would talk to itself.
         if not mine or address in source.ips:
             continue
+        ways = oracle.ways(source.name, target.name, address.version)
         for kind, number in kinds:
-            decision = _expected(oracle, source, mine[0], target, address, kind, number)
-            yield Question(
-                source.name,
-                target.name,
-                Probe(source.name, str(address), kind, number),
-                decision.allowed,
-                decision.reason,
-            )
+            # Linux sends from an address of the target's subnet if it has one, which the files' first address usually is.
+            decision, _ = judged(oracle, ways, mine[0], address, kind, number)
+            if decision is None:
+                decision = Decision(False, f"{source.name} has no way to {address}", None, source.place)
+            probe = Probe(source.name, str(address), kind, number)
+            yield Question(source.name, target.name, probe, decision.allowed, decision.reason)
 
 
-def _expected(
-    oracle: Oracle, source: Port, mine: Address, target: Port, address: Address, kind: str, number: int
-) -> Decision:
-    ways = oracle.ways(source.name, target.name, address.version)
+def judged(
+    oracle: Oracle, ways: list[Way] | Decision, src: Address, dst: Address, kind: str, number: int
+) -> tuple[Decision | None, Way | None]:
+    """Return what the files say of a probe between two addresses, and the way that it takes; None if there is none."""
     if isinstance(ways, Decision):
-        return ways
+        return ways, None
     if kind == ICMP:
-        protocol, request = ECHO[address.version]
-        traffic = Traffic(address.version, protocol, None, request, 0)
+        protocol, request = ECHO[dst.version]
+        traffic = Traffic(dst.version, protocol, None, request, 0)
     else:
-        traffic = Traffic(address.version, PROTOCOLS[kind], number)
-    # Linux sends from an address of the target's subnet if it has one, which the files' first address usually is.
-    fitting = [way for way in ways if way.dst == address and way.src == mine]
-    decisions = [_both_ways(oracle, way, traffic) for way in fitting]
-    return next(iter(decisions), Decision(False, f"{source.name} has no way to {address}", None, source.place))
+        traffic = Traffic(dst.version, PROTOCOLS[kind], number)
+    way = next((way for way in ways if way.dst == dst and way.src == src), None)
+    return (None, None) if way is None else (_both_ways(oracle, way, traffic), way)
 
 
 def _both_ways(oracle: Oracle, way: Way, traffic: Traffic) -> Decision:
@@ -109,18 +112,21 @@ def _both_ways(oracle: Oracle, way: Way, traffic: Traffic) -> Decision:
     return asked if answered.allowed else answered
 
 
-def _numbers(topology: Topology, source: Port, target: Port, unnamed: int) -> list[tuple[str, int]]:
+def kinds_between(
+    topology: Topology, source: Port | None, target: Port | None, names: Container[tuple[str, str]], unnamed: int
+) -> list[tuple[str, int]]:
+    """Return the kinds of packet worth sending: echo, what rules of both ports name, and tests between two of these `names`."""
     found = {(kind, unnamed) for kind in PROTOCOLS}
-    rules = [rule for group in target.groups for rule in topology.groups[group].ingress]
-    rules += [rule for group in source.groups for rule in topology.groups[group].egress]
+    rules = [rule for group in (target.groups if target else ()) for rule in topology.groups[group].ingress]
+    rules += [rule for group in (source.groups if source else ()) for rule in topology.groups[group].egress]
     for kind, protocol in PROTOCOLS.items():
         found |= {(kind, number) for number in _ends(rules, protocol)}
         found |= {
             (kind, test.port)
             for test in topology.tests
-            if (test.source, test.target, test.protocol) == (source.name, target.name, protocol) and test.port
+            if (test.source, test.target) in names and test.protocol == protocol and test.port
         }
-    return sorted(found)
+    return [(ICMP, 0), *sorted(found)]
 
 
 def _ends(rules: Iterable[Rule], protocol: int) -> Iterator[int]:
@@ -131,7 +137,8 @@ def _ends(rules: Iterable[Rule], protocol: int) -> Iterator[int]:
                 yield from {ports.first, ports.last} - {0}
 
 
-def _unnamed(topology: Topology) -> int:
+def unnamed_number(topology: Topology) -> int:
+    """Return a number that no rule of the topology names."""
     groups = topology.groups.values()
     ranges: set[Range] = {
         ports
@@ -182,6 +189,9 @@ def _finding(question: Question, outcome: Outcome, occupied: set[tuple[str, str,
         note = f"{target} runs a server of its own on {probe.kind} {probe.number}, so nothing can be said"
         return Finding(question, question.expected, note)
     if outcome.is_from(target):
+        came = ip_address(outcome.senders[target]) if question.seen else None
+        if question.expected and came is not None and came != ip_address(question.seen):
+            return Finding(question, observed=False, note=f"arrived as {came}, which should be {question.seen}")
         return Finding(question, observed=True)
     arrived = target in outcome.reached
     # What must not arrive has failed when it arrives; what must work needs its answer as well.

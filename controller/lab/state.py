@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controller.lab.beyond import NOTHING, OutsidePlan
 from controller.lab.namespaces import Process
 from controller.lab.plan import LabPlan, UnknownName
 
@@ -29,6 +30,12 @@ class State:
     namespaces: list[str] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     controller: Process | None = None
+    outside: OutsidePlan = NOTHING  # As it is built.
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Everything that runs commands and is no host: the plugged ports, and who is outside."""
+        return (*self.ports, *self.outside.names)
 
     @property
     def link(self) -> str:
@@ -55,6 +62,7 @@ class State:
             "processes": [asdict(process) for process in self.processes],
             "controller": asdict(self.controller) if self.controller else None,
             "plan": self.plan.to_json(),
+            "outside": asdict(self.outside),
         }
         draft = self.directory / f"{_FILE}.new"
         draft.write_text(json.dumps(record), encoding="utf-8")
@@ -90,6 +98,7 @@ def read_state(directory: Path) -> State:
         namespaces=record["namespaces"],
         processes=[Process(**process) for process in record["processes"]],
         controller=Process(**controller) if controller else None,
+        outside=OutsidePlan.from_json(record.get("outside")),
     )
 
 

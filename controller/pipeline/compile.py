@@ -36,11 +36,13 @@ def compile_fabric(
     numbers: Mapping[str, Numbers] | None = None,
     hosts: Iterable[str] | None = None,
     heard: Iterable[Neighbour] = (),
+    drained: Iterable[str] = (),
 ) -> list[Program]:
     """Return the programs of all hosts, or of these, as they would be with every interface plugged in.
 
     `location` places ports that have no host; `bindings` replaces the assumed port numbers, `numbers` the tags and zones that
-    would be chosen, both host by host; `heard` are neighbours that no file names. Raises what `Programs.settle` raises.
+    would be chosen, both host by host; `heard` are neighbours that no file names, `drained` hosts that lead out last.
+    Raises what `Programs.settle` raises.
     """
     fabric = Fabric(topology, location)
     found = Programs()
@@ -49,6 +51,8 @@ def compile_fabric(
         found.place(port, host)
     for neighbour in heard:
         found.learn(neighbour.network, neighbour.address, neighbour.mac)
+    for host in drained:
+        found.drain(host, True)
     wanted = [host for host in topology.hosts if fabric.is_programmed(host)] if hosts is None else list(hosts)
     for host in wanted:
         if numbers and host in numbers:

@@ -102,6 +102,9 @@ def read_places(notes: Iterable[str]) -> list[str]:
     return [text.removeprefix("port ") for text in notes if text.startswith("port ")]
 
 
+DRAINED = "drained"  # The text by which a switch remembers that its host is drained.
+
+
 @query
 def _tunnelled(memo: Memo, host_name: str) -> tuple[str, ...]:
     found = ((name, network(memo, name)) for name in networks_on(memo, host_name))

@@ -190,7 +190,7 @@ class FloatingView:
     @property
     def origin(self) -> Origin:
         """The origin of what it needs."""
-        return Origin(f"floating IP {self.floating.address}", self.floating.place)
+        return Origin(f"floating IP {self.name}", self.floating.place)
 
 
 def rivals(on: HostView, owner: str) -> tuple[str, ...] | None:

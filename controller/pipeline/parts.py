@@ -59,9 +59,11 @@ def host_parts(memo: Memo, host: str) -> None:
     for groups in sorted(classes_on(memo, host)):
         memo.require(rules_part, host, groups)
         memo.require(class_part, host, groups)
+    for network in queries.unreached_by(memo, host):
+        memo.require(unreached_part, host, network)
     for name in ways_out.routers_on(memo, host):
         memo.require(router_part, host, name)
-        for floating in ways_out.floating_of(memo, name.partition("/")[0]).get(name, ()):
+        for floating in ways_out.floating_of_router(memo, name):
             memo.require(floating_part, host, floating)
     for name in ways_out.externals_on(memo, host):
         memo.require(external_part, host, name)
@@ -206,6 +208,12 @@ def identities_part(memo: Memo, host: str, space: str, direction: Direction, is_
 def rules_part(memo: Memo, _host: str, groups: Groups) -> Part:
     """Return the rules of a class that do not change with who is in which group; the host has such ports."""
     return _rule_flows(memo, groups)
+
+
+@emitting
+def unreached_part(memo: Memo, host: str, network: str) -> Part:
+    """Return what a network of a router needs on a host that cannot reach it."""
+    return _part(memo, Scope.UNREACHED, NetworkView(HostView(memo, host), network))
 
 
 @emitting

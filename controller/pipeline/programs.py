@@ -207,6 +207,10 @@ class Programs:
         """Say which numbers a host's switch was programmed with; they hold for names that have none here."""
         self.memo.set(numbers.remembered, (host,), told)
 
+    def drain(self, host: str, is_drained: bool) -> None:
+        """Say whether a host leads routers out only if nobody else can."""
+        self.memo.set(queries.drained, (host,), is_drained or None)
+
     def learn(self, network: str, address: Address, mac: int | None) -> None:
         """Say which MAC a neighbour that no file names was heard to have; None: nobody has the address."""
         heard.learn(self.memo, network, address, mac)

@@ -5,6 +5,7 @@
 | a DHCP or DHCPv6 client's | a network with `dhcp` that has a cidr of the IP version |
 | a router solicitation | a network with an IPv6 cidr that has `dhcp` or is on a router |
 
+On a physical network without a router of ours, others hear the solicitation as well: it is answered, and a packet like any other.
 It bears the port's own MAC, and the guard has let it pass; another MAC's is a packet like any other.
 """
 
@@ -25,4 +26,4 @@ def is_answered(topology: Topology, source: Port, packet: Packet) -> bool:
         return network.dhcp
     is_solicitation = packet.is_icmpv6 and packet.icmp_type == wire.ROUTER_SOLICITATION
     is_routed = any(network.name in router.networks for router in topology.routers.values())
-    return is_solicitation and (network.dhcp or is_routed)
+    return is_solicitation and (is_routed or (network.dhcp and not network.type.is_provider))

@@ -59,6 +59,15 @@ class Ways:
             return self._unserved(target)
         if way.seen is None and source is not None:
             return self.no_path(target, source)
+        router = self._routers.of(target.network)
+        if (
+            source is not None
+            and way.seen is not None
+            and way.seen[0] == way.src
+            and router is self._routers.of(source.network)
+        ):
+            # They come from another address than was asked, so that nobody takes them for answers.
+            return f"{target.name} answers {way.src} inside, not as {way.dst}"
         is_bridged = way.seen is None and self._topology.networks[target.network].type.is_provider
         return None if is_bridged or self._segments.is_programmed(target) else self._unserved(target)
 

@@ -14,9 +14,10 @@ import pytest
 
 from controller.engine import Engine, connection_log
 from controller.engine.connection_log import ConnectionLog
+from controller.model.ids import key
 from controller.pipeline.fields import BY_NAME, CT_ESTABLISHED, CT_NEW, CT_REPLY, CT_TRACKED
 from controller.pipeline.flow import Flow, ToController
-from controller.pipeline.registers import SET_OF_PORTS, TARGET
+from controller.pipeline.registers import SET_OF_PORTS, SOURCE, TARGET, target_of
 from controller.wire import message, oxm, pack
 from controller.wire.message import MessageType
 from tests.engine.test_engine import FABRIC, HV1, INT1, Recorder, running
@@ -27,12 +28,13 @@ from tests.wire.test_sample import PLAIN
 RED = """\
 networks:
   web: {cidr: 10.0.1.0/24, segment: 1001}
+  db: {cidr: 10.0.2.0/24, segment: 1002}
 security_groups:
   web:
     log: true
     ingress: [{protocol: tcp, ports: 80}]
 ports:
-  web1: {network: web, ip: 10.0.1.11, host: hv1, security_groups: [web]}
+  web1: {network: web, ip: 10.0.1.11, host: hv1, security_groups: [web], trunk: {7: db}}
   web2: {network: web, ip: 10.0.1.12, host: hv2, security_groups: [web]}
 """
 NEW = CT_TRACKED | CT_NEW
@@ -69,17 +71,19 @@ def sampling(engine: Engine, kind: str, feature: str = "ingress_policy") -> Flow
     flows = engine.programs.programs[HV1].snapshot()[0]
     found = next(
         flow
-        for flow in flows
+        for flow in sorted(flows, key=lambda each: each.origin.what)
         if (flow.feature, flow.kind) == (feature, kind) and any(isinstance(each, ToController) for each in flow.actions)
     )
     pack.flow_add(found)
     return found
 
 
-def packet_in(flow: Flow | None, state: int = NEW, target: int | None = None) -> bytes:
+def packet_in(flow: Flow | None, state: int = NEW, target: int | None = None, *, sender: str | None = None) -> bytes:
     """What a switch sends for a TCP packet to port 80 that comes to web1, or to a set of ports."""
     number = INT1["red.web1"] if target is None else target
     fields = {"in_port": 99, TARGET.field: number, "ct_state": state}
+    if sender is not None:
+        fields |= {"in_port": number, SOURCE.field: key("port", sender)}
     parts = (oxm.EXACT[BY_NAME[name].index] + struct.pack(">I", value) for name, value in fields.items())
     match = b"".join(parts)
     match = struct.pack(">HH", 1, 4 + len(match)) + match
@@ -101,6 +105,16 @@ def test_an_established_connection_that_is_judged_again_is_no_line(
     log.put(HV1, packet_in(rule, CT_TRACKED | CT_ESTABLISHED))
     log.put(HV1, packet_in(rule))
     assert [line["verdict"] for line in lines(path, 1)] == ["allowed"]
+
+
+def test_subports_are_told_by_their_names(engine: Engine, log: ConnectionLog, path: Path) -> None:
+    comes, leaves = sampling(engine, "rule"), sampling(engine, "everything allowed", "egress_policy")
+    for vlan in (0, 7):
+        log.put(HV1, packet_in(comes, target=target_of(INT1["red.web1"], vlan)))
+    for name in ("red/web1", "red/web1:7"):
+        log.put(HV1, packet_in(leaves, sender=name))
+    told = [(line["direction"], line["port"]) for line in lines(path, 4)]
+    assert told == [(direction, name) for direction in ("ingress", "egress") for name in ("red/web1", "red/web1:7")]
 
 
 def test_an_answer_that_is_dropped_is_told_as_one(engine: Engine, log: ConnectionLog, path: Path) -> None:

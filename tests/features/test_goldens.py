@@ -1,8 +1,8 @@
 """Each feature's flows, as a reviewer reads them: ovs-ofctl's words, tables and ports by name.
 
 `cases/FEATURE/` is a topology; `cases/FEATURE/flows.txt` holds what the feature of that name writes for its hosts, and
-`cases/FEATURE/heard.txt`, where there is one, the neighbours that were heard, one a line as switches note them. `make goldens`
-writes the flows anew: the difference in them is the change in network behaviour.
+`cases/FEATURE/heard.txt`, where there is one, the neighbours that were heard, one a line as switches note them; `drained.txt` the hosts
+that are drained. `make goldens` writes the flows anew: the difference in them is the change in network behaviour.
 """
 
 from __future__ import annotations
@@ -36,12 +36,18 @@ def heard_in(case: str) -> list[Neighbour]:
     return list(read_neighbours(told.read_text().splitlines())) if told.exists() else []
 
 
+def drained_in(case: str) -> list[str]:
+    """Return the hosts of a case that are drained."""
+    told = CASES / case / "drained.txt"
+    return told.read_text().split() if told.exists() else []
+
+
 def written_by(feature: str, topology: Topology) -> Iterator[str]:
     """Yield a feature's flows, groups and meters, bridge by bridge."""
     # A port without `host:` has shown up on the first host.
     location = {port.name: next(iter(topology.hosts)) for port in topology.ports.values() if port.host is None}
     fabric = Fabric(topology, location)
-    for program in compile_fabric(topology, location, heard=heard_in(feature)):
+    for program in compile_fabric(topology, location, heard=heard_in(feature), drained=drained_in(feature)):
         ports = assumed_bindings(fabric, topology.hosts[program.host]).ports[program.bridge]
         names = {number: name for name, number in ports.items()}
         kind = bridge_kind(topology, program)

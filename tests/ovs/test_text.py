@@ -225,6 +225,18 @@ def test_a_group_copies_to_each_bucket(bridge: Twin) -> None:
     bridge.ofctl("del-groups", "br")
 
 
+def test_a_group_of_fast_failover_watches_a_port_for_each_bucket(bridge: Twin) -> None:
+    group = Group(4, ((Output(1),), ()), HERE, "choice", (7, 1))
+    bridge.install("br", [f"group add {group_text(group)}"])
+    dumped = bridge.ofctl("dump-groups", "br").split("\n", 1)[1].strip()
+    assert "type=ff" in dumped
+    assert [bucket.partition("watch_port:")[2] for bucket in dumped.split(",bucket=")[1:]] == [
+        "7,actions=output:1",
+        "1,actions=drop",
+    ]
+    bridge.ofctl("del-groups", "br")
+
+
 def test_a_meter_comes_back_as_it_was_written(bridge: Twin) -> None:
     dumped = bridge.ofctl("dump-meters", "br").split("\n", 1)[1].split()
     assert ",".join(dumped).replace("bands=,", "band=") == meter_text(METER)

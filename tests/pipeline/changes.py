@@ -62,7 +62,7 @@ def difference(before: Program, after: Program) -> Delta:
     groups = {
         number: group
         for number, group in after.groups.items()
-        if number not in before.groups or before.groups[number].buckets != group.buckets
+        if number not in before.groups or before.groups[number].effect != group.effect
     }
     meters = {
         number: meter
@@ -101,7 +101,7 @@ def content(program: Program) -> tuple[dict[FlowKey, object], dict[int, object],
     """What a switch would hold."""
     return (
         {key: flow.effect for key, flow in program.flows.items()},
-        {number: group.buckets for number, group in program.groups.items()},
+        {number: group.effect for number, group in program.groups.items()},
         {number: meter.effect for number, meter in program.meters.items()},
     )
 

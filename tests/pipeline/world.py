@@ -7,15 +7,17 @@ notes that the switches hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
 from controller.config import Cache, load
-from controller.model.entities import TUNNEL_TYPES, HostKind, Port, Topology
+from controller.model.entities import TUNNEL_TYPES, Address, HostKind, Port, Topology
 from controller.model.names import (
     PATCH_TO_INTEGRATION,
     PATCH_TO_TUNNEL,
     interface_name,
+    liveness_port,
     patch_from_physical,
     patch_to_physical,
     physical_bridge,
@@ -23,11 +25,13 @@ from controller.model.names import (
 )
 from controller.pipeline.compile import compile_fabric
 from controller.pipeline.flow import Bindings, Delta, Flow, FlowKey, Group, Meter, Note, Program
-from controller.pipeline.numbers import Numbers, read_notes
+from controller.pipeline.heard import Neighbour, read_neighbours
+from controller.pipeline.numbers import DRAINED, Numbers, read_notes
 from controller.pipeline.places import locate
 from controller.pipeline.programs import REASONS, Programs
 from tests.pipeline.changes import content
-from tests.pipeline.documents import EDITS, HOSTS, Document
+from tests.pipeline.documents import HOSTS, STRANGERS, Document
+from tests.pipeline.edits import EDITS
 
 Held = tuple[dict[FlowKey, object], dict[int, object], dict[int, object]]
 Key = TypeVar("Key", FlowKey, int)
@@ -57,6 +61,8 @@ class World:
         self.told: dict[str, None] = {}  # Hosts that have told their interfaces.
         self.plugs: dict[tuple[str, str, str], int] = {}
         self.found_on: dict[str, str] = {}
+        self.heard: dict[tuple[str, Address], int] = {}
+        self.drained: set[str] = set()
         self.next_number = 100
         self.given: dict[int, Program] = {}
         self.held: dict[int, Held] = {}
@@ -71,7 +77,10 @@ class World:
     def do(self, step: Step) -> None:
         """Take one step: an edit of the files, or an event."""
         which, who, what, how = step
-        events = (self.undo, self.tell, self.forget, self.plug, self.unplug, self.renumber, self.find, self.restart)
+        events = (
+            *(self.undo, self.tell, self.forget, self.plug, self.unplug, self.renumber, self.find),
+            *(self.hear, self.drain, self.restart),
+        )
         if self.document is not self.good and how % 4:
             # Who is refused goes back mostly, and tries something else.
             self.document = self.good.copy()
@@ -131,6 +140,9 @@ class World:
         patches = {patch_to_physical(wire): number for number, wire in enumerate(("phys1", "phys2"), 2)}
         for interface, number in ({PATCH_TO_TUNNEL: 1} | patches).items():
             self.bind(name, host.integration_bridge, interface, number)
+        for number, other in enumerate(HOSTS, 50):
+            if other != name and how % 8:
+                self.bind(name, host.integration_bridge, liveness_port(other), number)
         for number, interface in enumerate([PATCH_TO_INTEGRATION, *map(tunnel_port, TUNNEL_TYPES)], 1):
             self.bind(name, host.tunnel_bridge, interface, number)
         for wire in ("phys1", "phys2"):
@@ -181,6 +193,17 @@ class World:
             self.found_on = before
             self.programs.place(port.name, self.where(port))
 
+    def hear(self, what: int, how: int) -> None:
+        """A neighbour that no file names tells its MAC, or nobody answers for it any more."""
+        network, text = STRANGERS[what % len(STRANGERS)]
+        self.learn(network, ip_address(text), 0x020000000F00 + how % 4 if how % 5 else None)
+
+    def drain(self, what: int, how: int) -> None:
+        """A host leads out last from now on, or no longer last."""
+        name = HOSTS[what % len(HOSTS)]
+        self.programs.drain(name, bool(how % 2))
+        self.drained = self.drained | {name} if how % 2 else self.drained - {name}
+
     def restart(self, _what: int, _how: int) -> None:
         """Another controller takes over, with the same files and what the switches remember."""
         assert self.topology is not None
@@ -188,8 +211,12 @@ class World:
         numbers = {host: self.programs.numbers(host) for host in self.told}
         self.programs = Programs()
         self.enter(self.topology, None)
+        self.heard, self.drained = {}, {host for host, told in notes.items() if DRAINED in told}
         for host, told in notes.items():
             self.programs.remember(host, read_notes(told))
+            self.programs.drain(host, host in self.drained)
+            for each in read_neighbours(told):
+                self.learn(*each)
         for key, number in self.plugs.items():
             self.programs.bind(*key, number)
         self.given = {}
@@ -251,7 +278,8 @@ class World:
         location = {
             port.name: where for port in topology.ports.values() if not port.host and (where := self.where(port))
         }
-        return compile_fabric(topology, location, bindings, numbers, list(self.told))
+        heard = [Neighbour(*spot, mac) for spot, mac in self.heard.items()]
+        return compile_fabric(topology, location, bindings, numbers, list(self.told), heard, self.drained)
 
     def is_uncompilable(self, topology: Topology) -> bool:
         self.told = {name: None for name in self.told if name in topology.hosts}
@@ -265,8 +293,12 @@ class World:
         """Have nothing any more; return how many cells are left."""
         for key in list(self.plugs):
             self.bind(*key, None)
-        self.found_on = {}
-        self.document = Document(hosts={}, wires={}, tenants={})
+        for network, address in list(self.heard):
+            self.learn(network, address, None)
+        for name in self.drained:
+            self.programs.drain(name, False)
+        self.found_on, self.drained = {}, set()
+        self.document = Document(hosts={}, wires={}, outside={}, tenants={})
         self.save()
         self.told = {}
         self.advance()
@@ -291,6 +323,12 @@ class World:
         else:
             self.plugs[host, bridge, interface] = number
         self.programs.bind(host, bridge, interface, number)
+
+    def learn(self, network: str, address: Address, mac: int | None) -> None:
+        self.heard.pop((network, address), None)
+        if mac is not None:
+            self.heard[network, address] = mac
+        self.programs.learn(network, address, mac)
 
     def bindings(self, host: str) -> Bindings:
         found: dict[str, dict[str, int]] = {}

@@ -65,9 +65,11 @@ def _conversation(oracle: Oracle, twin: FabricTwin, packet: Packet, expected: De
             continue  # Nobody finds the way back, which a packet by itself shows.
         arrives = oracle.received(reply, packet.source)
         if packet.protocol == wire.UDP:
-            quoted = frame(oracle.received(packet, name))
-            seen = twin.send(name, _error(reply, quoted))
-            if seen != {packet.source: [_error(arrives, quoted)]}:
+            received = oracle.received(packet, name)
+            # Who translates the error's addresses does so in what it quotes as well.
+            translated = frame(replace(received, src=packet.src, dst=packet.dst))
+            seen = twin.send(name, _error(reply, frame(received)))
+            if seen != {packet.source: [_error(arrives, translated)]}:
                 return _report(oracle, twin, packet, f"ICMP error of {name}: seen {_told(seen)}")
         seen = twin.send(name, frame(reply, Step.ACCEPT))
         if seen != {packet.source: [frame(arrives, Step.ACCEPT)]}:

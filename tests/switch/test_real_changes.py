@@ -40,6 +40,13 @@ def hub(number: int, ports: int) -> Group:
     return Group(number, tuple((Output(port),) for port in range(1, ports + 1)), WEB1, "deliver")
 
 
+def choice(number: int, first: int) -> Group:
+    """Another kind of group under the same number: the first of two ports that is alive."""
+    ways = [((Output(first),), first), ((Output(9),), 9)]
+    buckets, watch = zip(*(ways if first % 2 else ways[::-1]), strict=True)
+    return Group(number, buckets, WEB1, "deliver", watch)
+
+
 def to_hub(number: int) -> Flow:
     return flow(1, 10, match(reg5=number), ToGroup(number))
 
@@ -49,6 +56,7 @@ edits = st.one_of(
     st.tuples(st.just("put"), places, places),
     st.tuples(st.just("drop"), places, st.just(0)),
     st.tuples(st.just("hub"), places, places),
+    st.tuples(st.just("choice"), places, places),
     st.tuples(st.just("no hub"), places, st.just(0)),
 )
 
@@ -59,6 +67,8 @@ def edit(wanted: Program, what: str, place: int, port: int) -> Delta:
             return put(wanted, plain(place, port))
         case "hub":
             return put(wanted, hub(place, port), to_hub(place))
+        case "choice":
+            return put(wanted, choice(place, port), to_hub(place))
         case "drop" if plain(place, 1).key in wanted.flows:
             return drop(wanted, plain(place, 1))
         case "no hub" if place in wanted.groups:

@@ -30,6 +30,7 @@ from controller.pipeline.flow import (
     Output,
     OutputField,
     PopVlan,
+    PortNumber,
     PushVlan,
     Resubmit,
     SetField,
@@ -174,14 +175,19 @@ def test_every_field_is_matched_as_osken_does(field: Field, data: st.DataObject)
     assert pack.flow_add(flow)[8:].hex(" ", 4) == osken_flow_mod(flow).hex(" ", 4)
 
 
-def test_groups_are_packed_as_osken_packs_them() -> None:
-    group = Group(7, ((Output(1),), (SetField(BY_NAME["tun_id"].index, 5001), Output(9))), ORIGIN, "deliver")
+@pytest.mark.parametrize("watch", [(), (20_001, PortNumber.LOCAL)], ids=["all", "fast failover"])
+def test_groups_are_packed_as_osken_packs_them(watch: tuple[int, ...]) -> None:
+    actions = ((Output(1),), (SetField(BY_NAME["tun_id"].index, 5001), Output(9)))
+    group = Group(7, actions, ORIGIN, "deliver", watch)
+    ports = watch or (0xFFFFFFFF, 0xFFFFFFFF)
     buckets = [
-        parser.OFPBucket(0, 0xFFFFFFFF, 0xFFFFFFFF, osken_actions(bucket), len_=None) for bucket in group.buckets
+        parser.OFPBucket(0, port, 0xFFFFFFFF, osken_actions(bucket), len_=None)
+        for bucket, port in zip(group.buckets, ports, strict=True)
     ]
-    wanted = parser.OFPGroupMod(OPENFLOW_14, 1, 0, 7, buckets)
+    kind = OPENFLOW_14.ofproto.OFPGT_FF if watch else OPENFLOW_14.ofproto.OFPGT_ALL
+    wanted = parser.OFPGroupMod(OPENFLOW_14, 1, kind, 7, buckets)
     wanted.serialize()
-    ours = pack.group_mod(pack.GroupCommand.MODIFY, 7, pack.bucket_bytes(group))
+    ours = pack.group_mod(pack.GroupCommand.MODIFY, 7, pack.bucket_bytes(group), pack.group_type(group))
     assert ours.hex(" ", 4) == bytes(wanted.buf[8:]).hex(" ", 4)
 
 

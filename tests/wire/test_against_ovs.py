@@ -344,6 +344,20 @@ def test_groups_come_back_as_they_went(wire: Wire) -> None:
     assert wire.groups() == [dump.HeldGroup(1, pack.ALL_BUCKETS, pack.bucket_bytes(GROUP))]
 
 
+def test_fast_failover_comes_back_as_it_went_and_can_change_its_order(wire: Wire) -> None:
+    buckets = ((Output(1),), (set_field("reg1", 7), Output(2)))
+    first = Group(2, buckets, ORIGIN, "deliver", (20_001, PortNumber.LOCAL))
+    commands = [(pack.GroupCommand.ADD, first)]
+    # Another host comes first; and all of them get a copy.
+    commands += [(pack.GroupCommand.MODIFY, Group(2, buckets[::-1], ORIGIN, "deliver", first.watch[::-1]))]
+    commands += [(pack.GroupCommand.MODIFY, Group(2, buckets, ORIGIN, "deliver"))]
+    for command, group in commands:
+        kind, packed = pack.group_type(group), pack.bucket_bytes(group)
+        assert wire.bundle((MessageType.GROUP_MOD, pack.group_mod(command, 2, packed, kind))) == []
+        assert wire.groups()[-1] == dump.HeldGroup(2, kind, packed)
+    assert wire.bundle((MessageType.GROUP_MOD, pack.group_mod(pack.GroupCommand.DELETE, 2))) == []
+
+
 def test_meters_come_back_as_they_went(wire: Wire) -> None:
     assert wire.meters() == [dump.HeldMeter(METER.id, pack.meter_config(METER))]
     faster = Meter(METER.id, 0xFFFFFFFF, 1, ORIGIN, "deliver")

@@ -44,11 +44,11 @@ def test_compiled_programs_come_back_as_they_went(wire: Wire, folder: Path) -> N
     for program in programs(folder):
         groups = program.groups.values()
         additions = [
-            (MessageType.GROUP_MOD, pack.group_mod(pack.GroupCommand.ADD, group.id, pack.bucket_bytes(group)))
-            for group in groups
+            (MessageType.GROUP_MOD, pack.group_mod(pack.GroupCommand.ADD, group.id, pack.bucket_bytes(group), kind))
+            for group, kind in zip(groups, map(pack.group_type, groups), strict=True)
         ]
         additions += [(MessageType.FLOW_MOD, pack.flow_add(flow)) for flow in program.flows.values()]
         assert wire.bundle(EVERYTHING, EVERY_GROUP, *additions) == []
         assert sorted(wire.flows()) == sorted(map(held, program.flows.values()))
-        wanted = [dump.HeldGroup(group.id, pack.ALL_BUCKETS, pack.bucket_bytes(group)) for group in groups]
+        wanted = [dump.HeldGroup(group.id, pack.group_type(group), pack.bucket_bytes(group)) for group in groups]
         assert sorted(wire.groups()) == sorted(wanted)

@@ -48,7 +48,13 @@ def _port(builder: Builder, port: PortView) -> None:
     if asks_for_routers:
         where = match(**who, eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6)
         question = ask(Question.ROUTER, meter)
-        builder.flow("clients", 100, where, question, kind="router question", origin=port.origin)
+        if network.type.is_provider and not is_routed:
+            # There may be routers on the wire, of which the files know nothing.
+            question.append(QUESTION.load(0))
+            onward, kind = Stage.EGRESS_POLICY, "router question, to others as well"
+            builder.flow("clients", 100, where, question, onward, kind=kind, origin=port.origin)
+        else:
+            builder.flow("clients", 100, where, question, kind="router question", origin=port.origin)
 
 
 def _write_open(builder: Builder, port: PortView, ethertype: int) -> None:
@@ -80,6 +86,7 @@ FEATURE = Feature(
         "solicitation": "a question for routers",
         "DHCP question": "the files say what the port's addresses are: the controller tells it",
         "router question": "the files say who the router is, or that DHCPv6 tells the addresses: the controller tells it",
+        "router question, to others as well": "likewise; on a physical network without a router of ours there may be somebody else's",
         "not served": "on a network without DHCP others may answer: the question goes on as any packet does",
     },
     flows={Scope.HOST: _always, Scope.PORT: _port},

@@ -61,7 +61,7 @@ def _static(builder: Builder, view: RouterView, route: Route) -> None:
     if not any(route.via in cidr for cidr in view.outer.external.cidrs if cidr.version == route.via.version):
         return
     ethertype, _, field = family(route.via)
-    origin = Origin(f"route to {route.to} via {route.via}", route.place)
+    origin = Origin(f"router {view.name}: route to {route.to} via {route.via}", route.place)
     where = match(**view.outer.here, **view.in_space, eth_type=ethertype, **{field: route.to})
     mac = view.outer.mac_of(route.via)
     if mac is None:

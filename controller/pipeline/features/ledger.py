@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from controller.graph import queries
 from controller.graph.neighbours import neighbour
 from controller.model.entities import Address
 from controller.model.ids import key
 from controller.pipeline.flow import Note, Origin, match
 from controller.pipeline.heard import Neighbour, neighbour_note
-from controller.pipeline.numbers import note, place_note, translation
+from controller.pipeline.numbers import DRAINED, note, place_note, translation
 from controller.pipeline.outer import RouterView
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, SOURCE
@@ -20,6 +21,13 @@ def _numbers(builder: Builder, view: NetworkView) -> None:
     text = note(tag, view.zone, view.name, view.space, view.connections)
     where = match(**{NETWORK.field: NETWORK.is_(view.key)})
     builder.flow("ledger", 1, where, [Note(text.encode())], kind="numbers", origin=view.origin)
+
+
+def _host(builder: Builder, view: HostView) -> None:
+    if queries.drained(view.memo, view.name):
+        where = match(**{NETWORK.field: NETWORK.is_(key("drained", view.name))})
+        origin = Origin("Weft: drained hosts", None)
+        builder.flow("ledger", 1, where, [Note(DRAINED.encode())], kind="drained", origin=origin)
 
 
 def _translation(builder: Builder, view: RouterView) -> None:
@@ -71,7 +79,14 @@ FEATURE = Feature(
         "numbers": "a network's local tag, the conntrack zone of its address space, and how many connections that may hold",
         "translation": "the conntrack zone of a router's translated addresses",
         "neighbour": "the MAC of a host that no file names, as it was heard last",
+        "drained": "the host leads routers out only if nobody else can",
         "place": "a port without `host:` that is here: of two hosts that claim it, the one that had it before",
     },
-    flows={Scope.NETWORK: _numbers, Scope.PORT: _place, Scope.NEIGHBOUR: _neighbour, Scope.ROUTER: _translation},
+    flows={
+        Scope.HOST: _host,
+        Scope.NETWORK: _numbers,
+        Scope.PORT: _place,
+        Scope.NEIGHBOUR: _neighbour,
+        Scope.ROUTER: _translation,
+    },
 )
