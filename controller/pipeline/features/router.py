@@ -104,9 +104,9 @@ def _network(builder: Builder, view: NetworkView) -> None:
         builder.flow("router", 100, where, look, "routes", kind="for the router", origin=origin)
     # Nor is anything else of it for others, whoever listens to MACs that nobody has.
     builder.flow("router", 50, match(**mine), kind="not for routers", origin=origin)
-    answer = match(**here, eth_type=ETH_ARP, arp_op=ARP_REPLY)
+    answer = match(**mine, eth_type=ETH_ARP, arp_op=ARP_REPLY)
     _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
-    answer = match(**here, **ADVERTISEMENT)
+    answer = match(**mine, **ADVERTISEMENT)
     _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
     if view.network.type.is_provider:
         # What goes out on a wire comes from the host's own MAC, so answers come to that.
@@ -118,9 +118,14 @@ def _network(builder: Builder, view: NetworkView) -> None:
     _own_addresses(builder, view, origin)
     for prefix in view.network.cidrs:
         _connected(builder, view, prefix, origin)
+    _routes(builder, view, name, is_reached=True)
+
+
+def _routes(builder: Builder, view: NetworkView, router: str, *, is_reached: bool) -> None:
+    """Write the static routes whose next hops are on a network."""
     if queries.routes_via(view.memo, view.name):
-        for prefix, routes in queries.routes_of(view.memo, name).items():
-            _static(builder, view, name, prefix, routes)
+        for prefix, routes in queries.routes_of(view.memo, router).items():
+            _static(builder, view, router, prefix, routes, is_reached=is_reached)
 
 
 def _look(view: NetworkView, ethertype: int) -> list[Action]:
@@ -158,7 +163,9 @@ def _into(view: NetworkView) -> list[Action]:
     return [NETWORK.load(view.key), set_field("eth_src", source)]
 
 
-def _static(builder: Builder, view: NetworkView, router: str, prefix: Prefix, routes: tuple[Route, ...]) -> None:
+def _static(
+    builder: Builder, view: NetworkView, router: str, prefix: Prefix, routes: tuple[Route, ...], *, is_reached: bool
+) -> None:
     """Write a static route with one next hop, or several that share its flows, as far as these are on a network."""
     mine = [(number, route) for number, route in enumerate(routes) if route in queries.routes_via(view.memo, view.name)]
     if not mine:
@@ -174,8 +181,10 @@ def _static(builder: Builder, view: NetworkView, router: str, prefix: Prefix, ro
     for number, route in mine:
         chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
         via = Origin(f"router {router}: route to {prefix} via {route.via}", route.place)
-        hop = next_hop(view.memo, view.name, route.via)
-        if hop is None:
+        hop = next_hop(view.memo, view.name, route.via) if is_reached else None
+        if not is_reached:
+            _tell(builder, "hops", 100, chosen, Question.NO_ROUTE, "no wire", via)
+        elif hop is None:
             question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
             asks = [*_into(view), QUESTION.load(question)]
             builder.flow("hops", 100, chosen, asks, "tell", kind="unknown next hop", origin=via)
@@ -195,6 +204,7 @@ def _unreached(builder: Builder, view: NetworkView) -> None:
         ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
         where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
         _tell(builder, "routes", _PREFIXES + prefix.prefixlen, where, Question.NO_ROUTE, "no wire", origin)
+    _routes(builder, view, name, is_reached=False)
 
 
 def _own_addresses(builder: Builder, view: NetworkView, origin: Origin) -> None:
