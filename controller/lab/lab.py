@@ -59,6 +59,7 @@ class Lab:
         controller: bool = True,
         without: Collection[str] = (),
         asking: Collection[str] = (),
+        outside: bool = True,
     ) -> Lab:
         """Bring a topology up; what fails half-way is taken down again.
 
@@ -70,6 +71,7 @@ class Lab:
             controller: Whether to start the controller.
             without: Hosts and ports to leave out for now; `start_host` and `plug` bring them in.
             asking: Ports to leave without addresses, for clients of DHCP and the kernel to ask for.
+            outside: Whether there is somebody beyond external networks.
 
         Raises:
             LabError: There is such a lab already, or this machine cannot run it.
@@ -79,11 +81,10 @@ class Lab:
         name = name or topology.name
         directory = directory or LABS / name
         if is_recorded(directory):
-            there = f"`weft lab down --name {name}` takes it away"
-            raise LabError(f"the lab {name} is up, or was left half-way; {there}")
+            raise LabError(f"the lab {name} is up, or was left half-way; `weft lab down --name {name}` takes it away")
         plan = plan_lab(topology, asking=asking)
         directory.mkdir(parents=True, exist_ok=True)
-        lab = cls(State(directory, name, folder.resolve(), plan))
+        lab = cls(State(directory, name, folder.resolve(), plan, alone=not outside))
         try:
             build.reserve(lab._state)
             build.build_centre(lab._state)

@@ -38,7 +38,7 @@ _HOST = {"ipv4/ip_forward": 0, "ipv6/conf/default/accept_ra": 0, "ipv4/icmp_rate
 
 def keep_up(state: State) -> None:
     """Make what the plan has outside; what there was of another plan goes first."""
-    if state.outside == state.plan.outside:
+    if state.alone or state.outside == state.plan.outside:
         return
     _take_away(state)
     state.outside = state.plan.outside

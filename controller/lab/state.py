@@ -31,6 +31,7 @@ class State:
     processes: list[Process] = field(default_factory=list)
     controller: Process | None = None
     outside: OutsidePlan = NOTHING  # As it is built.
+    alone: bool = False  # Nothing is to be built there.
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -63,6 +64,7 @@ class State:
             "controller": asdict(self.controller) if self.controller else None,
             "plan": self.plan.to_json(),
             "outside": asdict(self.outside),
+            "alone": self.alone,
         }
         draft = self.directory / f"{_FILE}.new"
         draft.write_text(json.dumps(record), encoding="utf-8")
@@ -99,6 +101,7 @@ def read_state(directory: Path) -> State:
         processes=[Process(**process) for process in record["processes"]],
         controller=Process(**controller) if controller else None,
         outside=OutsidePlan.from_json(record.get("outside")),
+        alone=record.get("alone", False),
     )
 
 

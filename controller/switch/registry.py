@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 
 from controller.pipeline.flow import Delta, Flow, Origin, Program
+from controller.pipeline.plan import pipeline
 from controller.switch import counters
 from controller.switch.growth import Watches
 from controller.switch.herald import Herald
@@ -42,8 +43,8 @@ _SIGN_OF_LIFE_S = 2.0
 
 _READERS = 8  # Switches whose counters are read at the same time.
 
-# The last slot of the last stage, which no packet reaches: its flows' notes say which numbers are whose.
-_LEDGER_TABLE = 63
+# No packet reaches it: its flows' notes say which numbers are whose, and what was observed.
+_LEDGER_TABLE = pipeline().tables["ledger"].number
 
 
 class _Switch:

@@ -24,8 +24,8 @@ def lab(tmp_path: Path) -> Iterator[Bring]:
     """Return what brings a lab up: `lab("topologies/quickstart")`, `lab({"fabric.yaml": ..., "tenants/red.yaml": ...})`.
 
     The files are copied, so that a story may edit them (`net.lab.folder`); LABDIR in them stands for the lab's directory.
-    `controller=False` leaves the controller to the story, `without=("hv3",)` hosts and ports; `asking` ports get no addresses. All labs
-    are down after the test.
+    `controller=False` leaves the controller to the story, `without=("hv3",)` hosts and ports, `outside=False` who is outside; `asking`
+    ports get no addresses. All labs are down after the test.
     """
     made: list[Lab] = []
 
@@ -35,6 +35,7 @@ def lab(tmp_path: Path) -> Iterator[Bring]:
         controller: bool = True,
         without: Collection[str] = (),
         asking: Collection[str] = (),
+        outside: bool = True,
     ) -> Net:
         name = f"t{os.getpid()}-{next(_numbers)}"
         folder = tmp_path / f"{name}.files"
@@ -52,6 +53,7 @@ def lab(tmp_path: Path) -> Iterator[Bring]:
             controller=controller,
             without=without,
             asking=asking,
+            outside=outside,
         )
         made.append(running)
         if controller:

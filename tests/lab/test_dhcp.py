@@ -31,14 +31,17 @@ networks:
   slaac: {cidr: 'fd00:2::/64', ipv6: slaac}
   half: {cidr: 'fd00:3::/64', ipv6: stateless, dns: 'fd00:9::53', domain: red.example.org}
   mute: {cidr: 10.0.4.0/24, dhcp: false}
+security_groups:
+  shut: {egress: []}
 ports:
   web1: {network: web, ip: [10.0.1.11, 'fd00:1::11'], host: hv1}
-  web2: {network: web, ip: [10.0.1.12, 'fd00:1::12'], host: hv1}
+  web2: {network: web, ip: [10.0.1.12, 'fd00:1::12'], host: hv1, security_groups: [shut]}
   open1: {network: web, ip: [10.0.1.15, 'fd00:1::15'], host: hv1, port_security: false}
   vm: {network: mute, ip: 10.0.4.13, host: hv1, trunk: {5: {network: web, ip: [10.0.1.16, 'fd00:1::16']}}}
   near: {network: web, ip: [10.0.1.13, 'fd00:1::13'], host: hv1, port_security: false}
   far: {network: web, ip: [10.0.1.14, 'fd00:1::14'], host: hv2, port_security: false}
   slaac1: {network: slaac, host: hv1}
+  slaac2: {network: slaac, host: hv2}
   half1: {network: half, host: hv1}
   mute1: {network: mute, ip: 10.0.4.11, host: hv1}
   mute2: {network: mute, ip: 10.0.4.12, host: hv2, port_security: false}
@@ -125,6 +128,22 @@ def test_a_kernel_makes_its_address_of_what_the_router_says(lab: Bring, tmp_path
     wait_until(lambda: "default" in slaac1.routes(6), "the kernel has been told of a router")
     wait_until(lambda: slaac1.addresses(6) == {net.address("red/slaac1", 6)}, "the address of the files")
     assert slaac1.lifetime("default") > 65000
+
+
+def test_h11_an_interface_that_is_plugged_later_makes_its_address_and_is_reached(lab: Bring, tmp_path: Path) -> None:
+    net = lab(FILES, asking=ASKING, without=("red/slaac1",))
+    net.plug("red/slaac1")
+    slaac1 = Guest(net, "red/slaac1", tmp_path)
+    wait_until(lambda: slaac1.addresses(6) == {net.address("red/slaac1", 6)}, "the address of the files", 30)
+    assert net.ping("red/slaac2", "red/slaac1", version=6)
+
+
+def test_a13_a_port_that_may_send_nothing_leases_its_address(lab: Bring, tmp_path: Path) -> None:
+    net = lab(FILES, asking=ASKING)
+    web2 = Guest(net, "red/web2", tmp_path)
+    web2.run(*UDHCPC, "-q", "-n")
+    assert web2.addresses(4) == {"10.0.1.12"}
+    assert not net.ping("red/web2", "red/far")
 
 
 def test_a_kernel_with_its_own_address_is_told_the_rest_by_dhcpv6(lab: Bring, tmp_path: Path) -> None:

@@ -144,6 +144,13 @@ def put_network(document: Document, who: int, what: int, how: int) -> None:
 
 
 @edit
+def tell_addresses(document: Document, who: int, what: int, how: int) -> None:
+    entry = _one(_tenant(document, who).networks.values(), what)
+    if entry and entry.get("cidr"):
+        entry["dhcp"] = bool(how % 2)
+
+
+@edit
 def share_network(document: Document, who: int, what: int, how: int) -> None:
     entry = _one(_tenant(document, who).networks.values(), what)
     if entry is not None:

@@ -14,7 +14,7 @@ def test_every_test_that_the_page_names_exists() -> None:
         name
         for path in (
             *HERE.glob("test_*.py"),
-            *(HERE.parent / "lab" / f"test_{name}.py" for name in ("roaming", "trunk")),
+            *(HERE.parent / "lab" / f"test_{name}.py" for name in ("dhcp", "roaming", "trunk")),
         )
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }

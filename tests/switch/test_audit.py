@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.pipeline.flow import Group, Note, Output, Program, ToGroup, match, set_field
+from controller.pipeline.plan import pipeline
 from controller.switch.fake import FakeSwitch
 from controller.switch.status import AuditReport, State
 from controller.wire.pack import flow_add
@@ -181,8 +182,9 @@ def test_a_change_that_is_not_told_yet_is_no_difference(control: Control) -> Non
 
 def test_the_notes_of_the_ledger_are_read_back(twin: Twin, control: Control) -> None:
     texts = ["tag 17 red/web", "zone 4 red/web", "tag 4095 a-tenant-with-a-long-name/and-a-network"]
-    ledger = [flow(63, 1, match(reg0=number), Note(text.encode()), goto=None) for number, text in enumerate(texts)]
-    control.bring(program(DPID, *ledger, flow(62, 1, match(), Note(b"not of the ledger")), *some_flows(5)))
+    table = pipeline().tables["ledger"].number
+    ledger = [flow(table, 1, match(reg0=number), Note(text.encode()), goto=None) for number, text in enumerate(texts)]
+    control.bring(program(DPID, *ledger, flow(table - 1, 1, match(), Note(b"not of the ledger")), *some_flows(5)))
     twin.configure(["set-controller", "br-int", "tcp:127.0.0.1:1"])
     control.reach(DPID, State.DOWN)
     twin.configure(["set-controller", "br-int", control.target])
