@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from controller.graph import queries
 from controller.graph.neighbours import neighbour
 from controller.model.address import router_mac, wire_mac
-from controller.model.entities import Address, Prefix, Route
+from controller.model.entities import Address, NetworkType, Prefix, Route
 from controller.model.ids import key
 from controller.pipeline.discovery import ADVERTISEMENT, ARP_REPLY
 from controller.pipeline.echo import MATCHES, WRITES, pings
@@ -119,6 +119,19 @@ def _network(builder: Builder, view: NetworkView) -> None:
     for prefix in view.network.cidrs:
         _connected(builder, view, prefix, origin)
     _routes(builder, view, name, is_reached=True)
+    for address in _elsewhere(view):
+        ethertype, field = _family(address)
+        where = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype, **{field: int(address)})
+        _tell(builder, "resolve", 250, where, Question.NO_HOST, "another host's", origin)
+
+
+def _elsewhere(view: NetworkView) -> set[Address]:
+    """Return the addresses of a local network's ports on other hosts: the network is another one there."""
+    if view.network.type is not NetworkType.LOCAL:
+        return set()
+    found = queries.members(view.memo, view.name)
+    here = {address for port, where in found if where == view.on.name for address in port.ips}
+    return {address for port, where in found if where != view.on.name for address in port.ips} - here
 
 
 def _routes(builder: Builder, view: NetworkView, router: str, *, is_reached: bool) -> None:
@@ -181,11 +194,12 @@ def _static(
     for number, route in mine:
         chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
         via = Origin(f"router {router}: route to {prefix} via {route.via}", route.place)
-        hop = next_hop(view.memo, view.name, route.via) if is_reached else None
+        hop = next_hop(view.memo, view.name, route.via) if is_reached and route.via not in _elsewhere(view) else None
         if not is_reached:
             _tell(builder, "hops", 100, chosen, Question.NO_ROUTE, "no wire", via)
         elif hop is None:
-            question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
+            is_asked = has_strangers(view.memo, view.name) and route.via not in _elsewhere(view)
+            question = Question.NEIGHBOUR if is_asked else Question.NO_HOST
             asks = [*_into(view), QUESTION.load(question)]
             builder.flow("hops", 100, chosen, asks, "tell", kind="unknown next hop", origin=via)
         else:
@@ -322,6 +336,7 @@ FEATURE = Feature(
         "known address": "the port that has the address",
         "unknown address": "nobody has the address: the sender is told, or, where strangers may be, the network is asked",
         "neighbour": "a host that no file names, and that has been heard",
+        "another host's": "a local network has other ports on every host: this address is another host's",
         "subnet": "the first and the last address of a subnet are nobody's",
         "echo": "a ping of a router's address",
         "not answered": "an answer, an error or discovery asks nothing",
