@@ -44,7 +44,7 @@ TIGHTER: dict[str, set[str]] = {
     "controller/engine": {*CORE, "observed", "answers", "switch.status"}
     | {"wire.announce", "wire.packet_out", "wire.sample"},
     "controller/proof/oracle.py": {"model", "graph"},
-    "controller/wire": {"pipeline.flow", "pipeline.fields", "model"},
+    "controller/wire": {"pipeline.flow", "pipeline.fields", "pipeline.nat", "model"},
 }
 
 PURE = CORE | {"answers", "memo", "wire"}

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from controller.model.ids import host_of_dpid
 from controller.pipeline.flow import Delta, Flow, Program
 from controller.pipeline.plan import pipeline
 from controller.pipeline.rollout import phases, roles
@@ -173,7 +174,7 @@ class Delivery:
         self._late = {dpid: self._late[dpid] for dpid in self.behind()}
         versions: dict[int, int] = {}
         most = 0
-        for dpid, delta in step.items():
+        for dpid, delta in _in_order(step):
             is_awaited = dpid not in self._late and self._switches.is_in_sync(dpid)
             version = self._switches.change(dpid, delta)
             if is_awaited:
@@ -191,3 +192,15 @@ class Delivery:
             return f"{self._name(dpid)}: {status.last_error}"
         is_there = status is not None and status.state is not State.DOWN
         return f"{self._name(dpid)}: {'it has not answered yet' if is_there else 'it is not connected'}"
+
+
+def _in_order(step: Mapping[int, Delta]) -> list[tuple[int, Delta]]:
+    """Return the shares of a phase in the order in which they are sent: the host with most to do first, each host's bridges together.
+
+    Open vSwitch makes its picture of all ports anew after each turn of its main loop in which flows changed. That takes it longer than
+    the flows do, so bridges that change in one turn cost half.
+    """
+    load: Counter[int] = Counter()
+    for dpid, delta in step.items():
+        load[host_of_dpid(dpid)] += len(delta)
+    return sorted(step.items(), key=lambda share: (-load[host_of_dpid(share[0])], host_of_dpid(share[0]), share[0]))

@@ -248,9 +248,7 @@ def _again(asked: Asked) -> tuple[Action, ...]:
     kept = {index: value for index, value in asked.fields.items() if index in _REGISTERS}
     kept[_QUESTION] = kept.get(_QUESTION, 0) & ~QUESTION.mask
     loads = (SetField(index, value) for index, value in kept.items() if value)
-    if isinstance(place_of(asked), ExternalNetwork):
-        table = "outside"
-    else:
-        # A static route that has been chosen is no longer needed where a neighbour is looked up by the destination.
-        table = "hops" if asked.register(SCRATCH) else "resolve"
+    # A static route that has been chosen is no longer needed where a neighbour is looked up by the destination.
+    inner = "hops" if asked.register(SCRATCH) else "resolve"
+    table = "outside" if isinstance(place_of(asked), ExternalNetwork) else inner
     return (*loads, Resubmit(pipeline().tables[table].number))

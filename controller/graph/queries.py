@@ -20,8 +20,10 @@ from controller.model.entities import (
     HostKind,
     Network,
     PhysicalNetwork,
+    Place,
     Port,
     Prefix,
+    Route,
     Router,
     SecurityGroup,
     Topology,
@@ -187,11 +189,46 @@ def routers_by_network(memo: Memo, tenant: str) -> Mapping[str, str]:
 
 
 @query
-def router_of(memo: Memo, network_name: str) -> Router | None:
-    """Return the router that a network is on."""
+def router_of(memo: Memo, network_name: str) -> str | None:
+    """Return the name of the router that a network is on.
+
+    A router of many networks is looked at by all of them: so each looks at no more of it than it needs.
+    """
     wanted = network(memo, network_name)
-    name = None if wanted is None else routers_by_network(memo, wanted.tenant).get(network_name)
-    return None if name is None else router(memo, name)
+    return None if wanted is None else routers_by_network(memo, wanted.tenant).get(network_name)
+
+
+@query
+def router_place(memo: Memo, router_name: str) -> Place | None:
+    """Return where in the files a router stands."""
+    found = router(memo, router_name)
+    return None if found is None else found.place
+
+
+@query
+def external_of(memo: Memo, router_name: str) -> str | None:
+    """Return the external network by which a router leads out."""
+    found = router(memo, router_name)
+    return None if found is None else found.external
+
+
+@query
+def routes_of(memo: Memo, router_name: str) -> Mapping[Prefix, tuple[Route, ...]]:
+    """Return where a router's static routes lead -> those routes, which share the flows between them."""
+    found, by_target = router(memo, router_name), dict[Prefix, list[Route]]()
+    for each in () if found is None else found.routes:
+        by_target.setdefault(each.to, []).append(each)
+    return {to: tuple(routes) for to, routes in by_target.items()}
+
+
+@query
+def routes_via(memo: Memo, network_name: str) -> tuple[Route, ...]:
+    """Return the static routes whose next hops are on a network."""
+    wanted, name = network(memo, network_name), router_of(memo, network_name)
+    found = None if name is None else router(memo, name)
+    if wanted is None or found is None:
+        return ()
+    return tuple(each for each in found.routes if any(each.via in cidr for cidr in wanted.cidrs))
 
 
 _ROUTED = "@"  # Begins the name of a space that a router makes; no name of the files does.
@@ -222,8 +259,8 @@ def router_of_space(space: str) -> str | None:
 @query
 def space_of(memo: Memo, network_name: str) -> str:
     """Return the name of a network's address space, the scope of addresses and of connection tracking: its router's, or its own."""
-    found = router_of(memo, network_name)
-    return network_name if found is None else space_name(found.name)
+    name = router_of(memo, network_name)
+    return network_name if name is None else space_name(name)
 
 
 @query
@@ -298,6 +335,13 @@ def networks_on(memo: Memo, host_name: str) -> tuple[str, ...]:
     """Return the networks that a host must know, in name order: all that its ports' routers lead to, as far as it can be reached."""
     found = {name for space in spaces_on(memo, host_name) for name in networks_of_space(memo, space)}
     return tuple(sorted(name for name in found if is_carried(memo, host_name, name)))
+
+
+@query
+def unreached_by(memo: Memo, host_name: str) -> tuple[str, ...]:
+    """Return the networks that a host's routers have and that it cannot reach, in name order."""
+    found = {name for space in spaces_on(memo, host_name) for name in networks_of_space(memo, space)}
+    return tuple(sorted(name for name in found if not is_carried(memo, host_name, name)))
 
 
 @query

@@ -38,6 +38,15 @@ def integration_dpid(host: int) -> int:
     return _INTEGRATION << 48 | host
 
 
+def host_of_dpid(dpid: int) -> int:
+    """Return the id of the host that has a bridge with this datapath id.
+
+    >>> host_of_dpid(integration_dpid(7)) == host_of_dpid(tunnel_dpid(7)) == 7
+    True
+    """
+    return dpid & (1 << 48) - 1
+
+
 def tunnel_dpid(host: int) -> int:
     """Return the datapath id of br-tun on the host with this id."""
     return _TUNNEL << 48 | host

@@ -38,7 +38,7 @@ def router_addresses(memo: Memo, network: str) -> tuple[Known, ...]:
     own = list(found.gateways)
     if any(address.version == 6 for address in own):
         own.append(link_local(router_mac(network)))
-    return tuple(Known(address, router_mac(network), router.name, is_router=True) for address in own)
+    return tuple(Known(address, router_mac(network), router, is_router=True) for address in own)
 
 
 @query

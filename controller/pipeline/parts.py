@@ -57,7 +57,10 @@ def host_parts(memo: Memo, host: str) -> None:
     for network in queries.networks_on(memo, host):
         memo.require(network_parts, host, network)
     for groups in sorted(classes_on(memo, host)):
+        memo.require(rules_part, host, groups)
         memo.require(class_part, host, groups)
+    for network in queries.unreached_by(memo, host):
+        memo.require(unreached_part, host, network)
     for name in ways_out.routers_on(memo, host):
         memo.require(router_part, host, name)
         for floating in ways_out.floating_of_router(memo, name):
@@ -99,6 +102,11 @@ def mac_parts(memo: Memo, host: str, network: str, number: int) -> None:
 
 
 # Flows that are alike on every host.
+
+
+@query
+def _rule_flows(memo: Memo, groups: Groups) -> Part:
+    return _part(memo, Scope.RULES, groups)
 
 
 @query
@@ -197,6 +205,18 @@ def identities_part(memo: Memo, host: str, space: str, direction: Direction, is_
 
 
 @emitting
+def rules_part(memo: Memo, _host: str, groups: Groups) -> Part:
+    """Return the rules of a class that do not change with who is in which group; the host has such ports."""
+    return _rule_flows(memo, groups)
+
+
+@emitting
+def unreached_part(memo: Memo, host: str, network: str) -> Part:
+    """Return what a network of a router needs on a host that cannot reach it."""
+    return _part(memo, Scope.UNREACHED, NetworkView(HostView(memo, host), network))
+
+
+@emitting
 def router_part(memo: Memo, host: str, router: str) -> Part:
     """Return what a router that leads out needs on a host that knows it."""
     return _part(memo, Scope.ROUTER, RouterView(HostView(memo, host), router))
@@ -222,7 +242,7 @@ def outer_part(memo: Memo, host: str, external: str, outer: ways_out.Outer) -> P
 
 @emitting
 def class_part(memo: Memo, _host: str, groups: Groups) -> Part:
-    """Return what the ports of a class need; the host has such ports."""
+    """Return what else the ports of a class need."""
     return _class_flows(memo, groups)
 
 

@@ -51,7 +51,7 @@ from controller.pipeline.samples import is_logged, logs_drops, sample
 from controller.pipeline.sides import ANSWER, OLD, OURS, TRACKED, Side
 from controller.pipeline.stamps import bears, bears_peer, stamp
 from controller.pipeline.tables import Stage
-from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_of_space
+from controller.pipeline.view import Groups, PortView, class_key, class_name, classes_everywhere, classes_of_space
 from controller.pipeline.whole import look_at_whole
 
 # Conjunctions stand below the flows that allow by themselves: flows of one priority must not overlap with different effects.
@@ -187,15 +187,8 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
     load = [side.key.load(good), VERDICT.load(KNOWN)]
     where = match(**mine, ct_state=OLD, **bears(direction, good, 0))
     builder.flow(side.known, 110, where, load, kind="known", origin=origin)
-    found = rule_matches(builder.memo, members, direction, mine, class_name(names))
-    parts: tuple[list[RuleMatch], list[RuleMatch]] = [], []
-    # Where something is logged, all rules stand in one table, the logged ones first.
-    may_be_near = not any(is_logged(*each) for each in rules_of(members, direction))
-    for each in found:
-        parts[may_be_near and _needs_no_address(each)].append(each)
-    far, near = parts
-    write_rules(builder, side.rules, near)
-    if not far and not _passes_by_default(members):
+    far = _write_found(builder, side, names, apart=False)
+    if not far and not _passes_by_default(members) and not _asks_for_addresses(members, direction):
         return
     look: list[Action] = []
     if named_groups(members, direction):
@@ -210,17 +203,47 @@ def write_class(builder: Builder, side: Side, names: Groups) -> None:
             where = match(**mine, eth_type=ethertype, ct_state=TRACKED)
             whole = look_at_whole(f"ct_{'nw' if version == 4 else 'ipv6'}_{side.far}")
             builder.flow(side.rules, 2, where, [*whole, *look], side.ports, kind="judged", origin=origin)
-    write_rules(builder, side.far_rules, far)
     write_default(builder, side.far_rules, members, mine, origin)
 
 
-def _needs_no_address(found: RuleMatch) -> bool:
-    """Return whether a flow of a rule comes before anybody's address is looked at, so that no address costs a megaflow of its own.
+def write_plain_rules(builder: Builder, side: Side, names: Groups) -> None:
+    """Write the rules of a class, for one direction, that stay as they are whoever is in the groups."""
+    members = members_of(builder.memo, names)
+    if members and not is_stateless(builder.memo, names) and not opening(members, side.direction):
+        _write_found(builder, side, names, apart=True)
+
+
+def _write_found(builder: Builder, side: Side, names: Groups, *, apart: bool) -> bool:
+    """Write some rules of a class; return whether one of them stands in the table behind the one for rules that ask for no address."""
+    members, direction = members_of(builder.memo, names), side.direction
+    mine: dict[str, Wanted] = {JUDGED.field: JUDGED.is_(class_key(names))}
+    parts: tuple[list[RuleMatch], list[RuleMatch]] = [], []
+    may_be_near = _may_be_near(members, direction)
+    for each in rule_matches(builder.memo, members, direction, mine, class_name(names), apart=apart):
+        parts[may_be_near and each.origin.rule is not None and _needs_no_address(each.origin.rule)].append(each)
+    far, near = parts
+    write_rules(builder, side.rules, near)
+    write_rules(builder, side.far_rules, far)
+    return bool(far)
+
+
+def _may_be_near(members: tuple[SecurityGroup, ...], direction: Direction) -> bool:
+    """Return whether rules may stand in the first table: where something is logged all are in one, the logged ones first."""
+    return not any(is_logged(*each) for each in rules_of(members, direction))
+
+
+def _asks_for_addresses(members: tuple[SecurityGroup, ...], direction: Direction) -> bool:
+    """Return whether some rule that names no group stands in the second table."""
+    rules = [rule for _, rule in rules_of(members, direction) if not rule.groups and not rule.addresses]
+    return bool(rules) and not (_may_be_near(members, direction) and all(map(_needs_no_address, rules)))
+
+
+def _needs_no_address(rule: Rule) -> bool:
+    """Return whether a rule comes before anybody's address is looked at, so that no address costs a megaflow of its own.
 
     What is not enforced comes after all that is.
     """
-    rule = found.origin.rule
-    return rule is not None and rule.is_from_anyone and rule.enforce
+    return rule.is_from_anyone and rule.enforce
 
 
 def _opened(members: tuple[SecurityGroup, ...], direction: Direction) -> tuple[Origin, bool] | None:
@@ -297,10 +320,25 @@ def is_stateless(memo: Memo, names: Groups) -> bool:
 
 
 @query
+def _named_in(memo: Memo, space: str, direction: Direction, stateless: bool) -> frozenset[str]:
+    """Return the groups that some rule of an address space's ports names as its far side, of one manner of judging."""
+    return _named_by(memo, classes_everywhere(memo, space), direction, stateless)
+
+
+@query
 def named_on(memo: Memo, host: str, space: str, direction: Direction, stateless: bool) -> frozenset[str]:
-    """Return the groups that some rule of a host's ports in an address space names as its far side, of one manner of judging."""
-    classes = [names for names in classes_of_space(memo, host, space) if is_stateless(memo, names) is stateless]
-    return frozenset().union(*(_named(memo, names, direction) for names in classes))
+    """Return the groups whose members a host must know for one direction's rules of an address space, of one manner of judging.
+
+    Where no rule of the host's ports names anybody it is none. Otherwise it is all that are named in the address space: a port that
+    joins a group, and brings rules that its host did not have, then costs the rules alone, and not a flow for each whom they name.
+    """
+    here = _named_by(memo, classes_of_space(memo, host, space), direction, stateless)
+    return _named_in(memo, space, direction, stateless) | here if here else here
+
+
+def _named_by(memo: Memo, classes: Iterable[Groups], direction: Direction, stateless: bool) -> frozenset[str]:
+    judged_so = (names for names in classes if is_stateless(memo, names) is stateless)
+    return frozenset().union(*(_named(memo, names, direction) for names in judged_so))
 
 
 def write_identity(

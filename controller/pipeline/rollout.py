@@ -6,13 +6,13 @@ before anything new is allowed:
 
 | phase | what is done |
 |---|---|
-| tighten | flows go that let connections pass, with what narrower ones come for them (`controller.pipeline.tightening`) |
+| tighten | flows go that let connections pass (`controller.pipeline.tightening`), and those of ports that go for good |
 | receive | flows and groups come that take packets in and deliver them, and what lets more connections pass |
-| send | flows that lead packets to other hosts, and answers that tell of them, come and change |
+| send | flows that lead packets to other hosts, answers that tell of them, and who new addresses are, come and change |
 | leave | flows that hand packets to another bridge of their host, which knows the rest of the way, come, change and go |
 | stop | flows go that led packets to other hosts; where nothing leaves, that is part of sending |
 | break | everything else goes |
-| release | answers for addresses that change hands, and notes of zones, change and go (`controller.pipeline.released`) |
+| release | answers for addresses that change hands, and notes of zones, go (`released`), and who had an address |
 
 A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
 replaced changes at once: it is due when its successor is, unless it only loses outputs, or receives and its successor sends.
@@ -22,14 +22,24 @@ The two bridges that a patch port joins are two switches. What touches one bridg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Action, Delta, Flow, FlowKey, Group, Output, PopVlan, PushVlan, SetField, ToGroup
-from controller.pipeline.registers import JUDGED, SOURCE_CLASS, TARGET_CLASS
-from controller.pipeline.released import changes_hands
+from controller.pipeline.content import (
+    Copy,
+    Load,
+    copies,
+    drops,
+    groups_of,
+    judged,
+    loads,
+    loses_copies,
+    sender,
+)
+from controller.pipeline.flow import Delta, Flow, FlowKey
+from controller.pipeline.released import changes_hands, told_owner
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
@@ -45,11 +55,9 @@ class Role(Enum):
     LEAVE = "hands packets to another bridge of its host"
     ALLOW = "lets new connections pass, or, if it drops, refuses them"
     RECALL = "says which stamps of connections are good: what policy has let through before"
+    TELL = "tells rules who a far address is"
+    COPY = "hands copies of a packet to the ports of a class"
 
-
-_JUDGED = BY_NAME[JUDGED.field].index
-_TAG = BY_NAME["vlan_tci"].index
-_CLASSES = frozenset(BY_NAME[register.field].index for register in (SOURCE_CLASS, TARGET_CLASS))
 
 # The phases in which senders come, and those in which they go.
 _FIRST = {Role.SEND: Phase.SEND, Role.LEAVE: Phase.LEAVE}
@@ -64,7 +72,8 @@ def roles(pipeline: Pipeline) -> Callable[[Flow], Role]:
     declared: dict[tuple[str, str], Role] = {}
     for feature in pipeline.features:
         kinds = {Role.SEND: feature.sends, Role.LEAVE: feature.leaves}
-        kinds |= {Role.ALLOW: feature.allows, Role.RECALL: feature.recalls}
+        kinds |= {Role.ALLOW: feature.allows, Role.RECALL: feature.recalls, Role.TELL: feature.tells}
+        kinds |= {Role.COPY: feature.copies}
         mine = {(feature.name, kind): role for role, found in kinds.items() for kind in found}
         if len(mine) < sum(map(len, kinds.values())) or any(kind not in feature.kinds for _, kind in mine):
             raise ContractError(f"{feature.name} declares roles of kinds that it has not, or two of one kind: {mine}")
@@ -81,13 +90,12 @@ def phases(deltas: Mapping[int, Delta], role: Callable[[Flow], Role]) -> list[di
     deltas = {dpid: delta for dpid, delta in deltas.items() if delta}
     if len(deltas) < 2:
         return [{dpid: part} for dpid, delta in deltas.items() for part in _alone(delta, role) if part]
-    comes = frozenset(pair for delta in deltas.values() for pair in _loads(delta.puts, delta.group_puts))
-    at_once = _is_one_sided(deltas.values(), role)
+    whole = _whole(deltas.values(), role)
     split: list[dict[int, Delta]] = [{} for _ in Phase]
     idle: dict[int, Delta] = {}
     for dpid, delta in deltas.items():
         rest, idle[dpid] = _without_idle(delta)
-        for phase, part in enumerate(_split(rest, role, comes, SEARCHES // len(deltas), at_once=at_once)):
+        for phase, part in enumerate(_split(rest, whole)):
             if part:
                 split[phase][dpid] = part
     if not split[Phase.LEAVE]:
@@ -136,14 +144,48 @@ def _alone(delta: Delta, role: Callable[[Flow], Role]) -> tuple[Delta, Delta]:
 
     For a moment its datapath still has packets on their way that bear such a class.
     """
-    comes = _judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
+    comes = judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
     left = {
         key: flow
         for key, flow in delta.deletes.items()
-        if role(flow) in (Role.ALLOW, Role.RECALL) and (classes := _judged([flow])) and not classes & comes
+        if role(flow) in (Role.ALLOW, Role.RECALL) and (classes := judged([flow])) and not classes & comes
     }
     rest = replace(delta, deletes={key: flow for key, flow in delta.deletes.items() if key not in left})
     return rest, Delta(deletes=left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What a bridge's share of a change depends on, besides itself.
+
+    `comes` are the values that some bridge will write into packets, `searches` are the look-ups that a bridge may cost; with `at_once`
+    old and new policy change places in one bundle. Addresses become known in the phase `told`, and unknown in `forgotten`.
+    """
+
+    role: Callable[[Flow], Role]
+    comes: frozenset[Load]
+    searches: int
+    at_once: bool
+    told: Phase
+    forgotten: Phase
+
+
+def _whole(deltas: Collection[Delta], role: Callable[[Flow], Role]) -> _Whole:
+    """Return what the shares of a change have in common.
+
+    Who an address is that nobody knew, a bridge need not know before it is told how to get there. Whose address it was, it may
+    know as long as the address is answered for: before that ends, nobody may use it any more.
+    """
+    comes = frozenset(pair for delta in deltas for pair in loads(delta.puts, delta.group_puts))
+    sent = any(
+        role(flow) is Role.SEND and key not in delta.replaced for delta in deltas for key, flow in delta.puts.items()
+    )
+    released = any(changes_hands(flow, None) for delta in deltas for flow in delta.deletes.values())
+    return _Whole(
+        *(role, comes, SEARCHES // len(deltas), _is_one_sided(deltas, role)),
+        told=Phase.SEND if sent else Phase.RECEIVE,
+        forgotten=Phase.RELEASE if released else Phase.BREAK,
+    )
 
 
 def _is_one_sided(deltas: Iterable[Delta], role: Callable[[Flow], Role]) -> bool:
@@ -160,18 +202,24 @@ def _is_one_sided(deltas: Iterable[Delta], role: Callable[[Flow], Role]) -> bool
     return len(changed[Role.ALLOW]) == 1 and changed[Role.ALLOW] <= changed[Role.RECALL]
 
 
-def _split(
-    delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]], searches: int, *, at_once: bool
-) -> list[Delta]:
+def _split(delta: Delta, whole: _Whole) -> list[Delta]:
     """Return a bridge's share of each phase."""
     parts = [Delta() for _ in Phase]
-    due = _policy(delta, role, comes, searches, at_once=at_once)
-    restamped = _judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
+    due = _policy(delta, whole)
+    restamped = judged(flow for flow in delta.puts.values() if whole.role(flow) is Role.RECALL)
+    gained = _gained(delta, whole.role)
+    at_home = {who[1] for flow in delta.puts.values() if (who := sender(flow)) is not None}
+    if any(whole.role(flow) is Role.RECEIVE for flow in delta.puts.values()):
+        # Where a port comes to, it is known at once: that costs no bundle more.
+        whole = replace(whole, told=Phase.RECEIVE)
     for key, flow in delta.puts.items():
         former = delta.replaced.get(key)
         phase = due.get(key)
         if phase is None:
-            phase = Phase.RELEASE if changes_hands(former, flow) else _phase_of_put(flow, former, role)
+            phase = _phase_of_put(flow, former, whole, gained)
+            if phase is Phase.SEND and former is None and told_owner(flow.actions) in at_home:
+                # Whoever asks here for a port that comes to this very bridge finds it.
+                phase = Phase.RECEIVE
         part = parts[phase]
         part.puts[key] = flow
         if former is not None:
@@ -179,20 +227,15 @@ def _split(
     for key, flow in delta.deletes.items():
         phase = due.get(key)
         if phase is None:
-            phase = Phase.RELEASE if changes_hands(flow, None) else _LAST.get(role(flow), Phase.BREAK)
-            if role(flow) is Role.RECALL and _judged([flow]) <= restamped:
-                phase = (
-                    Phase.RECEIVE
-                )  # With the stamp that takes its place; a class that leaves the host keeps it to the end.
+            phase = _phase_of_delete(flow, whole, restamped, gained)
         parts[phase].deletes[key] = flow
     _place_groups(parts, delta)
     return parts
 
 
-def _policy(
-    delta: Delta, role: Callable[[Flow], Role], comes: frozenset[tuple[int, int]], searches: int, *, at_once: bool
-) -> dict[FlowKey, Phase]:
+def _policy(delta: Delta, whole: _Whole) -> dict[FlowKey, Phase]:
     """Return the phases of the flows that decide which connections pass."""
+    role, at_once = whole.role, whole.at_once
     due: dict[FlowKey, Phase] = {}
     puts: dict[FlowKey, Flow] = {}
     for key, flow in delta.puts.items():
@@ -200,39 +243,68 @@ def _policy(
             former = delta.replaced.get(key)
             if former is not None and role(former) is not Role.ALLOW:
                 due[key] = Phase.RECEIVE
-            elif _drops(flow):
+            elif drops(flow):
                 due[key] = Phase.RECEIVE if at_once else Phase.TIGHTEN
             else:
                 puts[key] = flow
     deletes: dict[FlowKey, Flow] = {}
     for key, flow in delta.deletes.items():
         if role(flow) is Role.ALLOW:
-            if _drops(flow):
+            if drops(flow):
                 due[key] = Phase.RECEIVE
             else:
                 deletes[key] = flow
     if puts or deletes:
-        due |= order(puts, delta.replaced, deletes, _stale(delta, comes), searches, at_once=at_once)
+        due |= order(puts, delta.replaced, deletes, _stale(delta, whole.comes), whole.searches, at_once=at_once)
     return due
 
 
-def _phase_of_put(flow: Flow, former: Flow | None, role: Callable[[Flow], Role]) -> Phase:
+def _phase_of_put(flow: Flow, former: Flow | None, whole: _Whole, gained: AbstractSet[Copy]) -> Phase:
     """Return the phase of a flow that is added or replaced."""
-    sends = _FIRST.get(role(flow))
+    if changes_hands(former, flow):
+        return Phase.RELEASE
+    role = whole.role(flow)
+    sends = _FIRST.get(role)
     if former is None:
-        return Phase.RECEIVE if sends is None else sends
-    was = role(former)
+        return whole.told if role is Role.TELL else Phase.RECEIVE if sends is None else sends
+    was = whole.role(former)
     if sends is not None:
         return sends if was in _FIRST else Phase.BREAK
-    loses = flow.goto == former.goto and _only_outputs(former) and set(flow.actions) < set(former.actions)
-    return Phase.BREAK if loses and was is Role.RECEIVE else Phase.RECEIVE
+    waits = was in (Role.RECEIVE, Role.COPY) and loses_copies(flow, former)
+    return Phase.BREAK if waits and not (role is Role.COPY and copies(former, flow) <= gained) else Phase.RECEIVE
+
+
+def _phase_of_delete(flow: Flow, whole: _Whole, restamped: AbstractSet[int], gained: AbstractSet[Copy]) -> Phase:
+    """Return the phase of a flow that goes."""
+    if changes_hands(flow, None):
+        return Phase.RELEASE
+    role = whole.role(flow)
+    if role is Role.TELL:
+        return whole.forgotten
+    if (role is Role.RECALL and judged([flow]) <= restamped) or (role is Role.COPY and copies(flow, None) <= gained):
+        # With the stamp that takes its place; a class that leaves the host keeps it to the end.
+        return Phase.RECEIVE
+    who = sender(flow)
+    if who is not None and who not in whole.comes:
+        # A port that goes for good sends no more from the beginning.
+        return Phase.TIGHTEN
+    return _LAST.get(role, Phase.BREAK)
+
+
+def _gained(delta: Delta, role: Callable[[Flow], Role]) -> set[Copy]:
+    """Return the copies that ports get by a flow that comes. Who had them by another one until then would get them twice."""
+    found: set[Copy] = set()
+    for key, flow in delta.puts.items():
+        if role(flow) is Role.COPY:
+            found |= copies(flow, delta.replaced.get(key))
+    return found
 
 
 def _place_groups(parts: list[Delta], delta: Delta) -> None:
     """Put each group before its users: copies that are added before anybody sends, copies that end after."""
     users: dict[int, int] = {}
     for phase, part in reversed(list(enumerate(parts))):
-        users.update((group, phase) for flow in part.puts.values() for group in _groups(flow))
+        users.update((group, phase) for flow in part.puts.values() for group in groups_of(flow))
     for number, group in delta.group_puts.items():
         former = delta.group_replaced.get(number)
         if former is None:
@@ -244,51 +316,14 @@ def _place_groups(parts: list[Delta], delta: Delta) -> None:
     parts[Phase.BREAK].group_deletes.update(delta.group_deletes)
 
 
-def _stale(delta: Delta, comes: frozenset[tuple[int, int]]) -> set[tuple[int, int]]:
+def _stale(delta: Delta, comes: frozenset[Load]) -> set[Load]:
     """Return the values that this bridge no longer gives to packets, because who had them got others or moved away.
 
     What has gone altogether, and comes nowhere, is not among them: what it was allowed is to end first.
     """
-    changed = set(_loads(delta.replaced, delta.group_replaced))
-    moved = comes.intersection(_loads(delta.deletes, delta.group_deletes))
-    return (changed | moved).difference(_loads(delta.puts, delta.group_puts))
-
-
-def _loads(flows: Mapping[FlowKey, Flow], groups: Mapping[int, Group]) -> Iterator[tuple[int, int]]:
-    """Yield the (field, value) pairs that flows and groups write into packets."""
-    for flow in flows.values():
-        yield from _written(flow.actions)
-    for group in groups.values():
-        for bucket in group.buckets:
-            yield from _written(bucket)
-
-
-def _written(actions: Iterable[Action]) -> Iterator[tuple[int, int]]:
-    for action in actions:
-        if isinstance(action, SetField) and action.mask is None:
-            yield action.field, action.value
-            if action.field in _CLASSES:
-                yield _JUDGED, action.value  # Rules ask for a class there, whichever side has it.
-
-
-def _groups(flow: Flow) -> Iterator[int]:
-    return (action.group for action in flow.actions if isinstance(action, ToGroup))
-
-
-def _judged(flows: Iterable[Flow]) -> set[int]:
-    """Return the classes that flows are about."""
-    return {value for flow in flows for index, value, _ in flow.match if index == _JUDGED}
-
-
-def _drops(flow: Flow) -> bool:
-    return not flow.actions and flow.goto is None
-
-
-def _only_outputs(flow: Flow) -> bool:
-    return all(
-        isinstance(action, Output | PushVlan | PopVlan) or (isinstance(action, SetField) and action.field == _TAG)
-        for action in flow.actions
-    )
+    changed = set(loads(delta.replaced, delta.group_replaced))
+    moved = comes.intersection(loads(delta.deletes, delta.group_deletes))
+    return (changed | moved).difference(loads(delta.puts, delta.group_puts))
 
 
 def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list[dict[int, Delta]]:
@@ -298,7 +333,7 @@ def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list
     for phase, shares in zip(Phase, split, strict=True):
         if not shares:
             continue
-        if found and not _must_wait(last, found[-1], shares, role):
+        if found and not _must_wait(last, phase, found, shares, role):
             _join(found[-1], shares)
         else:
             found.append(shares)
@@ -306,19 +341,40 @@ def _joined(split: list[dict[int, Delta]], role: Callable[[Flow], Role]) -> list
     return found
 
 
-def _must_wait(phase: Phase, first: dict[int, Delta], then: dict[int, Delta], role: Callable[[Flow], Role]) -> bool:
-    """Return whether a phase has to be done everywhere before the next: tightening has not if nothing is opened elsewhere."""
+def _must_wait(
+    last: Phase, phase: Phase, found: list[dict[int, Delta]], then: dict[int, Delta], role: Callable[[Flow], Role]
+) -> bool:
+    """Return whether what has been gathered has to be done everywhere before a phase begins.
+
+    Tightening has not if nothing is opened elsewhere. Addresses are released along with the end of ports that send no more by then.
+    """
+    first = found[-1]
     if len(first.keys() | then.keys()) == 1:
         return False
-    if phase is not Phase.TIGHTEN:
+    if phase is Phase.RELEASE:
+        silent = {who[1] for before in found[:-1] for who in _senders(before, gone=True)}
+        return bool(_senders(first, gone=False)) or not _owners(then) <= silent
+    if last is not Phase.TIGHTEN:
         return True
     return any(_opens(delta, role) and any(other != dpid for other in first) for dpid, delta in then.items())
+
+
+def _senders(shares: Mapping[int, Delta], *, gone: bool) -> set[Load]:
+    """Return whose packets are taken in by flows that go, or by flows that come."""
+    flows = (flow for delta in shares.values() for flow in (delta.deletes if gone else delta.puts).values())
+    return {who for flow in flows if (who := sender(flow)) is not None}
+
+
+def _owners(shares: Mapping[int, Delta]) -> set[int | None]:
+    """Return who had the addresses that are released; None stands for a zone, in which nobody may be left."""
+    formers = (flow for delta in shares.values() for flow in (*delta.deletes.values(), *delta.replaced.values()))
+    return {told_owner(flow.actions) for flow in formers if changes_hands(flow, None)}
 
 
 def _opens(delta: Delta, role: Callable[[Flow], Role]) -> bool:
     # A good stamp opens nothing: only rules give it.
     comes = any(role(flow) is not Role.RECALL for flow in delta.puts.values())
-    return bool(comes or delta.group_puts or any(map(_drops, delta.deletes.values())))
+    return bool(comes or delta.group_puts or any(map(drops, delta.deletes.values())))
 
 
 def _join(phase: dict[int, Delta], more: Mapping[int, Delta]) -> None:

@@ -38,9 +38,9 @@ Conditions = dict[str, Wanted]
 
 _ETHERTYPES = {4: ETH_IPV4, 6: ETH_IPV6}
 _PORT_BITS = 16
-_ADDRESSES = tuple(BY_NAME[name].index for name in ("ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst"))
+_ADDRESSES = frozenset(BY_NAME[name].index for name in ("ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst"))
 PORT_FIELDS = {PROTO_TCP: "tcp_dst", PROTO_UDP: "udp_dst", PROTO_SCTP: "sctp_dst"}
-_PORTS = tuple(BY_NAME[name].index for name in ("ct_tp_src", "ct_tp_dst", *PORT_FIELDS.values()))
+_RANKED = _ADDRESSES | {BY_NAME[name].index for name in ("ct_tp_src", "ct_tp_dst", *PORT_FIELDS.values())}
 _ANYBODY = 5_000  # Above all ranks of what asks for an address.
 
 # What lets a flow ask for the packet that opened a connection (ovs-fields(7), "Conntrack Fields").
@@ -79,9 +79,14 @@ def rank(found: Match) -> int:
     others. So what asks for no address goes first: who is allowed whatever its address does not cost a megaflow for each. After it
     goes what asks for the longest prefix, and of ports for the longest range's: all shorter ones then tell no more apart.
     """
-    bits = {index: (FIELDS[index].ones if mask is None else mask).bit_count() for index, _, mask in found}
-    ports = sum(bits.get(index, 0) for index in _PORTS)
-    addresses = sum(bits.get(index, 0) for index in _ADDRESSES)
+    ports = addresses = 0
+    for index, _, mask in found:
+        if index in _RANKED:
+            bits = (FIELDS[index].ones if mask is None else mask).bit_count()
+            if index in _ADDRESSES:
+                addresses += bits
+            else:
+                ports += bits
     return addresses * 33 + ports if addresses else _ANYBODY + ports
 
 
@@ -114,11 +119,14 @@ def rule_matches(
     base: Conditions,
     own: str,
     look: Look | None = None,
+    *,
+    apart: bool | None = None,
 ) -> list[RuleMatch]:
     """Return what the rules of a class match, each match once.
 
     `base` holds the condition that the class is judged, `own` is the class's name; `look` says where rules look, by default at the
-    connection's first packet.
+    connection's first packet. With `apart` it is only the rules that stand for themselves, whoever is in the groups: what names no
+    group and is no conjunction, whose parts others may share. If it is False it is only the others.
     """
     look = look or FIRST_PACKET
     direct: dict[Match, tuple[Origin, bool]] = {}
@@ -135,25 +143,36 @@ def rule_matches(
         for version in look.versions(rule):
             start = base if version is None else base | {"eth_type": _ETHERTYPES[version]}
             protocols = list(look.protocols(rule, version))
-            peers = list(_peers(memo, look, rule, version, direction))
-            if len(protocols) * len(peers) <= len(protocols) + len(peers) + 1:
-                for protocol in protocols:
-                    for peer in peers:
-                        direct.setdefault(match(**start, **(protocol | peer)), (origin, logged))
+            peers = [] if apart and _far(rule) else list(_peers(memo, look, rule, version, direction))
+            is_direct = len(protocols) * len(peers) <= len(protocols) + len(peers) + 1
+            if apart is not None and apart is not (is_direct and not _far(rule)):
+                continue
+            if is_direct:
+                for found in _products(match(**start), protocols, peers):
+                    direct.setdefault(found, (origin, logged))
                 continue
             number = key("conjunction", f"{direction} {own} {group.name} {version} {_text(rule)}")
             for clause, dimension in enumerate((protocols, peers), 1):
                 for part in dimension:
-                    found, _ = joint.setdefault((match(**(start | part)), logged, rule.enforce), ([], origin))
-                    if (conjunction := Conjunction(number, clause, 2)) not in found:
-                        found.append(conjunction)
+                    parts, _ = joint.setdefault((match(**(start | part)), logged, rule.enforce), ([], origin))
+                    if (conjunction := Conjunction(number, clause, 2)) not in parts:
+                        parts.append(conjunction)
             direct.setdefault(match(**start, conj_id=number), (origin, logged))
     allowed = [RuleMatch(conditions, (), origin, logged) for conditions, (origin, logged) in direct.items()]
     # In the order of their numbers: rules that change places leave the flows as they are.
     return allowed + [
-        RuleMatch(conditions, tuple(sorted(found, key=lambda part: (part.id, part.clause))), origin, logged)
-        for (conditions, logged, _), (found, origin) in joint.items()
+        RuleMatch(conditions, tuple(sorted(parts, key=lambda part: (part.id, part.clause))), origin, logged)
+        for (conditions, logged, _), (parts, origin) in joint.items()
     ]
+
+
+def _products(start: Match, protocols: Iterable[Conditions], peers: Iterable[Conditions]) -> Iterator[Match]:
+    """Yield the matches of every protocol with every far side. A match is in the order of its fields, of which each has one condition."""
+    far = [match(**peer) for peer in peers]
+    for protocol in protocols:
+        near = {*start, *match(**protocol)}
+        for each in far:
+            yield tuple(sorted(near.union(each)))
 
 
 def _versions(rule: Rule) -> list[int] | list[None]:

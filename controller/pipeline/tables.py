@@ -89,7 +89,7 @@ class Table:
 class Scope(Enum):
     """What a feature writes flows for; a function of a scope gets the builder and what stands here.
 
-    The flows of a scope are made anew when something changes that its function looked at. Those of a class, an address and an
+    The flows of a scope are made anew when something changes that its function looked at. Those of rules, a class, an address and an
     identity know no host: they are made once, for every host that needs them.
     """
 
@@ -97,8 +97,10 @@ class Scope(Enum):
     NETWORK = "view.NetworkView: what a network needs on a host"
     PORT = "view.PortView: what a plugged port needs on its host"
     MAC = "view.NetworkView, MAC: what a MAC of a network needs on a host"
-    CLASS = "(groups): what ports of one combination of groups need"
+    RULES = "(groups): the rules of ports of one combination of groups, as far as they name no groups"
+    CLASS = "(groups): what else these ports need"
     ADDRESS = "(network, known.Known): what an address of a network needs"
+    UNREACHED = "view.NetworkView: what a network of a router needs on a host that cannot reach it"
     ROUTER = "outer.RouterView: what a router that leads out needs on a host that knows it"
     FLOATING = "outer.FloatingView: what a floating IP needs on a host that knows its router"
     EXTERNAL = "outer.ExternalView: what an external network needs on a host that leads out to it"
@@ -117,8 +119,9 @@ class Feature:
     """What one file of `features/` declares: its tables, the kinds of its flows in one line each, and their makers by scope.
 
     `sends` are the kinds that put packets on their way to other hosts, `leaves` those that hand them to another bridge of the same
-    host, `allows` those that let new connections pass, `recalls` those that say which stamps are good: a change of several hosts is
-    ordered by them (`controller.pipeline.rollout`).
+    host, `allows` those that let new connections pass, `recalls` those that say which stamps are good, `tells` those that say who a far
+    address is, `copies` those that hand copies to the ports of a class: a change of several hosts is ordered by them
+    (`controller.pipeline.rollout`).
     """
 
     name: str
@@ -130,6 +133,8 @@ class Feature:
     leaves: frozenset[str] = frozenset()
     allows: frozenset[str] = frozenset()
     recalls: frozenset[str] = frozenset()
+    tells: frozenset[str] = frozenset()
+    copies: frozenset[str] = frozenset()
 
 
 class ContractError(ValueError):

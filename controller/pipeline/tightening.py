@@ -99,6 +99,8 @@ def order(
     what they cover; what is left without an answer is put in the strict order. With `at_once` old and new change places in one
     bundle, whatever they cover.
     """
+    if not deletes and replaced.keys().isdisjoint(puts):
+        return dict.fromkeys(puts, Phase.RECEIVE)
     coming, going = _Side(), _Side()
     for key, flow in puts.items():
         former = replaced.get(key)

@@ -180,6 +180,13 @@ def classes_of_space(memo: Memo, host: str, space: str) -> frozenset[Groups]:
 
 
 @query
+def classes_everywhere(memo: Memo, space: str) -> frozenset[Groups]:
+    """Return the combinations of groups of all placed ports under policy in one address space, on whatever host."""
+    here = (each for name in queries.networks_of_space(memo, space) for each, _ in queries.members(memo, name))
+    return frozenset(tuple(sorted(groups)) for groups in {each.groups for each in here if each.port_security})
+
+
+@query
 def way_out(memo: Memo, host: str, network: str) -> tuple[int, int] | None:
     """Return the patch port of br-int and the tag (0 for none) that lead out of the host, or None where there is no way."""
     return NetworkView(HostView(memo, host), network).way_out()

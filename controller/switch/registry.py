@@ -9,6 +9,7 @@ Sessions come and go; targets and statuses stay.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -30,6 +31,7 @@ from controller.switch.target import Target
 from controller.switch.words import Words
 from controller.wire import dump
 from controller.wire.dump import Malformed
+from controller.wire.pack import Unpackable, flow_add
 
 LOG = logging.getLogger(__name__)
 
@@ -120,6 +122,10 @@ class Switches:
 
         Raises LookupError if the switch was never given a program.
         """
+        # Once the first switch is at work there are others beside us on the processor: what is to be packed is packed before.
+        for flow in delta.puts.values():
+            with contextlib.suppress(Unpackable):  # Its worker says so.
+                flow_add(flow)
         with self._lock:
             switch = self._switch(dpid)
         return switch.target.change(delta)

@@ -147,8 +147,6 @@ class Worker:
         if order.work is Work.CHANGE:
             changes = from_delta(order.delta)
             self._send(program, changes, self._releases.of_change(changes))
-            self._mirror.apply(order.delta)
-            self._releases.changed(changes)
         else:
             self._status = replace(self._status, flows_desired=len(program.flows))
             self._report(State.SYNCING, self._status.last_error)  # The error holds until a sync succeeds.
@@ -173,6 +171,10 @@ class Worker:
         is_news = order.work is not Work.CHANGE or self._status.state is not State.IN_SYNC
         self._report(State.IN_SYNC, is_news=is_news)
         self._target.confirm(self._session, version)
+        if order.work is Work.CHANGE:
+            # Others wait for the confirmation, and nobody for this.
+            self._mirror.apply(order.delta)
+            self._releases.changed(changes)
 
     def _audit(self, order: Order) -> None:
         """Compare what the switch holds with what it was sent, and undo the difference."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller.pipeline.compile import pipeline
 from controller.pipeline.flow import Delta, Flow, Group, Meter, Metered, Output, Program, SetField, ToGroup, match
-from controller.pipeline.registers import OWNER
+from controller.pipeline.registers import OWNER, SOURCE
 from controller.pipeline.rollout import Role, phases, roles
 from controller.pipeline.tables import ContractError, Feature, Pipeline
 from tests.pipeline.changes import NOBODY, amounts, changed, content, dangling, differences, flow, program, role
@@ -278,13 +278,74 @@ def test_a_meter_comes_before_who_passes_it_and_goes_after() -> None:
 
 def test_an_address_changes_hands_when_nobody_is_left_who_had_it() -> None:
     answer = [flow("send", match(in_port=9), [OWNER.load(key), Output(1)], table=7) for key in (1, 2)]
-    old, new = flow("receive", match(in_port=1), goto=1), flow("receive", match(in_port=2), goto=1)
+    old, new = (flow("receive", match(in_port=key), [SOURCE.load(key)], goto=1) for key in (1, 2))
     before, after = (
         [program(1, answer[0], old), program(2, answer[0])],
         [program(1, answer[1], new), program(2, answer[1])],
     )
     assert amounts(rollout(before, after)) == [{1: (1, 1)}, {1: (1, 0), 2: (1, 0)}]
     assert amounts(rollout(before, [program(1), program(2)])) == [{1: (0, 1)}, {1: (0, 1), 2: (0, 1)}]
+
+
+def test_an_address_is_released_with_the_end_of_a_port_that_sends_no_more() -> None:
+    answer = flow("send", match(in_port=9), [OWNER.load(1), Output(1)], table=7)
+    sends = flow("receive", match(in_port=1), [SOURCE.load(1)], goto=1)
+    gets, towards = flow("receive", match(in_port=2), goto=1), flow("send", match(in_port=3), [Output(3)])
+    before = [program(1, sends, gets, answer), program(2, towards, answer)]
+    assert amounts(rollout(before, [program(1), program(2)])) == [{1: (0, 1), 2: (0, 1)}, {1: (0, 2), 2: (0, 1)}]
+
+
+def test_an_address_is_kept_until_a_port_that_moved_has_ended_where_it_was() -> None:
+    answer = flow("send", match(in_port=9), [OWNER.load(1), Output(1)], table=7)
+    guard = flow("allow", match(**{SOURCE.field: SOURCE.is_(1)}, in_port=5), goto=2)
+    here, there = (flow("receive", match(in_port=port), [SOURCE.load(1)], goto=1) for port in (1, 2))
+    before, after = [program(1, here, guard, answer), program(2, answer)], [program(1), program(2, there)]
+    assert amounts(rollout(before, after)) == [{2: (1, 0)}, {1: (0, 2)}, {1: (0, 1), 2: (0, 1)}]
+
+
+def test_an_address_is_kept_until_all_else_is_done_if_its_port_stays() -> None:
+    answer = flow("send", match(in_port=9), [OWNER.load(1), Output(1)], table=7)
+    guard = flow("allow", match(**{SOURCE.field: SOURCE.is_(1)}, in_port=5), goto=2)
+    here, towards = (
+        flow("receive", match(in_port=1), [SOURCE.load(1)], goto=1),
+        flow("send", match(in_port=3), [Output(3)]),
+    )
+    before = [program(1, here, guard, answer, RECEIVER), program(2, towards, answer)]
+    after = [program(1, here), program(2)]
+    assert amounts(rollout(before, after)) == [{1: (0, 1), 2: (0, 1)}, {1: (0, 1)}, {1: (0, 1), 2: (0, 1)}]
+
+
+def test_who_an_address_is_becomes_known_with_the_way_there_and_at_home_with_the_port() -> None:
+    who, way = flow("tell", match(in_port=5)), flow("send", match(in_port=2), [Output(9)])
+    before, after = [program(1), program(2)], [program(1, RECEIVER, who), program(2, who, way)]
+    assert amounts(rollout(before, after)) == [{1: (2, 0)}, {2: (2, 0)}]
+    assert amounts(rollout(before, [program(1, who), program(2, who)])) == [{1: (1, 0), 2: (1, 0)}]
+
+
+def test_who_an_address_is_stays_known_as_long_as_it_is_answered_for() -> None:
+    who, answer = flow("tell", match(in_port=5)), flow("send", match(in_port=9), [OWNER.load(1), Output(1)], table=7)
+    before = [program(1, RECEIVER, who, answer), program(2, who, answer)]
+    assert amounts(rollout(before, [program(1), program(2)])) == [{1: (0, 1)}, {1: (0, 2), 2: (0, 2)}]
+    before, after = [program(1, flow("send"), who), program(2, who)], [program(1), program(2)]
+    assert amounts(rollout(before, after)) == [{1: (0, 1)}, {1: (0, 1), 2: (0, 1)}]
+
+
+def test_a_port_of_another_class_never_gets_two_copies() -> None:
+    elsewhere = flow("receive", match(in_port=8))
+    many, few, one = (
+        flow("copy", match(in_port=number), outputs)
+        for number, outputs in ((1, two()), (1, [Output(1)]), (2, [Output(2)]))
+    )
+    assert amounts(rollout([program(1, many), program(2)], [program(1, few, one), program(2, elsewhere)])) == [
+        {1: (2, 0), 2: (1, 0)}
+    ]
+    assert amounts(rollout([program(1, few, one), program(2)], [program(1, many), program(2, elsewhere)])) == [
+        {1: (1, 1), 2: (1, 0)}
+    ]
+    assert amounts(rollout([program(1, many), program(2)], [program(1, few), program(2, elsewhere)])) == [
+        {2: (1, 0)},
+        {1: (1, 0)},
+    ]
 
 
 def test_meters_alone_are_one_phase() -> None:

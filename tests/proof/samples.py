@@ -39,7 +39,7 @@ FAR_AWAY = {
     6: (ip_address("2001:db8::7"),),
 }
 UNSPECIFIED = {4: ip_address("0.0.0.0"), 6: ip_address("::")}  # noqa: S104 - an address in a packet, nobody listens.
-ROUTED = 0.0  # How many tenants have a router.
+ROUTED = 0.75  # How many tenants have a router.
 _Maker = Callable[[Random, Packet, int, Port], Packet]
 
 

@@ -83,4 +83,5 @@ FEATURE = Feature(
         "several ports": "the ports of one class that get copies, subports with their tags",
     },
     flows={Scope.HOST: _always, Scope.NETWORK: _floods, Scope.MAC: _shared_mac},
+    copies=frozenset({"several ports"}),
 )

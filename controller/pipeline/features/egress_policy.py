@@ -19,6 +19,7 @@ from controller.pipeline.policy import (
     write_class,
     write_counts,
     write_identity,
+    write_plain_rules,
     write_policy,
 )
 from controller.pipeline.program import Builder
@@ -107,6 +108,10 @@ def _port(builder: Builder, port: PortView) -> None:
     write_counts(builder, EGRESS, port, {SOURCE.field: SOURCE.is_(port.plug.key)}, Stage.ROUTE)
 
 
+def _rules(builder: Builder, groups: Groups) -> None:
+    write_plain_rules(builder, EGRESS, groups)
+
+
 def _class(builder: Builder, groups: Groups) -> None:
     write_class(builder, EGRESS, groups)
 
@@ -180,7 +185,8 @@ FEATURE = Feature(
         "egress refused": "what the port may not send",
         "egress would be refused": "what the port might not send if all was enforced",
     },
-    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.CLASS: _class, Scope.IDENTITY: _identity},
+    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.RULES: _rules, Scope.CLASS: _class, Scope.IDENTITY: _identity},
     allows=ALLOWING | {"free of policy", "DHCP client"},
     recalls=RECALLING,
+    tells=frozenset({"far side"}),
 )

@@ -142,11 +142,11 @@ def _neighbour(builder: Builder, host: HostView, network: str, address: Address)
 
 def _network(builder: Builder, view: NetworkView) -> None:
     """Write the way of a network's packets to the gateway, and on the gateway what becomes of them."""
-    router = queries.router_of(view.memo, view.name)
-    gateways = () if router is None or router.external is None else queries.gateways(view.memo, router.name)
-    if router is None or not gateways:
+    name = queries.router_of(view.memo, view.name)
+    gateways = () if name is None else queries.gateways(view.memo, name)
+    if name is None or not gateways:
         return
-    origin = Origin(f"router {router.name}", router.place)
+    origin = Origin(f"router {name}", queries.router_place(view.memo, name))
     here = {NETWORK.field: NETWORK.is_(view.key)}
     from_port = FROM.is_(FROM_PORT)
     if view.on.name in gateways:

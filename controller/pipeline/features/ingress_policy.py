@@ -15,6 +15,7 @@ from controller.pipeline.policy import (
     write_class,
     write_counts,
     write_identity,
+    write_plain_rules,
     write_policy,
 )
 from controller.pipeline.program import Builder
@@ -102,6 +103,10 @@ def _port(builder: Builder, port: PortView) -> None:
         load = ask(builder, TARGET_CLASS, "egress_known")
         builder.flow("ingress_state", 150, where, load, "ingress_unknown", kind="answer", origin=port.origin)
     write_counts(builder, INGRESS, port, {TARGET.field: TARGET.is_(port.plug.target)}, Stage.DELIVER)
+
+
+def _rules(builder: Builder, groups: Groups) -> None:
+    write_plain_rules(builder, INGRESS, groups)
 
 
 def _class(builder: Builder, groups: Groups) -> None:
@@ -193,7 +198,8 @@ FEATURE = Feature(
         "ingress refused": "what the port may not get",
         "ingress would be refused": "what the port might not get if all was enforced",
     },
-    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.CLASS: _class, Scope.IDENTITY: _identity},
+    flows={Scope.HOST: _always, Scope.PORT: _port, Scope.RULES: _rules, Scope.CLASS: _class, Scope.IDENTITY: _identity},
     allows=ALLOWING | {"free of policy"},
     recalls=RECALLING,
+    tells=frozenset({"far side"}),
 )

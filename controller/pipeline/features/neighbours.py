@@ -58,8 +58,10 @@ def owner_of(known: Known) -> Action:
 
 def origin_of(memo: Memo, known: Known) -> Origin:
     """Return the origin of flows about an address."""
-    owner = queries.router(memo, known.owner) if known.is_router else queries.port(memo, known.owner)
-    return Origin(f"{'router' if known.is_router else 'port'} {known.owner}", None if owner is None else owner.place)
+    if known.is_router:
+        return Origin(f"router {known.owner}", queries.router_place(memo, known.owner))
+    owner = queries.port(memo, known.owner)
+    return Origin(f"port {known.owner}", None if owner is None else owner.place)
 
 
 def _write_advertisement(builder: Builder, origin: Origin) -> None:

@@ -5,12 +5,12 @@ The network's register, both MACs and the time to live change; then the packet g
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 
 from controller.graph import queries
 from controller.graph.neighbours import neighbour
 from controller.model.address import router_mac, wire_mac
-from controller.model.entities import Address, Prefix, Route, Router
+from controller.model.entities import Address, NetworkType, Prefix, Route
 from controller.model.ids import key
 from controller.pipeline.discovery import ADVERTISEMENT, ARP_REPLY
 from controller.pipeline.echo import MATCHES, WRITES, pings
@@ -28,13 +28,18 @@ from controller.pipeline.known import Known, has_strangers, longest_prefix, next
 from controller.pipeline.nat import ChooseWay, DecrementTtl
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import NETWORK, OWNER, QUESTION, SCRATCH, SPACE
+from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, OWNER, QUESTION, SCRATCH, SPACE
+from controller.pipeline.sides import UNTRACKED_ICMPV6
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView
 
 _OURS = Origin("Weft: routers", None)
 _LINK_LOCAL = (0xFE80 << 112, 0xFFC0 << 112)
-_MULTICAST = {ETH_IPV4: ("ip_dst", (0xE0000000, 0xF0000000)), ETH_IPV6: ("ipv6_dst", (0xFF << 120, 0xFF << 120))}
+# What means its own network only, or nobody (RFC 6890): such destinations are never passed on.
+_NOWHERE = {
+    ETH_IPV4: ("ip_dst", ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")),
+    ETH_IPV6: ("ipv6_dst", ("::/127", "fe80::/10", "ff00::/8")),
+}
 _WAYS = 8  # Bits of `SCRATCH` that tell equal next hops apart; the rest is the route's key.
 
 # Priorities of `routes`: the router's own addresses, what is never passed on, then prefixes by their length.
@@ -48,13 +53,17 @@ def _always(builder: Builder, _host: HostView) -> None:
         for ttl in (0, 1):
             dying = match(eth_type=ethertype, nw_ttl=ttl)
             _tell(builder, "routes", _NEVER + 1, dying, Question.EXPIRED, "expired", _OURS)
-        field, prefix = _MULTICAST[ethertype]
-        where = match(eth_type=ethertype, **{field: prefix})
-        builder.flow("routes", _NEVER, where, kind="never routed", origin=_OURS)
+        field, prefixes = _NOWHERE[ethertype]
+        for prefix in map(ip_network, prefixes):
+            where = match(eth_type=ethertype, **{field: prefix})
+            builder.flow("routes", _NEVER, where, kind="never routed", origin=_OURS)
         _tell(builder, "routes", 1, match(eth_type=ethertype), Question.NO_ROUTE, "no route", _OURS)
-    for field in ("ipv6_src", "ipv6_dst"):
-        where = match(eth_type=ETH_IPV6, **{field: _LINK_LOCAL})
-        builder.flow("routes", _NEVER + 2, where, kind="never routed", origin=_OURS)
+    from_link = match(eth_type=ETH_IPV6, ipv6_src=_LINK_LOCAL)
+    builder.flow("routes", _NEVER + 2, from_link, kind="never routed", origin=_OURS)
+    for message in UNTRACKED_ICMPV6:
+        where = match(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=message)
+        # No connection has them, so policy has not looked at them: they are for their own network, whatever their address is.
+        builder.flow("routes", _OWN + 1, where, kind="never routed", origin=_OURS)
     _own(builder)
 
 
@@ -82,38 +91,54 @@ def _own(builder: Builder) -> None:
 
 
 def _network(builder: Builder, view: NetworkView) -> None:
-    router = queries.router_of(view.memo, view.name)
-    if router is None:
+    name = queries.router_of(view.memo, view.name)
+    if name is None:
         return
-    origin = Origin(f"router {router.name}", router.place)
+    origin = Origin(f"router {name}", queries.router_place(view.memo, name))
     here: dict[str, Wanted] = {NETWORK.field: NETWORK.is_(view.key), "eth_dst": router_mac(view.name)}
+    # The host of the sender routes: what comes from elsewhere has been routed, or is for the network's own ports.
+    mine = here | {FROM.field: FROM.is_(FROM_PORT)}
     for ethertype in (ETH_IPV4, ETH_IPV6):
         look = _look(view, ethertype)
-        where = match(**here, eth_type=ethertype)
+        where = match(**mine, eth_type=ethertype)
         builder.flow("router", 100, where, look, "routes", kind="for the router", origin=origin)
-    answer = match(**here, eth_type=ETH_ARP, arp_op=ARP_REPLY)
+    # Nor is anything else of it for others, whoever listens to MACs that nobody has.
+    builder.flow("router", 50, match(**mine), kind="not for routers", origin=origin)
+    answer = match(**mine, eth_type=ETH_ARP, arp_op=ARP_REPLY)
     _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
-    answer = match(**here, **ADVERTISEMENT)
+    answer = match(**mine, **ADVERTISEMENT)
     _tell(builder, "router", 200, answer, Question.HEARD, "neighbour heard", origin)
     if view.network.type.is_provider:
         # What goes out on a wire comes from the host's own MAC, so answers come to that.
-        mine: dict[str, Wanted] = {NETWORK.field: NETWORK.is_(view.key), "eth_dst": wire_mac(view.name, view.on.name)}
-        heard = match(**mine, eth_type=ETH_ARP, arp_op=ARP_REPLY)
+        at_wire = here | {"eth_dst": wire_mac(view.name, view.on.name)}
+        heard = match(**at_wire, eth_type=ETH_ARP, arp_op=ARP_REPLY)
         _tell(builder, "router", 200, heard, Question.HEARD, "neighbour heard", origin)
-        heard = match(**mine, **ADVERTISEMENT)
+        heard = match(**at_wire, **ADVERTISEMENT)
         _tell(builder, "router", 200, heard, Question.HEARD, "neighbour heard", origin)
-    for own in router_addresses(view.memo, view.name):
-        _, field = _family(own.address)
-        where = match(**_in_space(view), eth_type=_family(own.address)[0], **{field: int(own.address)})
-        builder.flow("routes", _OWN, where, goto="own", kind="own address", origin=origin)
+    _own_addresses(builder, view, origin)
     for prefix in view.network.cidrs:
         _connected(builder, view, prefix, origin)
-    by_target: dict[Prefix, list[Route]] = {}
-    for route in router.routes:
-        if any(route.via in cidr for cidr in view.network.cidrs if cidr.version == route.via.version):
-            by_target.setdefault(route.to, []).append(route)
-    for prefix, routes in by_target.items():
-        _static(builder, view, router, prefix, routes)
+    _routes(builder, view, name, is_reached=True)
+    for address in _elsewhere(view):
+        ethertype, field = _family(address)
+        where = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype, **{field: int(address)})
+        _tell(builder, "resolve", 250, where, Question.NO_HOST, "another host's", origin)
+
+
+def _elsewhere(view: NetworkView) -> set[Address]:
+    """Return the addresses of a local network's ports on other hosts: the network is another one there."""
+    if view.network.type is not NetworkType.LOCAL:
+        return set()
+    found = queries.members(view.memo, view.name)
+    here = {address for port, where in found if where == view.on.name for address in port.ips}
+    return {address for port, where in found if where != view.on.name for address in port.ips} - here
+
+
+def _routes(builder: Builder, view: NetworkView, router: str, *, is_reached: bool) -> None:
+    """Write the static routes whose next hops are on a network."""
+    if queries.routes_via(view.memo, view.name):
+        for prefix, routes in queries.routes_of(view.memo, router).items():
+            _static(builder, view, router, prefix, routes, is_reached=is_reached)
 
 
 def _look(view: NetworkView, ethertype: int) -> list[Action]:
@@ -151,27 +176,56 @@ def _into(view: NetworkView) -> list[Action]:
     return [NETWORK.load(view.key), set_field("eth_src", source)]
 
 
-def _static(builder: Builder, view: NetworkView, router: Router, prefix: Prefix, routes: list[Route]) -> None:
-    """Write a static route with one next hop, or several that share its flows."""
+def _static(
+    builder: Builder, view: NetworkView, router: str, prefix: Prefix, routes: tuple[Route, ...], *, is_reached: bool
+) -> None:
+    """Write a static route with one next hop, or several that share its flows, as far as these are on a network."""
+    mine = [(number, route) for number, route in enumerate(routes) if route in queries.routes_via(view.memo, view.name)]
+    if not mine:
+        return
     ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
-    origin = Origin(f"router {router.name}: route to {prefix}", routes[0].place)
+    origin = Origin(f"router {router}: route to {prefix}", routes[0].place)
     base = key("route", f"{view.space} {prefix}", 32 - _WAYS) << _WAYS
     choose: list[Action] = [ChooseWay(len(routes), BY_NAME[SCRATCH.field].index, _WAYS)] if len(routes) > 1 else []
     where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
     actions: list[Action] = [DecrementTtl(), SCRATCH.load(base), *choose]
     priority = _PREFIXES + prefix.prefixlen
     builder.flow("routes", priority, where, actions, "hops", kind="static route", origin=origin)
-    for number, route in enumerate(routes):
+    for number, route in mine:
         chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
-        via = Origin(f"router {router.name}: route to {prefix} via {route.via}", route.place)
-        hop = next_hop(view.memo, view.name, route.via)
-        if hop is None:
-            question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
+        via = Origin(f"router {router}: route to {prefix} via {route.via}", route.place)
+        hop = next_hop(view.memo, view.name, route.via) if is_reached and route.via not in _elsewhere(view) else None
+        if not is_reached:
+            _tell(builder, "hops", 100, chosen, Question.NO_ROUTE, "no wire", via)
+        elif hop is None:
+            is_asked = has_strangers(view.memo, view.name) and route.via not in _elsewhere(view)
+            question = Question.NEIGHBOUR if is_asked else Question.NO_HOST
             asks = [*_into(view), QUESTION.load(question)]
             builder.flow("hops", 100, chosen, asks, "tell", kind="unknown next hop", origin=via)
         else:
             forward = [*_into(view), SCRATCH.load(0), set_field("eth_dst", hop)]
             builder.flow("hops", 100, chosen, forward, Stage.FORWARD, kind="next hop", origin=via)
+
+
+def _unreached(builder: Builder, view: NetworkView) -> None:
+    """Write that a router has its address on a network wherever it is, and no way there from a host without a wire to it."""
+    name = queries.router_of(view.memo, view.name)
+    if name is None:
+        return
+    origin = Origin(f"router {name}", queries.router_place(view.memo, name))
+    _own_addresses(builder, view, origin)
+    for prefix in view.network.cidrs:
+        ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
+        where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
+        _tell(builder, "routes", _PREFIXES + prefix.prefixlen, where, Question.NO_ROUTE, "no wire", origin)
+    _routes(builder, view, name, is_reached=False)
+
+
+def _own_addresses(builder: Builder, view: NetworkView, origin: Origin) -> None:
+    for own in router_addresses(view.memo, view.name):
+        ethertype, field = _family(own.address)
+        where = match(**_in_space(view), eth_type=ethertype, **{field: int(own.address)})
+        builder.flow("routes", _OWN, where, goto="own", kind="own address", origin=origin)
 
 
 def _address(builder: Builder, network: str, known: Known) -> None:
@@ -226,7 +280,7 @@ FEATURE = Feature(
     tables=(
         _table(
             *("router", Stage.ROUTE, 0),
-            (NETWORK.field, "eth_dst", "eth_type", "arp_op", "ip_proto", "icmpv6_type", "icmpv6_code"),
+            (NETWORK.field, FROM.field, "eth_dst", "eth_type", "arp_op", "ip_proto", "icmpv6_type", "icmpv6_code"),
             (SCRATCH.field,),
             ("routes", Stage.FORWARD),
             "is it for the network's router? Of the destination's address as much is looked at as any route asks for",
@@ -234,7 +288,7 @@ FEATURE = Feature(
         ),
         _table(
             *("routes", Stage.ROUTE, 1),
-            (SPACE.field, "eth_type", "nw_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
+            (SPACE.field, "eth_type", "ip_proto", "icmpv6_type", "nw_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
             (NETWORK.field, SCRATCH.field, "eth_src"),
             ("own", "hops", "resolve", "leaving"),
             "the longest prefix -> a network of the router, or a static route's next hops",
@@ -272,6 +326,8 @@ FEATURE = Feature(
         "own address": "an address of the router, on whichever network",
         "expired": "its time to live is over: its sender is told (RFC 792, RFC 4443)",
         "never routed": "multicast and link-local addresses mean their own network only",
+        "no wire": "the host is not wired to the physical network of a network of the router: the sender is told",
+        "not for routers": "a router speaks IP only, and nobody else has its MAC",
         "no route": "the router knows no way: the sender is told",
         "connected network": "a network of the router: the packet is in it from now on",
         "static route": "what the files send to a next hop of their choice",
@@ -280,11 +336,18 @@ FEATURE = Feature(
         "known address": "the port that has the address",
         "unknown address": "nobody has the address: the sender is told, or, where strangers may be, the network is asked",
         "neighbour": "a host that no file names, and that has been heard",
+        "another host's": "a local network has other ports on every host: this address is another host's",
         "subnet": "the first and the last address of a subnet are nobody's",
         "echo": "a ping of a router's address",
         "not answered": "an answer, an error or discovery asks nothing",
         "no service": "a router's address offers nothing: the sender is told",
     },
-    flows={Scope.HOST: _always, Scope.NETWORK: _network, Scope.ADDRESS: _address, Scope.NEIGHBOUR: _neighbour},
+    flows={
+        Scope.HOST: _always,
+        Scope.NETWORK: _network,
+        Scope.ADDRESS: _address,
+        Scope.NEIGHBOUR: _neighbour,
+        Scope.UNREACHED: _unreached,
+    },
     sends=frozenset({"connected network", "static route", "next hop", "known address", "neighbour"}),
 )

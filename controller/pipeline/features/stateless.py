@@ -173,4 +173,5 @@ FEATURE = Feature(
     },
     flows={Scope.HOST: _always, Scope.CLASS: _class, Scope.IDENTITY: _identity},
     allows=(ALLOWING - {"everything allowed"}) | {"DHCP client"},
+    tells=frozenset({"far side"}),
 )
