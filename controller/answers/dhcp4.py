@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from controller.answers import datagram, udp
 from controller.answers.asked import Asked
-from controller.answers.intended import Interface, dns_4, host_name, interface, routes, server, speaker
+from controller.answers.intended import Interface, dns_4, host_name, interface, leads_on, routes, server, speaker
 from controller.model.address import BROADCAST_MAC
 from controller.model.entities import Network, Port
 
@@ -168,7 +168,7 @@ def _informed(asked: Asked, network: Network, port: Port, mine: Interface) -> li
 def _facts(asked: Asked, network: Network, port: Port, mine: Interface) -> Iterator[bytes]:
     """Yield what a host must know, the most important first: what a client has no room for is left out from the end."""
     yield _option(Option.MASK, mine.subnet.netmask.packed)
-    if asked.router is not None and mine.gateway is not None:
+    if leads_on(network, asked.router) and mine.gateway is not None:
         yield _option(Option.ROUTER, mine.gateway.packed)
     ways = b"".join(_route(to, via) for to, via in routes(network, mine, asked.router))
     if ways:

@@ -66,6 +66,11 @@ def server(network: Network, mine: Interface | None) -> IPv4Address:
     return IPv4Address(_FIRST_LINK_ADDRESS + key("DHCP server", network.name, _LINK_BITS))
 
 
+def leads_on(network: Network, router: Router | None) -> bool:
+    """Return whether a network's gateway leads on: a router of the files, or on a wire one of others'."""
+    return router is not None or network.type.is_provider
+
+
 def routes(
     network: Network, mine: Interface, router: Router | None
 ) -> Iterator[tuple[IPv4Network, IPv4Address | None]]:
@@ -76,10 +81,11 @@ def routes(
     """
     subnets = [each for each in network.cidrs if isinstance(each, IPv4Network)]
     yield from ((each, None) for each in subnets if each != mine.subnet)
-    if router is None or mine.gateway is None:
+    if not leads_on(network, router) or mine.gateway is None:
         return
-    ways = Counter(route.to for route in router.routes)
-    for route in router.routes:
+    static = () if router is None else router.routes
+    ways = Counter(route.to for route in static)
+    for route in static:
         to, via = route.to, route.via
         if not isinstance(to, IPv4Network) or not isinstance(via, IPv4Address) or not to.prefixlen:
             continue

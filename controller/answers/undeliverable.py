@@ -13,7 +13,7 @@ from typing import Final
 from controller.answers.asked import Answerer, Asked, PacketOut
 from controller.answers.datagram import read
 from controller.answers.icmp import Own, error
-from controller.answers.ways import external_of, router_of, target_of, way_mtu
+from controller.answers.ways import external_of
 from controller.model.address import outer_mac, router_mac, wire_mac
 from controller.model.entities import ExternalNetwork, Network, Router, Topology
 from controller.model.ids import key
@@ -30,8 +30,9 @@ def answer(asked: Asked) -> Iterable[PacketOut]:
     """Yield what tells the sender of a packet what became of it."""
     frame = _as_sent(asked)
     own = own_at(asked, frame)
-    mtu = way_mtu(asked.topology, router_of(asked), target_of(frame)) if asked.question is Question.TOO_BIG else 0
-    told = None if own is None else error(asked.question, frame, own, mtu or 0)
+    # What is too big is so for the tunnel of the network that it is in, which need not be its sender's.
+    mtu = 0 if asked.network is None else asked.network.mtu
+    told = None if own is None else error(asked.question, frame, own, mtu)
     if told is not None:
         yield to_sender(asked, told)
 

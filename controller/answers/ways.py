@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from controller.answers.asked import Asked
 from controller.graph.queries import space_name
-from controller.model.entities import Address, ExternalNetwork, Network, Router, Topology
+from controller.model.entities import Address, ExternalNetwork, Network, Router
 from controller.model.ids import key
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
 from controller.pipeline.registers import NETWORK, SPACE
@@ -62,27 +62,3 @@ def next_hops(asked: Asked) -> tuple[str, tuple[Address, ...]] | None:
         hops = [each for each in place.gateways if each.version == target.version]
     here = tuple(hop for hop in hops if any(hop in cidr for cidr in place.cidrs))
     return (place.name, here) if here else None
-
-
-def way_mtu(topology: Topology, router: Router | None, target: Address | None) -> int | None:
-    """Return the MTU of the network by which a router passes on what is for an address; None where it has no way."""
-    if router is None or target is None:
-        return None
-    floating = topology.floating_ips.values()
-    inner = next((each.fixed for each in floating if each.address == target and each.router == router.name), target)
-    direct = _direct_mtu(topology, router, inner)
-    if direct is not None:
-        return direct
-    routes = [each for each in router.routes if each.to.version == inner.version and inner in each.to]
-    if routes:
-        return _direct_mtu(topology, router, max(routes, key=lambda each: each.to.prefixlen).via)
-    external = topology.external_networks.get(router.external or "")
-    return None if external is None else external.mtu
-
-
-def _direct_mtu(topology: Topology, router: Router, address: Address) -> int | None:
-    """Return the MTU of the network of a router that has an address, None if none has it."""
-    external = topology.external_networks.get(router.external or "")
-    networks = (topology.networks.get(name) for name in router.networks)
-    around = (each for each in (*networks, external) if each is not None)
-    return next((each.mtu for each in around if any(address in cidr for cidr in each.cidrs)), None)

@@ -112,7 +112,7 @@ class RouterView:
     @property
     def is_gateway(self) -> bool:
         """Whether it may lead out here."""
-        return self.on.name in self.gateways and self.outer.number is not None
+        return self.on.name in self.gateways
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -178,9 +178,7 @@ class FloatingView:
     def is_here(self) -> bool:
         """Whether it is translated here: on its port's own host if that is wired, else where its router leads out."""
         own = ways_out.own_host(self.memo, self.name)
-        return (
-            own == self.on.name or (own is None and self.router.is_gateway)
-        ) and self.router.outer.number is not None
+        return own == self.on.name or (own is None and self.router.is_gateway)
 
     @property
     def is_at_home(self) -> bool:

@@ -11,7 +11,7 @@ from os_ken.lib.packet.ethernet import ethernet
 
 from controller.answers.asked import Asked, PacketOut
 from controller.answers.undeliverable import answer, nobody_there
-from controller.answers.ways import next_hops, way_mtu
+from controller.answers.ways import next_hops
 from controller.model.address import format_mac, outer_mac, router_mac
 from controller.model.entities import Port
 from controller.model.ids import key
@@ -127,25 +127,6 @@ def test_what_is_too_big_for_a_tunnel_is_told_its_mtu() -> None:
     out = only(asked(Question.TOO_BIG, packet(WEB, target="10.0.2.50", size=1473)))
     assert int.from_bytes(out.frame[40:42], "big") == 1450
     assert read(out.frame).get_protocol(icmp.icmp).code == 4
-
-
-@pytest.mark.parametrize(
-    ("target", "mtu"),
-    [
-        ("10.0.2.9", 1450),
-        ("203.0.113.20", 1450),
-        ("192.0.2.1", 1450),
-        ("198.51.3.3", 1500),
-        ("8.8.8.8", 1500),
-        ("fd00::1", 1500),
-    ],
-)
-def test_the_way_on_has_the_mtu_of_its_network(target: str, mtu: int) -> None:
-    assert way_mtu(TOPOLOGY, MAIN, ip_address(target)) == mtu
-
-
-def test_where_no_way_leads_there_is_no_mtu() -> None:
-    assert way_mtu(TOPOLOGY, None, ip_address("8.8.8.8")) is None
 
 
 def at(place: str, target: str, frame_source: str = "10.0.1.11", by: Port | None = A) -> Asked:

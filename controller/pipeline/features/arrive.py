@@ -21,6 +21,12 @@ from controller.pipeline.tables import Feature, Scope, Stage, Table
 
 def _external(builder: Builder, view: ExternalView) -> None:
     """Write who comes from an external network, what is heard of it, and which of its frames pass between br-int and the wire."""
+    if view.inside is not None:
+        physical = view.external.physical_network
+        where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK))
+        switch = [Output(PortNumber.NORMAL)]
+        builder.flow("wire", 200, where, switch, kind="to outside", origin=view.origin, physical=physical)
+    # The bridges of a host come one after the other: what one is to hold does not wait for another's ports.
     if view.number is None:
         return
     load: list[Action] = [PopVlan()] if view.tag else []
@@ -47,11 +53,6 @@ def _external(builder: Builder, view: ExternalView) -> None:
     if view.tag:
         back = to_others(PortNumber.IN_PORT, view.tag)
         builder.flow("back", 100, match(**view.here), back, kind="answer", origin=view.origin)
-    if view.inside is not None:
-        physical = view.external.physical_network
-        where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK))
-        switch = [Output(PortNumber.NORMAL)]
-        builder.flow("wire", 200, where, switch, kind="to outside", origin=view.origin, physical=physical)
 
 
 def _hear(builder: Builder, where: Match, view: ExternalView, priority: int = 100) -> None:

@@ -155,6 +155,8 @@ def _network(builder: Builder, view: NetworkView) -> None:
             where = match(**here, eth_dst=mine, eth_type=ethertype)
             builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
     before = gateways[: gateways.index(view.on.name)] if view.on.name in gateways else gateways
+    for other in before:
+        to_host(builder, view, wire_mac(view.name, other), other, "by the gateway", origin)
     if not before or view.way_out() is None:
         return
     forward = Resubmit(builder.table("forward"))
@@ -164,7 +166,6 @@ def _network(builder: Builder, view: NetworkView) -> None:
         ways.append((other, [set_field("eth_dst", mac), forward]))
         where = match(**here, **{FROM.field: from_port}, eth_dst=mac)
         builder.flow("forward", 200, where, goto="leave", kind="to the gateway", origin=origin)
-        to_host(builder, view, mac, other, "by the gateway", origin)
     own: list[Action] = [Resubmit(builder.table("masking"))] if view.on.name in gateways else []
     choice = write_choice(builder, view.on, view.name, ways, own, origin)
     for ethertype in (ETH_IPV4, ETH_IPV6):
