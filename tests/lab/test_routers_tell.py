@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from controller import control
 from controller.lab.namespaces import inside
+from controller.model.names import interface_name
 from tests.answers.linux_sender import ask
 from tests.lab.conftest import Bring
 from tests.lab.net import Net
@@ -65,6 +67,46 @@ def test_linux_is_told_what_became_of_its_packets(lab: Bring) -> None:
         assert told(net, "red/web1", version, STREAM, own) == "ECONNREFUSED"
         nowhere = "198.51.100.1" if version == 4 else "2001:db8::1"
         assert told(net, "red/web1", version, DATAGRAM, nowhere) == "ENETUNREACH"
+
+
+@pytest.mark.parametrize(("client", "server"), [("web1", "web2"), ("web1", "db1")])
+@pytest.mark.parametrize("version", [4, 6])
+def test_ports_with_a_larger_mtu_than_their_tunnel_work(lab: Bring, client: str, server: str, version: int) -> None:
+    """Both ends offer segments for 1500 bytes; what does not fit is answered with what does, bridged and routed."""
+    net = lab(INSIDE)
+    for name in (client, server):
+        set_mtu(net, f"red/{name}", "hv1" if name == "web1" else "hv2", 1500)
+    family, option = (socket.AF_INET, _IP_MTU) if version == 4 else (socket.AF_INET6, _IPV6_MTU)
+    with inside(net.lab.port_namespace(f"red/{server}")):
+        listening = socket.create_server(("", 8080), family=family)
+    address = _ADDRESSES[server][version == 6]
+    with listening, ThreadPoolExecutor(1) as others, inside(net.lab.port_namespace(f"red/{client}")):
+        received = others.submit(drain, listening)
+        with socket.create_connection((address, 8080), timeout=30) as sending:
+            sending.sendall(bytes(_MUCH))
+            sending.shutdown(socket.SHUT_WR)
+            assert received.result(timeout=30) == _MUCH
+            assert sending.getsockopt(socket.IPPROTO_IP if version == 4 else socket.IPPROTO_IPV6, option) == 1450
+
+
+_MUCH = 300_000
+_ADDRESSES = {"web2": ("10.0.1.12", "fd00:1::12"), "db1": ("10.0.2.11", "fd00:2::11")}
+_IP_MTU, _IPV6_MTU = 14, 24  # Linux's numbers of the options that tell what is known of a path (ip(7), ipv6(7)).
+
+
+def set_mtu(net: Net, port: str, host: str, mtu: int) -> None:
+    """Set the MTU of both ends of a port's wire."""
+    net.lab.exec_host(host, ["ip", "link", "set", interface_name(port), "mtu", str(mtu)], check=True)
+    subprocess.run(["ip", "-n", net.lab.port_namespace(port), "link", "set", "eth0", "mtu", str(mtu)], check=True)
+
+
+def drain(listening: socket.socket) -> int:
+    """Accept one connection, and return how many bytes come by it."""
+    listening.settimeout(30)
+    connection, _ = listening.accept()
+    with connection:
+        connection.settimeout(30)
+        return sum(map(len, iter(lambda: connection.recv(65536), b"")))
 
 
 def test_the_first_packet_to_a_stranger_on_a_wire_arrives_once(lab: Bring) -> None:
