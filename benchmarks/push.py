@@ -126,6 +126,9 @@ class SwitchSide:
         if program is not None:
             self.switches.target(dpid, program)
 
+    def silent(self, dpid: int, _interfaces: frozenset[str]) -> None:
+        """No gateway is measured."""
+
     def disconnected(self, dpid: int) -> None:
         """That it is gone is seen in its state."""
 

@@ -35,6 +35,7 @@ from controller.config.terms import (
     IpAddress,
     IpProtocol,
     Mac,
+    Many,
     Name,
     PortRanges,
     Reference,
@@ -110,7 +111,7 @@ class Route(Strict):
 class Router(Strict):
     """What joins networks of a tenant, and leads out by an external network."""
 
-    networks: Annotated[tuple[Name, ...], Few, OneOrMany()] = Field(
+    networks: Annotated[tuple[Name, ...], Many, OneOrMany()] = Field(
         default=(),
         description="The tenant's own networks that it joins, each with a cidr; a network has one router at most, whose address there "
         "is its `gateway`.",

@@ -35,6 +35,9 @@ Share = Annotated[tuple[Name, ...], OneOrMany()]
 # Lists that are compared item by item stay short, so that no file can make the controller slow.
 Few = Field(max_length=64)
 
+# Lists that are looked up or sorted may be longer. A host has local VLANs for not many more networks.
+Many = Field(max_length=2_048)
+
 
 class Strict(BaseModel):
     """What all parts of the format share: unknown keys are refused, also those that are planned."""

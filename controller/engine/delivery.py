@@ -126,14 +126,29 @@ class Delivery:
         self._late: dict[int, int] = {}  # Switches that have not confirmed a version in time.
         self.record = Record()
 
-    def deliver(self, deltas: Mapping[int, Delta], cause: str, since: float) -> ChangeSet:
-        """Send deltas and return when all switches have them that answer in time. `since` is the monotonic time of the event."""
+    def deliver(
+        self,
+        deltas: Mapping[int, Delta],
+        cause: str,
+        since: float,
+        before_last: Callable[[], object] = lambda: None,
+    ) -> ChangeSet:
+        """Send deltas and return when all switches have them that answer in time.
+
+        Args:
+            deltas: What changes, by datapath id.
+            cause: What has happened, in words.
+            since: The monotonic time of the event.
+            before_last: Is called when all but the last of several phases are done: what takes over is ready, what ends is still there.
+        """
         steps = phases(deltas, self._role)
         flows = sum(map(len, deltas.values()))
         change = ChangeSet(self.record.last + 1, cause, "under way", len(deltas), flows, len(steps), 0, 0.0)
         self.record.put(change)
         behind: set[int] = set()
         for number, step in enumerate(steps, 1):
+            if 1 < number == len(steps):
+                before_last()
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
         troubles = self.troubles(behind)

@@ -15,17 +15,19 @@ import queue
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from controller.engine.delivery import ChangeSet, Delivery, Switches
 from controller.engine.gathering import Gathering
 from controller.engine.intent import Intent, Report
+from controller.engine.mailbox import Mailbox
 from controller.engine.moves import Moves
 from controller.engine.names import Databases, Names
-from controller.engine.neighbours import Spot
+from controller.engine.outward import Outward
 from controller.engine.questions import Questions
-from controller.engine.request import Request, together
+from controller.engine.request import Drain, Request, together
 from controller.engine.resolver import Resolver
 from controller.engine.seats import Seat, seats
 from controller.engine.status import status
@@ -44,14 +46,15 @@ from controller.switch.status import State, SwitchStatus
 LOG = logging.getLogger(__name__)
 
 
-class Engine:
+class Engine(Mailbox):
     """Keeps every known switch at the program that the files and the observed interfaces ask for.
 
     `folder` is the topology's folder. `load` must have accepted it before `start`; `attach` names the switches.
-    The methods of an observer (`held`, `connected`, `disconnected`, `changed`, `named`) may be called from any thread and never block.
+    What it is told and asked by others comes into its mailbox.
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.intent = Intent(folder)
         self.observed = Observed()
@@ -61,10 +64,10 @@ class Engine:
         self.gathering = Gathering(self.observed, self.names)
         self.questions = Questions(self)
         self.resolver = Resolver(self)
+        self.outward = Outward(self.observed, self.programs)
         self.switches: Switches | None = None
         self.delivery: Delivery | None = None
         self.seats: dict[int, Seat] = {}
-        self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._given: dict[int, Program] = {}  # What each connected switch was told to hold.
         self._arriving: set[int] = set()  # Switches that have come and whose ports are not known yet.
         self._ports: dict[str, str] = {}  # Interface -> port, of all ports of the files.
@@ -99,28 +102,6 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join(deadline_s)
 
-    def reload(self, deadline_s: float = 60.0) -> Request:
-        """Read the files again and have the switches take what changed; raise TimeoutError after the deadline."""
-        return self._ask("files", deadline_s)
-
-    def reload_soon(self, paths: Collection[Path] | None = None) -> None:
-        """Read files again that have changed (None: any may have), without waiting for it."""
-        self._events.put(("files", Request(paths)))
-
-    def roll_back(self, deadline_s: float = 60.0) -> Request:
-        """Put the last topology that every switch took in force again, if some have not taken the present one.
-
-        Raises TimeoutError after the deadline.
-        """
-        return self._ask("rollback", deadline_s)
-
-    def _ask(self, what: str, deadline_s: float) -> Request:
-        wish = Request()
-        self._events.put((what, wish))
-        if not wish.done.wait(deadline_s):
-            raise TimeoutError(f"the engine was busy for longer than {deadline_s:.0f} s")
-        return wish
-
     def host_of(self, dpid: int) -> str | None:
         """Return the name of the host that a datapath id belongs to; None for one that the topology does not know."""
         seat = self.seats.get(dpid)
@@ -144,26 +125,6 @@ class Engine:
         """Return an origin with the place that it has in the files by now."""
         topology = self.intent.topology
         return origin if topology is None else locate(topology, origin)
-
-    def held(self, dpid: int, notes: Sequence[str]) -> None:
-        """Note what stands in the ledger of a switch that has come."""
-        self._events.put(("held", (dpid, notes)))
-
-    def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
-        """Note that a switch is there with these interfaces."""
-        self._events.put(("connected", (dpid, ports)))
-
-    def disconnected(self, dpid: int) -> None:
-        """Note that a switch is gone. Its ports stay where they were: the data plane outlives the connection."""
-        self._events.put(("disconnected", dpid))
-
-    def named(self, host: str, names: Mapping[str, str | None]) -> None:
-        """Note what a host's OVSDB says of its interfaces: interface -> iface-id."""
-        self._events.put(("named", (host, names)))
-
-    def learned(self, spot: Spot, mac: int | None) -> None:
-        """Note which MAC a neighbour that no file names has; None: nobody has the address."""
-        self._events.put(("learned", (spot, mac)))
 
     def changed(self, status: SwitchStatus) -> None:
         """Log a switch's new state."""
@@ -198,7 +159,9 @@ class Engine:
 
     def _next_batch(self) -> list[tuple[str, Any]]:
         """Wait for events and return all that wait together; none once the time to gather is over."""
-        ends = self.names.deadlines() + self.moves.deadlines() + self.gathering.deadlines()
+        # Nothing is announced while programs wait for the hosts.
+        announced = self.gathering.deadlines() or self.moves.deadlines() + self.outward.deadlines()
+        ends = self.names.deadlines() + announced
         patience = max(0.0, min(ends) - time.monotonic()) if ends else None
         try:
             batch = [self._events.get(timeout=patience)]
@@ -213,14 +176,20 @@ class Engine:
         saved: list[Request] = []
         regretted: list[Request] = []
         happened: set[str] = set()
+        drains = [detail for _, detail in batch if isinstance(detail, Drain)]
         for what, detail in batch:
-            if isinstance(detail, Request):
+            if isinstance(detail, Drain):
+                happened.add(what)
+                self.outward.drain(detail.host, detail.is_drained)
+            elif isinstance(detail, Request):
                 (saved if what == "files" else regretted).append(detail)
             else:
                 happened.add(what)
                 self._note(what, detail)
         if happened or not (saved or regretted):
-            self._advance(" and ".join(sorted(happened)) or "all hosts have told their interfaces", since)
+            change = self._advance(" and ".join(sorted(happened)) or "all hosts have told their interfaces", since)
+            for drain in drains:
+                drain.change = change
         if saved:
             change = self._advance("files", since) if self._read(together(saved)) else None
             for wish in saved:
@@ -302,6 +271,8 @@ class Engine:
                 self._note_connected(*detail)
             case "disconnected":
                 self._note_disconnected(detail)
+            case "silent":
+                self._note_silent(*detail)
             case "named":
                 self._note_named(*detail)
             case "learned":
@@ -314,6 +285,7 @@ class Engine:
             self.programs.remember(seat.host, read_notes(notes))
             self.observed.remember(seat.host, map(interface_name, read_places(notes)))
             self.resolver.held(seat.host, notes)
+            self.outward.held(seat.host, notes)
 
     def _note_connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         seat = self.seats.get(dpid)
@@ -325,6 +297,7 @@ class Engine:
                 self._arriving.discard(dpid)
                 self._given.pop(dpid, None)
             if is_integration:
+                self.outward.came(seat.host)
                 self.names.came(self.intent.topology, seat.host)
             self._rebind(seat.host, seat.bridge, touched)
 
@@ -332,6 +305,12 @@ class Engine:
         seat = self.seats.get(dpid)
         if seat is not None and seat.kind is Bridge.INTEGRATION:
             self.observed.disconnected(seat.host)
+            self.outward.left(seat.host)
+
+    def _note_silent(self, dpid: int, interfaces: frozenset[str]) -> None:
+        seat = self.seats.get(dpid)
+        if seat is not None and seat.kind is Bridge.INTEGRATION:
+            self.outward.silent(seat.host, interfaces)
 
     def _note_named(self, host: str, names: Mapping[str, str | None]) -> None:
         touched = self.observed.name(host, names)
@@ -356,6 +335,7 @@ class Engine:
         if topology is None or switches is None or delivery is None:
             return None
         self.resolver.meet(topology)
+        self.outward.meet(topology)
         if self.gathering.must_wait(topology, self.seats.values()):
             return None
         self.programs.ask_for(host for host in topology.hosts if self.observed.has(host))
@@ -375,7 +355,11 @@ class Engine:
                 switches.target(dpid, program)
                 self._given[dpid] = program
         # Files that were taken are a change set, even if no switch has to know.
-        change = delivery.deliver(deltas, cause, since) if deltas or cause == "files" else None
+        is_change = bool(deltas) or cause == "files"
+        # Who gives an address up does so when the outside knows who has it now.
+        tell = partial(self.outward.follow, topology, switches.send)
+        change = delivery.deliver(deltas, cause, since, before_last=tell) if is_change else None
+        tell()
         self.moves.announce(topology, switches.send)
         self.resolver.follow()
         return change

@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from controller.engine.rounds import Rounds
 from controller.graph.queries import part
 from controller.model.entities import Port, Topology
 from controller.model.ids import integration_dpid
 from controller.model.names import interface_name
 from controller.observed import Observed
 from controller.wire.announce import announce
-
-# An announcement may get lost like any packet; RFC 4861 (section 10) allows three, a second apart, RFC 5227 asks for two.
-TIMES = 3
-INTERVAL_S = 1.0
 
 
 class Moves:
@@ -26,9 +23,7 @@ class Moves:
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._last: dict[str, str] = {}
-        self._due: dict[
-            str, tuple[float, int]
-        ] = {}  # Port -> when it is announced next (`time.monotonic`), and how often still.
+        self._rounds: Rounds[str] = Rounds()
 
     def note(self, port: Port, topology: Topology) -> None:
         """Look where a port is now, if it is anywhere."""
@@ -38,18 +33,12 @@ class Moves:
             return
         if self._last.setdefault(port.name, host) != host:
             self._last[port.name] = host
-            self._due[port.name] = (0.0, TIMES)
+            self._rounds.begin(port.name, time.monotonic())
 
     def announce(self, topology: Topology, send: Callable[[int, bytes], bool]) -> None:
         """Announce what has moved and is due, with its subports, from where it is now."""
-        now, subports = time.monotonic(), _Subports(topology)
-        for name, (when, left) in list(self._due.items()):
-            if when > now:
-                continue
-            if left > 1:
-                self._due[name] = (now + INTERVAL_S, left - 1)
-            else:
-                del self._due[name]
+        subports = _Subports(topology)
+        for name in self._rounds.due(time.monotonic()):
             port, host = topology.ports.get(name), self._last[name]
             number = self._number(topology, host, interface_name(name))
             if port is not None and number is not None:
@@ -57,8 +46,8 @@ class Moves:
                     send(integration_dpid(topology.hosts[host].id), announce(each, number))
 
     def deadlines(self) -> list[float]:
-        """Return when something is due again, in the time of `time.monotonic`; the first time is that of the move itself."""
-        return [when for when, left in self._due.values() if left < TIMES]
+        """Return when something is due, in the time of `time.monotonic`."""
+        return self._rounds.deadlines()
 
     def _number(self, topology: Topology, host: str, interface: str) -> int | None:
         known = topology.hosts.get(host)

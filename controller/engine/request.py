@@ -24,6 +24,14 @@ class Request:
     change: ChangeSet | None = None
 
 
+@dataclass(slots=True)
+class Drain(Request):
+    """The wish that a host leads out only if nobody else can, or no longer so."""
+
+    host: str = ""
+    is_drained: bool = True
+
+
 def together(wishes: Iterable[Request]) -> set[Path] | None:
     """Return all paths that wishes name, None if one of them means everything."""
     paths: set[Path] = set()

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from controller.answers import neighbours as frames
 from controller.answers.asked import Asked, PacketOut
-from controller.answers.undeliverable import nobody_there, tag
+from controller.answers.undeliverable import nobody_there
 from controller.answers.ways import next_hops, place_of
 from controller.engine.neighbours import Neighbours, Spot
+from controller.engine.outward import onto_wire
 from controller.graph.queries import space_name
 from controller.model.address import format_mac, router_mac, wire_mac
 from controller.model.entities import ExternalNetwork, Host, HostKind, Network, Topology
 from controller.model.ids import integration_dpid, key
-from controller.model.names import patch_to_physical
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Action, Output, Resubmit, SetField
+from controller.pipeline.flow import Action, Resubmit, SetField
 from controller.pipeline.heard import read_neighbours
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
@@ -200,11 +200,9 @@ class Resolver:
 
     def _ask_from(self, topology: Topology, host: Host, place: Network | ExternalNetwork, spot: Spot) -> bool:
         if isinstance(place, ExternalNetwork):
-            patch = patch_to_physical(place.physical_network)
-            number = self._engine.observed.number(host.name, host.integration_bridge, patch)
-            if number is None:
+            actions = onto_wire(self._engine.observed, host, place)
+            if actions is None:
                 return False
-            actions: tuple[Action, ...] = (*tag(place.vlan), Output(number))
         else:
             number_of_network, space = key("network", place.name), key("space", _space(topology, place))
             forward = Resubmit(pipeline().tables["forward"].number)

@@ -9,11 +9,11 @@ A from-scratch computation is this one, begun with nothing: there is no second w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from controller.graph import queries
+from controller.graph import homes, queries
 from controller.memo import Memo, query
 from controller.model.entities import Address, Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
@@ -185,8 +185,10 @@ class Programs:
             self.memo.set(masks.mask_limit, (), topology.masks)
             for name in before.tenants.keys() - topology.tenants.keys() if before else ():
                 self.memo.release(limits.check_tenant, name)
+                self.memo.release(homes.homes_in, name)
             for name in topology.tenants:
                 self.memo.keep(limits.check_tenant, name)
+                self.memo.keep(homes.homes_in, name)
             for name in before.hosts.keys() - topology.hosts.keys() if before else ():
                 self.memo.set(numbers.remembered, (name,), None)
             for name in {*topology.hosts, *(before.hosts if before else ())}:
@@ -210,6 +212,20 @@ class Programs:
     def drain(self, host: str, is_drained: bool) -> None:
         """Say whether a host leads routers out only if nobody else can."""
         self.memo.set(queries.drained, (host,), is_drained or None)
+
+    def reach(self, host: str, is_reached: bool) -> None:
+        """Say whether a host's switch is connected."""
+        self.memo.set(homes.present, (host,), is_reached or None)
+
+    def hear(self, host: str, unheard: frozenset[str]) -> None:
+        """Say of which hosts a host hears no signs of life."""
+        self.memo.set(homes.unheard, (host,), unheard or None)
+
+    def at_home(self) -> dict[str, Mapping[homes.Home, str]]:
+        """Return, by tenant, the host that has each address of ours outside, of those of which somebody tells."""
+        return {
+            tenant: homes.homes_in(self.memo, tenant) for tenant in (self.topology.tenants if self.topology else ())
+        }
 
     def learn(self, network: str, address: Address, mac: int | None) -> None:
         """Say which MAC a neighbour that no file names was heard to have; None: nobody has the address."""

@@ -27,6 +27,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from controller.pipeline.choices import group_phase
 from controller.pipeline.content import (
     Copy,
     Load,
@@ -301,7 +302,7 @@ def _gained(delta: Delta, role: Callable[[Flow], Role]) -> set[Copy]:
 
 
 def _place_groups(parts: list[Delta], delta: Delta) -> None:
-    """Put each group before its users: copies that are added before anybody sends, copies that end after."""
+    """Put each group before its users: the ports and hosts in it are ready, or no longer needed (`group_phase`)."""
     users: dict[int, int] = {}
     for phase, part in reversed(list(enumerate(parts))):
         users.update((group, phase) for flow in part.puts.values() for group in groups_of(flow))
@@ -310,7 +311,7 @@ def _place_groups(parts: list[Delta], delta: Delta) -> None:
         if former is None:
             phase = min(users.get(number, Phase.RECEIVE), Phase.RECEIVE)
         else:
-            phase = Phase.BREAK if set(group.buckets) < set(former.buckets) else Phase.RECEIVE
+            phase = group_phase(group, former)
             parts[phase].group_replaced[number] = former
         parts[phase].group_puts[number] = group
     parts[Phase.BREAK].group_deletes.update(delta.group_deletes)

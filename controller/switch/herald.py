@@ -33,6 +33,10 @@ class Herald:
         """Tell that a switch is there with its ports, as they are when it is told."""
         self._say(dpid, "presence", lambda: self._observer.connected(dpid, ports()))
 
+    def silent(self, dpid: int, interfaces: Callable[[], frozenset[str]]) -> None:
+        """Tell which of a switch's ports are not alive, as they are when it is told."""
+        self._say(dpid, "life", lambda: self._observer.silent(dpid, interfaces()))
+
     def disconnected(self, dpid: int) -> None:
         """Tell that a switch is gone."""
         self._say(dpid, "presence", lambda: self._observer.disconnected(dpid))

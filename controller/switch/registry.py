@@ -35,6 +35,7 @@ from controller.wire.pack import Unpackable, flow_add
 
 LOG = logging.getLogger(__name__)
 
+_OFPPS_LIVE = 1 << 2
 _OFPP_MAX = 0xFFFFFF00  # Ports from here on are reserved, among them the bridge's own, LOCAL.
 
 # A connection may have ended without a word to us. When a switch comes that seems to be here already, the one that is here has so
@@ -273,7 +274,11 @@ class Switches:
             switch = self._switches.get(session.id)
             is_due = switch is not None and switch.introduced is session
         if is_due:
-            self._herald.connected(session.id, lambda: real_ports(session))
+            self._tell_ports(session)
+
+    def _tell_ports(self, session: Session) -> None:
+        self._herald.connected(session.id, lambda: real_ports(session))
+        self._herald.silent(session.id, lambda: silent_ports(session))
 
     def closed(self, session: Session) -> None:
         """Note that a session has ended."""
@@ -336,7 +341,7 @@ class Switches:
                 return
             switch.introduced = session
             self._herald.held(session.id, notes)
-            self._herald.connected(session.id, lambda: real_ports(session))
+            self._tell_ports(session)
 
     def _hand_on(self, session: Session, frame: bytes) -> None:
         self._on_packet(session.id, frame)
@@ -374,3 +379,10 @@ def real_ports(session: Session) -> dict[str, int]:
     # os-ken's handler changes the mapping in the reader thread; copying it is one step.
     ports = session.ports.copy()
     return {port.name.decode(errors="replace"): number for number, port in ports.items() if number < _OFPP_MAX}
+
+
+def silent_ports(session: Session) -> frozenset[str]:
+    """Return the names of the session's ports that are not alive: no group of fast failover uses them (OpenFlow 1.4, section 7.2.1)."""
+    ports = session.ports.copy()
+    dead = (port for number, port in ports.items() if number < _OFPP_MAX and not port.state & _OFPPS_LIVE)
+    return frozenset(port.name.decode(errors="replace") for port in dead)

@@ -140,6 +140,9 @@ class Observer(Protocol):
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         """A switch is there, with these ports by interface name; called again whenever its ports change."""
 
+    def silent(self, dpid: int, interfaces: frozenset[str]) -> None:
+        """Of a switch's ports those of this set are not alive, say because nobody answers at the other end of a tunnel."""
+
     def disconnected(self, dpid: int) -> None:
         """A switch is gone."""
 

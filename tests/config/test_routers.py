@@ -79,6 +79,16 @@ def test_a_router_masks_what_leaves_where_it_leads_out(tmp_path: Path) -> None:
     assert (routers["red/main"].networks, routers["red/inner"].addresses) == (("red/web",), ())
 
 
+@pytest.mark.parametrize(("count", "found"), [(200, []), (2_049, ["N013"])])
+def test_a_router_joins_hundreds_of_networks(tmp_path: Path, count: int, found: list[str]) -> None:
+    names = [f"n{number}" for number in range(count)]
+    networks = ", ".join(
+        f"{name}: {{cidr: 10.{number // 256}.{number % 256}.0/24, type: local}}" for number, name in enumerate(names)
+    )
+    red = f"networks: {{{networks}}}\nrouters: {{main: {{networks: [{', '.join(names)}]}}}}\n"
+    assert codes(loaded(tmp_path, red=red)) == found
+
+
 def test_routes_stand_in_the_files_order_with_their_places(tmp_path: Path) -> None:
     routes = "\n    - {to: 10.9.0.0/16, via: 10.0.1.9}\n    - {to: 0.0.0.0/0, via: 203.0.113.7}\n    - {to: 198.51.100.9, via: 10.0.2.9}\n"
     red = WEB + f"routers:\n  main:\n    networks: [web, db]\n    external: public\n    routes:{routes}"

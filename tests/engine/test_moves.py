@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from controller.engine import moves
+from controller.engine import rounds
 from controller.engine.moves import Moves
 from controller.model.entities import Topology
 from controller.model.ids import host_id, integration_dpid
@@ -93,14 +93,14 @@ def test_an_announcement_is_repeated_twice_a_second_apart(monkeypatch: pytest.Mo
     assert len(world.tell("hv2", blue_web1=8)) == 1
     assert len(world.moves.deadlines()) == 1
     assert world.sent() == []
-    monkeypatch.setattr(moves, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(rounds, "INTERVAL_S", 0.0)
     world = World()
     world.tell("hv1", blue_web1=5)
     assert [len(world.tell("hv2", blue_web1=8)), *(len(world.sent()) for _ in range(4))] == [1, 1, 1, 0, 0]
 
 
 def test_a_port_that_moves_on_is_announced_from_its_last_place_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moves, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(rounds, "INTERVAL_S", 0.0)
     world = World()
     world.tell("hv1", blue_web1=5)
     world.tell("hv2", blue_web1=8)

@@ -45,6 +45,7 @@ class Recorder:
         self.ports: dict[int, Mapping[str, int]] = {}
         self.programs: dict[int, Program] = {}  # What a switch that comes is given.
         self.gone: list[int] = []
+        self.deaf: dict[int, frozenset[str]] = {}
         self.states: list[State] = []
         self.on_held: Callable[[int], None] = lambda _dpid: None
         self.on_connected: Callable[[int], None] = lambda _dpid: None
@@ -67,6 +68,9 @@ class Recorder:
         self.on_connected(dpid)
         if dpid in self.programs:
             self.switches.target(dpid, self.programs[dpid])
+
+    def silent(self, dpid: int, interfaces: frozenset[str]) -> None:
+        self.deaf[dpid] = interfaces
 
     def disconnected(self, dpid: int) -> None:
         self.gone.append(dpid)

@@ -74,8 +74,8 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
     if before:
         name = f"{view.name} {owner}"
         enter = [write_choice(builder, view.on, name, [(each, []) for each in before], mine, origin)]
-    goto = None if before else "owned"
-    builder.flow("arriving", 150, match(**here, eth_dst=mac), enter, goto, kind="for us", origin=origin)
+    goto, kind = (None, "in reserve") if before else ("owned", "for us")
+    builder.flow("arriving", 150, match(**here, eth_dst=mac), enter, goto, kind=kind, origin=origin)
     for heard in (
         match(**here, eth_dst=mac, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY),
         match(**here, eth_dst=mac, **discovery.ADVERTISEMENT),
@@ -83,7 +83,7 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
         _hear(builder, heard, view, 250)
     for address in addresses:
         asked = match(**here, **discovery.question(address))
-        builder.flow("arriving", 200, asked, enter, goto, kind="for us", origin=origin)
+        builder.flow("arriving", 200, asked, enter, goto, kind=kind, origin=origin)
         onward = "back" if address.version == 4 else "announce"
         actions = discovery.answer(address, mac, is_router=True)
         builder.flow("owned", 200, asked, actions, onward, kind="answer", origin=origin)
@@ -183,6 +183,7 @@ FEATURE = Feature(
     kinds={
         "from outside": "a frame of an external network",
         "for us": "the MAC, or a question for an address, of a router or a floating IP",
+        "in reserve": "the same, and another gateway has it as long as that one is alive",
         "answer": "somebody on the wire asks for an address of ours that is here",
         "neighbour heard": "an answer to what we have asked on the wire, or the gateway there tells where it is",
         "answer to us": "for the router's own address: the tracker knows who has spoken in its name",
@@ -197,5 +198,6 @@ FEATURE = Feature(
     },
     flows={Scope.ROUTER: _router, Scope.FLOATING: _floating, Scope.EXTERNAL: _external},
     leaves=frozenset({"to ourselves"}),
-    sends=frozenset({"answer", "to outside"}),
+    # Who leaves an address to another gateway keeps it until all have turned to that one.
+    sends=frozenset({"answer", "to outside", "in reserve"}),
 )
