@@ -12,7 +12,7 @@ from typing import Any
 from controller.graph.fabric import Fabric, Node
 from controller.graph.svg import describe, svg
 from controller.model.address import format_mac
-from controller.model.entities import Host, HostKind, Network, Port
+from controller.model.entities import Host, HostKind, Network, Port, Topology
 
 
 def draw(fabric: Fabric, wanted: str) -> str:
@@ -45,6 +45,7 @@ def _port_lines(port: Port) -> list[str]:
 
 def _ids(fabric: Fabric) -> Mapping[Node, str]:
     letters = {"host": "h", "port": "p", "network": "n", "physical_network": "w", "group": "g"}
+    letters |= {"router": "r", "external_network": "e", "floating_ip": "f"}
     return {node: f"{letters.get(node.kind, 'x')}{number}" for number, node in enumerate(fabric.graph)}
 
 
@@ -77,6 +78,9 @@ def _mermaid(fabric: Fabric) -> Iterator[str]:
         yield f"  {ids[Node('network', network.name)]}([{_mermaid_text(_network_lines(network))}])"
     for name in topology.physical_networks:
         yield f"  {ids[Node('physical_network', name)]}[/{_mermaid_text([name])}/]"
+    for kind, name, lines in _ways(topology):
+        left, right = _MERMAID_WAYS[kind]
+        yield f"  {ids[Node(kind, name)]}{left}{_mermaid_text(lines)}{right}"
     for port in topology.ports.values():
         yield f"  {ids[Node('port', port.name)]} --- {ids[Node('network', port.network)]}"
     for network in topology.networks.values():
@@ -86,6 +90,24 @@ def _mermaid(fabric: Fabric) -> Iterator[str]:
     for physical in topology.physical_networks.values():
         for name in physical.hosts:
             yield f"  {ids[Node('host', name)]} === {ids[Node('physical_network', physical.name)]}"
+    for first, second, relation in _edges(fabric):
+        if relation in _WAYS or first.kind == "external_network":
+            yield f"  {ids[first]} {'-.-' if relation == 'carried' else '---'} {ids[second]}"
+
+
+def _ways(topology: Topology) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield kind, name and label of what joins networks and leads out."""
+    for router in topology.routers.values():
+        yield "router", router.name, [f"router {router.name}", *map(str, router.addresses)]
+    for external in topology.external_networks.values():
+        yield "external_network", external.name, [external.name, *map(str, external.cidrs)]
+    for floating in topology.floating_ips.values():
+        yield "floating_ip", floating.name, [str(floating.address)]
+
+
+_MERMAID_WAYS = {"router": ("{{", "}}"), "external_network": ("([", "])"), "floating_ip": ("(", ")")}
+_DOT_SHAPES = {"router": "hexagon", "external_network": "ellipse", "floating_ip": "note"}
+_WAYS = ("routed", "leads out", "stands for", "translated")
 
 
 def _dot_text(lines: list[str]) -> str:
@@ -115,6 +137,8 @@ def _dot(fabric: Fabric) -> Iterator[str]:
         yield f"  {ids[Node('network', network.name)]} [label={label}, shape=ellipse];"
     for name in topology.physical_networks:
         yield f"  {ids[Node('physical_network', name)]} [label={_dot_text([name])}, shape=box3d];"
+    for kind, name, lines in _ways(topology):
+        yield f"  {ids[Node(kind, name)]} [label={_dot_text(lines)}, shape={_DOT_SHAPES[kind]}];"
     for first, second, relation in _edges(fabric):
         if relation in _DOT_EDGES:
             style = _DOT_EDGES[relation].format(host=ids[first] if first.kind == "host" else "")
@@ -122,12 +146,18 @@ def _dot(fabric: Fabric) -> Iterator[str]:
     yield "}"
 
 
-_DOT_EDGES = {"attached": "", "carried": " [style=dashed]", "wired": " [style=bold, ltail=cluster_{host}]"}
+_DOT_EDGES = {
+    "attached": "",
+    "carried": " [style=dashed]",
+    "wired": " [style=bold, ltail=cluster_{host}]",
+    **dict.fromkeys(_WAYS, ""),
+}
 
 
 def _edges(fabric: Fabric) -> Iterator[tuple[Node, Node, str]]:
     """Yield the edges, each from the smaller thing to the one that it belongs to."""
-    order = {kind: place for place, kind in enumerate(("port", "network", "host", "physical_network", "group"))}
+    kinds = ("floating_ip", "port", "router", "network", "external_network", "host", "physical_network", "group")
+    order = {kind: place for place, kind in enumerate(kinds)}
     for first, second, facts in fabric.graph.edges(data=True):
         ends = sorted((first, second), key=lambda node: order.get(node.kind, len(order)))
         yield ends[0], ends[1], facts["relation"]
@@ -170,5 +200,16 @@ def _facts(fabric: Fabric, node: Node) -> dict[str, Any]:
                 "host": fabric.location.get(port.name),
                 "port_security": port.port_security,
             }
+        case "router":
+            router = topology.routers[node.name]
+            routes = [{"to": str(route.to), "via": str(route.via)} for route in router.routes]
+            addresses = [str(address) for address in router.addresses]
+            return {"tenant": router.tenant, "snat": router.snat, "addresses": addresses, "routes": routes}
+        case "external_network":
+            external = topology.external_networks[node.name]
+            return {"vlan": external.vlan, "cidrs": [str(cidr) for cidr in external.cidrs]}
+        case "floating_ip":
+            floating = topology.floating_ips[node.name]
+            return {"tenant": floating.tenant, "address": str(floating.address), "fixed": str(floating.fixed)}
         case _:
             return {}

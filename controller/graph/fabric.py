@@ -67,6 +67,9 @@ class Fabric:
             ("physical_network", topology.physical_networks),
             ("network", topology.networks),
             ("group", topology.groups),
+            ("router", topology.routers),
+            ("external_network", topology.external_networks),
+            ("floating_ip", topology.floating_ips),
         ):
             graph.add_nodes_from(Node(kind, name) for name in names)
         for physical in topology.physical_networks.values():
@@ -82,4 +85,21 @@ class Fabric:
             graph.add_edges_from(((node, Node("group", group)) for group in port.groups), relation="member")
             if port.name in self.location:
                 graph.add_edge(node, Node("host", self.location[port.name]), relation="placed")
+        _add_ways(graph, topology)
         return graph
+
+
+def _add_ways(graph: nx.Graph[Node], topology: Topology) -> None:
+    """Add what routers join, where they lead out, and what floating IPs stand for."""
+    for external in topology.external_networks.values():
+        there = Node("physical_network", external.physical_network)
+        graph.add_edge(Node("external_network", external.name), there, relation="carried")
+    for router in topology.routers.values():
+        node = Node("router", router.name)
+        graph.add_edges_from(((node, Node("network", name)) for name in router.networks), relation="routed")
+        if router.external is not None:
+            graph.add_edge(node, Node("external_network", router.external), relation="leads out")
+    for floating in topology.floating_ips.values():
+        node = Node("floating_ip", floating.name)
+        graph.add_edge(node, Node("port", floating.port), relation="stands for")
+        graph.add_edge(node, Node("router", floating.router), relation="translated")

@@ -14,7 +14,17 @@ from controller.graph.draw import draw
 from controller.graph.fabric import Fabric
 from controller.graph.layout import PORTS_SHOWN, Box, lay_out
 from controller.model.entities import Topology
-from tests.builders import fabric, group, host, network, physical_network, port
+from tests.builders import (
+    external_network,
+    fabric,
+    floating_ip,
+    group,
+    host,
+    network,
+    physical_network,
+    port,
+    router,
+)
 
 HOSTILE = """x"]; end\\" }-->%%<script>alert('&')</script>\n`#quot;\x00\x1b[2J"""
 DOT_TOKEN = re.compile(r'\s+|"(?:[^"\\\n]|\\.)*"|--|[\w.]+|[{}\[\]=;,]')
@@ -159,3 +169,38 @@ def test_a_crowded_host_counts_the_ports_that_do_not_fit() -> None:
 def test_a_fabric_without_tenants_can_be_drawn() -> None:
     bare = dataclasses.replace(campus(), tenants={}, networks={}, ports={})
     assert "hv1" in texts(draw(Fabric(bare), "svg"))
+
+
+def routed() -> Topology:
+    """Two networks on a router that leads out, and a floating IP."""
+    return fabric(
+        host("hv1"),
+        physical_network("physnet1", "hv1"),
+        external_network("public", "203.0.113.0/24", physical="physnet1", vlan=100),
+        network("red/web", "10.0.1.0/24"),
+        network("red/db", "10.0.2.0/24"),
+        router("red/main", "red/web", "red/db", external="public", address="203.0.113.10"),
+        port("red/web1", "red/web", "10.0.1.11", host="hv1"),
+        floating_ip("203.0.113.20", "red/web1", "10.0.1.11", router="red/main", external="public"),
+    )
+
+
+def test_ways_between_networks_and_out_are_in_the_graph() -> None:
+    drawn = json.loads(draw(Fabric(routed()), "json"))
+    ways = {(e["from"]["name"], e["relation"], e["to"]["name"]) for e in drawn["edges"]}
+    assert {
+        ("red/main", "routed", "red/web"),
+        ("red/main", "routed", "red/db"),
+        ("red/main", "leads out", "public"),
+        ("public", "carried", "physnet1"),
+        ("red/203.0.113.20", "stands for", "red/web1"),
+        ("red/203.0.113.20", "translated", "red/main"),
+    } <= ways
+    [found] = [node for node in drawn["nodes"] if node["kind"] == "router"]
+    assert (found["addresses"], found["snat"]) == (["203.0.113.10"], True)
+
+
+@pytest.mark.parametrize("kind", ["mermaid", "dot"])
+def test_routers_and_floating_ips_are_drawn(kind: str) -> None:
+    text = draw(Fabric(routed()), kind)
+    assert text.count("router red/main") == text.count("203.0.113.20") == 1
