@@ -7,11 +7,12 @@ tables led there. An action that is not known here is an error, so that nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
+from typing import Any
 
-from controller.model.address import format_mac
+from controller.model.address import format_mac, parse_mac
 from controller.model.entities import NetworkType
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -36,6 +37,7 @@ _TO_CONTROLLER = re.compile(
 _TARGET_PORT = re.compile(r"^Flow: .*\btp_dst=(\d+)", re.MULTILINE)
 _WITH_PORTS = ("tcp", "udp", "sctp")
 _PASSING = ("ct_clear", "meter")
+Changes = tuple[tuple[str, str], ...]  # Of headers, in the words of the datapath's actions.
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Exit:
     interface: str
     vlan: int | None
     tunnel: Encapsulation | None
-    changes: tuple[tuple[str, str], ...]
+    changes: Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,17 @@ def visited(text: str) -> Iterator[tuple[str, int, int | None]]:
             yield bridge, int(table[1]), None
 
 
+_ICMP = {4: wire.ICMP, 6: wire.ICMPV6}
+_WRITTEN: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "eth.src": ("eth_src", parse_mac),
+    "eth.dst": ("eth_dst", parse_mac),
+    "ipv4.src": ("src", ip_address),
+    "ipv4.dst": ("dst", ip_address),
+    "ipv4.ttl": ("ttl", int),
+    "ipv6.src": ("src", ip_address),
+    "ipv6.dst": ("dst", ip_address),
+    "ipv6.hlimit": ("ttl", int),
+}
 _ETHERTYPES = {wire.IPV4: "ip", wire.IPV6: "ipv6", wire.ARP: "arp"}
 _PROTOCOLS = {
     (4, wire.ICMP): "icmp",
@@ -248,7 +261,9 @@ def flow_text(packet: Packet, fragment: str = "no") -> str:
     if short is None:
         parts.append(f"nw_proto={packet.protocol}")
     field_ = "nw" if version == 4 else "ipv6"
-    parts.append(f"{field_}_src={packet.src},{field_}_dst={packet.dst},nw_ttl=64,nw_frag={fragment}")
+    parts.append(
+        f"{field_}_src={packet.src},{field_}_dst={packet.dst},nw_ttl={time_to_live(packet)},nw_frag={fragment}"
+    )
     if short is not None and fragment != "later":
         parts.append(_upper(packet))
     return ",".join(parts)
@@ -275,8 +290,36 @@ def written_already(packet: Packet) -> dict[str, str]:
     if packet.eth_type == wire.ARP:
         found |= {"arp.sip": str(packet.src), "arp.tip": str(packet.dst), "arp.op": str(packet.arp_op)}
         return found | {"arp.sha": format_mac(packet.hardware or 0), "arp.tha": format_mac(0)}
-    if packet.version == 6:
-        found |= {"ipv6.src": str(packet.src), "ipv6.dst": str(packet.dst)}
-    if packet.is_icmpv6:
-        found |= {"icmpv6.type": str(packet.icmp_type), "icmpv6.code": str(packet.icmp_code)}
+    if packet.version is not None:
+        ends = {"src": packet.src, "dst": packet.dst, "ttl" if packet.version == 4 else "hlimit": time_to_live(packet)}
+        found |= {f"ipv{packet.version}.{key}": str(value) for key, value in ends.items()}
+    if packet.protocol == _ICMP.get(packet.version or 0):
+        name = "icmp" if packet.version == 4 else "icmpv6"
+        found |= {f"{name}.type": str(packet.icmp_type), f"{name}.code": str(packet.icmp_code)}
     return found
+
+
+def changes_between(sent: Packet, seen: Packet) -> Changes:
+    """Return what has to be written into a packet's headers so that it is another one."""
+    return differing(written_already(sent), written_already(seen))
+
+
+def differing(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
+    """Return what stands in some headers that did not stand there before."""
+    return tuple(sorted((key, value) for key, value in after.items() if before.get(key) != value))
+
+
+def rewritten(packet: Packet, changes: Changes) -> Packet:
+    """Return the packet with what was written into its headers; raise UnknownAction for what no router writes there."""
+    written: dict[str, Any] = {}
+    for key, value in changes:
+        if key not in _WRITTEN:
+            raise UnknownAction(f"{key}={value}")
+        name, parsed = _WRITTEN[key]
+        written[name] = parsed(value)
+    return replace(packet, **written) if written else packet
+
+
+def time_to_live(packet: Packet) -> int:
+    """Return what IP says of a packet's time to live; neighbours believe what cannot have passed a router (RFC 4861, section 6.1.1)."""
+    return 255 if packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED else packet.ttl

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from controller.model.address import is_multicast_mac, router_mac
+from controller.model.entities import Topology
 from controller.proof import packet as wire
 from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import Step, checksum, frame, unreachable
+
+_Got = TypeVar("_Got")
 
 
 def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None:
@@ -32,7 +36,7 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
     echo = oracle.echoed(packet)
     if echo is not None:
         expected[packet.source] = [frame(echo)]
-    owner, is_split = oracle.answerer(packet), oracle.is_split(packet)
+    owner = oracle.answerer(packet)
     twin.forget()
     for when in ("first", "second"):
         seen = twin.send(packet.source, sent)
@@ -42,11 +46,7 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
             wrong = _answer_is_wrong(packet, owner, seen.pop(packet.source, []))
             if wrong is not None:
                 return _report(oracle, twin, packet, f"{when}: {wrong}")
-        if (
-            is_split and len(seen) <= 1
-        ):  # Which of the routes has it, is not ours to say; the second goes where the first went.
-            wanted = {name: frames for name, frames in expected.items() if name in seen}
-            expected = wanted if wanted or len(decisions) > len(expected) else expected
+        expected = chosen(oracle, packet, expected, seen)  # The second goes where the first went.
         if seen != expected:
             return _report(oracle, twin, packet, f"{when}: expected {_told(expected)}, seen {_told(seen)}")
     if echo is not None:
@@ -104,6 +104,28 @@ def siblings(oracle: Oracle, packet: Packet) -> Iterator[Packet]:
         for port in oracle.topology.ports.values():
             if port.network == network and port.mac not in (packet.eth_dst, packet.eth_src):
                 yield replace(packet, eth_dst=port.mac)
+
+
+def chosen(oracle: Oracle, packet: Packet, expected: dict[str, _Got], seen: Mapping[str, _Got]) -> dict[str, _Got]:
+    """Return what is expected of a packet that several routes share: one next hop has it, and which is not ours to say."""
+    if not oracle.is_split(packet):
+        return expected
+    ports, by_hop = oracle.topology.ports, dict[tuple[str, int], dict[str, _Got]]()
+    for name in oracle.receivers(packet):
+        got = by_hop.setdefault((ports[name].network, oracle.received(packet, name).eth_dst), {})
+        if name in expected:
+            got[name] = expected[name]
+    routes = _routes_for(oracle.topology, packet)
+    nobody: list[dict[str, _Got]] = [{}] * (routes - len(by_hop))  # Next hops that no port has, or the sender itself.
+    return next((got for got in (*by_hop.values(), *nobody) if got.keys() == seen.keys()), expected)
+
+
+def _routes_for(topology: Topology, packet: Packet) -> int:
+    """Return how many static routes share a packet."""
+    network = topology.ports[packet.source].network
+    routes = next(router.routes for router in topology.routers.values() if network in router.networks)
+    found = [route.to for route in routes if route.to.version == packet.version and packet.dst in route.to]
+    return found.count(max(found, key=lambda prefix: prefix.prefixlen))
 
 
 def is_foreign(twin: FabricTwin, port: str) -> bool:

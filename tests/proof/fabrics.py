@@ -15,6 +15,7 @@ from typing import Any
 
 from controller.config import load, render
 from controller.model.entities import Topology
+from tests.proof import samples
 
 Entry = dict[str, Any]
 
@@ -35,6 +36,12 @@ ALLOWED: tuple[list[Entry], ...] = (
     [{"ip": "10.0.0.0/29"}, {"ip": "fd00::/120"}],
     [{"ip": "198.51.100.0/24"}],
 )
+FIRST = ("10.0.0.0/24", "fd00::/64")  # The addresses of a network without router, and of the first network of one.
+ROUTED = 0.6  # How many of the tenants with several networks have a router.
+BEYOND = {
+    4: ("198.51.100.0/24", "198.51.0.0/16", "0.0.0.0/0"),
+    6: ("2001:db8::/32", "::/0"),
+}  # Where static routes lead.
 KINDS = ("vxlan", "vxlan", "vxlan", "gre", "geneve", "vlan", "vlan", "local", "flat")
 
 
@@ -106,7 +113,13 @@ class _Tenant:
     def lines(self, kinds: list[str]) -> Iterator[str]:
         """Yield the file, one entity or rule a line."""
         random = self._random
-        networks = {f"n{number}": self._network(kind) for number, kind in enumerate(kinds)}
+        joined = self._joined(len(kinds))
+        # Networks of a router have addresses of their own each.
+        places = [number if number in joined else None for number in range(len(kinds))]
+        networks = {
+            f"n{number}": self._network(kind, place)
+            for number, (kind, place) in enumerate(zip(kinds, places, strict=True))
+        }
         for network in networks.values():
             if random.random() < 0.3:
                 network["share"] = self._lent.later[:1]
@@ -135,10 +148,35 @@ class _Tenant:
             ports[f"guest-{name.replace('/', '-')}"] = self._port(name, network, random.choice((7, 8)))
         self._lent.networks |= {f"{self._name}/{name}": each for name, each in networks.items() if each.get("share")}
         yield from _section("ports", ports)
+        if joined:
+            router = {"networks": [f"n{number}" for number in joined], "routes": self._routes(ports, joined)}
+            yield from _section("routers", {"r": router})
 
-    def _network(self, kind: str) -> Entry:
+    def _joined(self, count: int) -> list[int]:
+        """The networks that the tenant's router joins."""
         random = self._random
-        cidrs = random.choice((["10.0.0.0/24", "fd00::/64"],) * 3 + (["10.0.0.0/24"], ["fd00::/64"], []))
+        if count < 2 or random.random() >= ROUTED:
+            return []
+        return sorted(random.sample(range(count), min(count, random.choice((2, 2, 3)))))
+
+    def _routes(self, ports: Mapping[str, Entry], joined: list[int]) -> list[Entry]:
+        """Static routes by ports of a router's networks; some next hops are nobody, and some routes are two."""
+        random = self._random
+        names = [f"n{number}" for number in joined]
+        hops = [ip for port in ports.values() if port["network"] in names for ip in port["ip"]]
+        found: list[Entry] = []
+        for version, prefixes in BEYOND.items():
+            mine = [ip for ip in hops if (":" in ip) == (version == 6)]
+            for to in prefixes if mine else ():
+                some = [random.choice(mine) for _ in range(random.choice((0, 1, 1, 2)))]
+                found += [{"to": to, "via": hop if random.random() < 0.9 else f"{hop}0"} for hop in some]
+        return [each for number, each in enumerate(found) if each not in found[:number]]
+
+    def _network(self, kind: str, place: int | None) -> Entry:
+        random = self._random
+        shapes: tuple[list[str], ...] = (list(FIRST),) * 3 + ([FIRST[0]], [FIRST[1]], [])
+        some = random.choice(shapes if place is None else shapes[:-1])
+        cidrs = [samples.at(place or 0, cidr) for cidr in some]
         entry: Entry = {"type": kind}
         if cidrs:
             entry["cidr"] = cidrs
@@ -176,7 +214,9 @@ class _Tenant:
         if random.random() < 0.15:
             entry["port_security"] = False
         if random.random() < 0.3:
-            wanted = random.choice(ALLOWED)
+            # In the place of the network's own addresses.
+            place = next((place for place in range(3) for first in FIRST if samples.at(place, first) in cidrs), 0)
+            wanted = [each | {"ip": samples.at(place, each["ip"])} for each in random.choice(ALLOWED)]
             versions = {":" in cidr for cidr in cidrs} if cidrs else {True, False}
             entry["allowed_addresses"] = [each for each in wanted if (":" in each["ip"]) in versions]
         return entry
@@ -223,7 +263,8 @@ class _Tenant:
             return {"group": random.choice(self._far_groups)}
         if self._far_addresses and random.random() < 0.4:
             return {"address_group": random.choice(self._far_addresses)}
-        return {"cidr": random.choice(FAR[version or random.choice((4, 6))])}
+        cidr = random.choice(FAR[version or random.choice((4, 6))])
+        return {"cidr": samples.at(random.choice((0, 0, 1, 2)), cidr)}
 
 
 def _section(name: str, entries: Mapping[str, Entry]) -> Iterator[str]:

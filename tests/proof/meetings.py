@@ -46,9 +46,10 @@ class Meetings:
         """Note every look-up of a passage of a conversation."""
         known: dict[int, int] = {}
         host_before = ""
+        arrived = {trace.host: trace.packet for trace in passage.traces}
         for host, bridge, table, flow in self._tracer.flows_of(passage):
             if host != host_before:
-                known, host_before = _headers(passage.packet), host
+                known, host_before = _headers(arrived[host]), host
             place = host, bridge, table
             self._at.setdefault(place, []).append(LookUp(number, flow, known))
             if flow is not None:

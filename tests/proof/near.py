@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from controller.model.address import BROADCAST_MAC
+from controller.model.address import BROADCAST_MAC, router_mac
 from controller.model.entities import Address, Direction, Port, Prefix, Rule, Topology
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -34,6 +34,13 @@ class Near:
             port.name: [other for other in self._ports if other.network == port.network and other is not port]
             for port in self._ports
         }
+        routed = {name: router.networks for router in topology.routers.values() for name in router.networks}
+        self._through = {
+            port.name: [
+                other for other in self._ports if other.network in routed.get(port.network, ()) and other is not port
+            ]
+            for port in self._ports
+        }
         for port in self._ports:
             for group in port.groups:
                 self._members.setdefault(group, []).extend(port.ips)
@@ -44,7 +51,8 @@ class Near:
         if random.random() < 0.25:
             return samples.packet(random, self._topology)
         source = random.choice(self._ports)
-        target = random.choice(self._near[source.name] or self._ports)
+        is_routed = bool(self._through[source.name]) and random.random() < 0.6
+        target = random.choice((self._through if is_routed else self._near)[source.name] or self._ports)
         rule = self._rule(source, target)
         version = self._version(source, target, rule)
         plain = Packet(
@@ -54,11 +62,20 @@ class Near:
         made = self._upper(plain, version, rule)
         if rule is not None:
             made = self._addresses(made, version, rule, source)
+        if is_routed:
+            made = self._sent_on(made, version, source)
         if random.random() < 0.06:
             made = replace(made, eth_dst=random.choice((BROADCAST_MAC, samples.STRANGE_MAC, samples.SHARED_MAC)))
         if random.random() < 0.08:
             made = samples.forged(random, made, version, random.choice(self._ports))
         return made
+
+    def _sent_on(self, made: Packet, version: int, source: Port) -> Packet:
+        """Return the packet as the router is sent it, now and then for where a static route leads."""
+        random = self._random
+        if random.random() < 0.1:
+            made = replace(made, dst=random.choice(samples.FAR_AWAY[version]))
+        return replace(made, eth_dst=router_mac(source.network), ttl=random.choice((*[64] * 12, 255, 2, 1)))
 
     def _rule(self, source: Port, target: Port) -> Rule | None:
         groups = self._topology.groups

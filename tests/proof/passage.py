@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from controller.model.entities import Address
 from controller.model.names import (
@@ -24,14 +25,19 @@ from controller.proof.packet import Packet
 from tests.ovs.fabric import UPLINK, WIRE_NUMBER, FabricTwin
 from tests.ovs.frames import frame
 from tests.ovs.tracing import (
+    Changes,
     Commit,
     Encapsulation,
     Exit,
     Outcome,
+    UnknownAction,
+    changes_between,
+    differing,
     entering,
     flow_text,
     ports,
     read,
+    rewritten,
     visited,
     written_already,
 )
@@ -40,7 +46,6 @@ from tests.ovs.vtep import Tunnelled
 _LOOKUPS = 6  # More than any packet visits the tracker on one host.
 _HOPS = 8  # A packet that is still on some wire after so many is in a loop.
 _TAG = 5  # Of a frame that its sender tagged, as `tests.ovs.frames` has it.
-Changes = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,14 @@ class Entry:
 Memory = Mapping[str, Entry]  # By host.
 
 
+class Trace(NamedTuple):
+    """A packet on one host, as it came there, and what its trace printed."""
+
+    host: str
+    packet: Packet
+    text: str
+
+
 @dataclass(slots=True)
 class Passage:
     """Where a packet came out, how it was changed on its way, and what the trackers remember then."""
@@ -98,7 +111,7 @@ class Passage:
     packet: Packet
     received: dict[str, list[Changes]] = field(default_factory=dict)
     memory: dict[str, Entry] = field(default_factory=dict)
-    traces: list[tuple[str, str]] = field(default_factory=list)  # (host, text)
+    traces: list[Trace] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)  # What left by no port of the files.
     commits: int = 0  # How often trackers were told to keep something.
     is_turned: bool = False  # Whether one of them was told that an answer opens a connection of its own.
@@ -110,6 +123,7 @@ class Passage:
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     host: str
+    packet: Packet  # As it is by now: routers rewrite it.
     bridge: str
     interface: str
     vlan: int | None = None
@@ -158,13 +172,13 @@ class Tracer:
         interface = interface_name(packet.source)
         waiting: list[_Arrival] = []
         if host in twin.hosts:
-            waiting.append(_Arrival(host, twin.topology.hosts[host].integration_bridge, interface))
+            waiting.append(_Arrival(host, packet, twin.topology.hosts[host].integration_bridge, interface))
         else:
             here, copies = twin.foreign[host].send(packet.source, frame(packet))
             for port, _ in here:
                 passage.note(port, ())
             for each in copies:
-                waiting += self._tunnelled(each, (), passage, 0)
+                waiting += self._tunnelled(each, packet, None, passage, 0)
         while waiting:
             waiting += self._visit(waiting.pop(), sent, memory or {}, passage)
         return passage
@@ -179,9 +193,9 @@ class Tracer:
 
     def flows_of(self, passage: Passage) -> Iterator[tuple[str, str, int, Flow | None]]:
         """Yield every look-up of a passage: host, bridge, table, and the flow that was found there."""
-        for host, text in passage.traces:
-            for bridge, table, cookie in visited(text):
-                yield host, bridge, table, self._flows[cookie - 1] if cookie else None
+        for trace in passage.traces:
+            for bridge, table, cookie in visited(trace.text):
+                yield trace.host, bridge, table, self._flows[cookie - 1] if cookie else None
 
     def _visit(self, at: _Arrival, sent: Sent, memory: Memory, passage: Passage) -> list[_Arrival]:
         """Trace a packet through one host; return where its copies arrive next."""
@@ -191,12 +205,12 @@ class Tracer:
         if entry is not None and entry.zone is not None and outcome.zones - {entry.zone}:
             # The connection is kept in another zone than the packet is looked up in, so it is not found.
             text, outcome = self._trace(at, sent, None)
-        passage.traces.append((at.host, text))
+        passage.traces.append(Trace(at.host, at.packet, text))
         for commit in outcome.commits:
             self._keep(at.host, sent, commit, passage)
         leaving: list[_Arrival] = []
         for leave in outcome.exits:
-            leaving += self._leave(at, sent, leave, passage)
+            leaving += self._leave(at, leave, passage)
         return leaving
 
     def _trace(self, at: _Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
@@ -216,13 +230,13 @@ class Tracer:
             return text, read(text, self._names[at.host], vlan)
         vlan = entering(outside, vlan)
         patch = PATCH_TO_TUNNEL if at.tunnel is not None else patch_to_physical(at.interface.removeprefix("wire-"))
-        text = self._ask(_Arrival(at.host, inside, patch, vlan), sent, entry, vlan)
+        text = self._ask(_Arrival(at.host, at.packet, inside, patch, vlan), sent, entry, vlan)
         return outside + text, read(text, self._names[at.host], vlan)
 
     def _ask(self, at: _Arrival, sent: Sent, entry: Entry | None, vlan: int | None) -> str:
         state, told = _state(sent, entry)
         fragment = "later" if sent.packet.later_fragment else sent.fragment
-        parts = [f"in_port={self._number(at)}", flow_text(sent.packet, fragment), told, _metadata(at.tunnel)]
+        parts = [f"in_port={self._number(at)}", flow_text(at.packet, fragment), told, _metadata(at.tunnel)]
         if vlan is not None:
             parts.insert(2, f"dl_vlan={vlan}")
         options = ("--ct-next", f"trk,{state}") * (_LOOKUPS if state != "new" else 0)
@@ -240,43 +254,55 @@ class Tracer:
             known = Entry(own, commit.zone)
         passage.memory[host] = known.after(commit)
 
-    def _leave(self, at: _Arrival, sent: Sent, leave: Exit, passage: Passage) -> list[_Arrival]:
+    def _leave(self, at: _Arrival, leave: Exit, passage: Passage) -> list[_Arrival]:
         """Return where one copy arrives next, if it leaves the host, and note it otherwise."""
-        twin, had = self.twin, written_already(sent.packet)
-        changes = tuple((key, value) for key, value in leave.changes if had.get(key) != value)
-        if leave.tunnel is not None and leave.interface == UPLINK:
-            tunnel = leave.tunnel
-            carried = Tunnelled(tunnel.kind, tunnel.key, tunnel.src, tunnel.dst, frame(sent.packet))
-            changes = changes if leave.vlan is None else (*changes, ("vlan", str(leave.vlan)))
-            return self._tunnelled(carried, changes, passage, at.hops + 1)
+        twin = self.twin
         port = self._port_at.get((at.host, leave.interface))
         if port is not None:
-            tag = _TAG if sent.packet.tagged else None
+            tag = _TAG if passage.packet.tagged else None
+            changes = self._changes(at, leave, passage)
             passage.note(port, changes if leave.vlan == tag else (*changes, ("vlan", str(leave.vlan))))
             return []
+        try:
+            packet = rewritten(at.packet, differing(written_already(at.packet), dict(leave.changes)))
+        except UnknownAction as written:
+            passage.strange.append(f"{written} in what leaves {at.host} by {leave.interface}")
+            return []
+        if leave.tunnel is not None and leave.interface == UPLINK:
+            tunnel = leave.tunnel
+            carried = Tunnelled(tunnel.kind, tunnel.key, tunnel.src, tunnel.dst, frame(packet))
+            return self._tunnelled(carried, packet, leave.vlan, passage, at.hops + 1)
         for physical in twin.topology.physical_networks.values():
             if leave.interface == f"wire-{physical.name}":
-                if changes:
-                    passage.strange.append(f"{leave} on a wire")
                 bridge, others = physical_bridge(physical.name), [each for each in physical.hosts if each != at.host]
-                return [_Arrival(each, bridge, leave.interface, leave.vlan, None, at.hops + 1) for each in others]
+                hops = at.hops + 1
+                return [_Arrival(each, packet, bridge, leave.interface, leave.vlan, None, hops) for each in others]
             if leave.interface == physical_bridge(physical.name):
                 return []  # The host's own stack listens on the wire.
         passage.strange.append(f"{leave} from {at.host}")
         return []
 
-    def _tunnelled(self, packet: Tunnelled, changes: Changes, passage: Passage, hops: int) -> list[_Arrival]:
-        """Return where a tunnel packet arrives; a VTEP that is not ours hands it out by itself."""
-        host = self._host_at[packet.dst]
+    def _changes(self, at: _Arrival, leave: Exit, passage: Passage) -> Changes:
+        """Return how a copy differs from what was sent at first."""
+        if at.packet is passage.packet and not leave.changes:
+            return ()
+        return differing(written_already(passage.packet), written_already(at.packet) | dict(leave.changes))
+
+    def _tunnelled(
+        self, carried: Tunnelled, packet: Packet, vlan: int | None, passage: Passage, hops: int
+    ) -> list[_Arrival]:
+        """Return where a tunnel packet arrives; a VTEP that is not ours hands it out by itself. No tag travels in a tunnel."""
+        host = self._host_at[carried.dst]
+        tag = () if vlan is None else (("vlan", str(vlan)),)
         if host not in self.twin.hosts:
-            for port, _ in self.twin.foreign[host].receive(packet):
-                passage.note(port, changes)
+            for port, _ in self.twin.foreign[host].receive(carried):
+                passage.note(port, (*changes_between(passage.packet, packet), *tag))
             return []
-        if changes:
-            passage.strange.append(f"{changes} written into what a tunnel to {host} carries")
-        tunnel = Encapsulation(packet.kind, packet.key, packet.src, packet.dst)
+        if tag:
+            passage.strange.append(f"a tag of {vlan} in what a tunnel to {host} carries")
+        tunnel = Encapsulation(carried.kind, carried.key, carried.src, carried.dst)
         bridge = self.twin.topology.hosts[host].tunnel_bridge
-        return [_Arrival(host, bridge, tunnel_port(packet.kind), None, tunnel, hops)]
+        return [_Arrival(host, packet, bridge, tunnel_port(carried.kind), None, tunnel, hops)]
 
     def _number(self, at: _Arrival) -> int:
         if at.interface.startswith("wire-"):

@@ -81,7 +81,7 @@ def _routes(random: Random, entities: Sequence[Entity], names: Sequence[str]) ->
     return list(dict.fromkeys(found))
 
 
-def _at(place: int, text: str) -> str:
+def at(place: int, text: str) -> str:
     """An address or prefix of the place 0 at another."""
     return text.replace("10.0.0.", f"10.0.{place}.").replace("fd00::", f"fd00:0:0:{place}::" if place else "fd00::")
 
@@ -122,7 +122,7 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
     if protocol in (wire.ICMP, wire.ICMPV6) and random.random() < 0.5:
         kind = random.choice(ICMP_TYPES[version])
         code = random.choice((None, None, 0, 1))
-    cidr, some = _at(random.randrange(3), random.choice(CIDRS[version])), random.sample(groups, 2)
+    cidr, some = at(random.randrange(3), random.choice(CIDRS[version])), random.sample(groups, 2)
     far = random.choice(([], some[:1], some, [cidr], [cidr, some[0]]))
     both = cidr not in far and protocol not in (wire.ICMP, wire.ICMPV6) and random.random() < 0.7
     return allow(
@@ -140,7 +140,7 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
 def _network(random: Random, name: str, kind: str, groups: Sequence[str], place: int | None) -> list[Entity]:
     physical = "physnet1" if kind in ("vlan", "flat") else None
     shapes = (("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ())
-    cidrs = [_at(place or 0, cidr) for cidr in random.choice(shapes if place is None else shapes[:3])]
+    cidrs = [at(place or 0, cidr) for cidr in random.choice(shapes if place is None else shapes[:3])]
     # Where ports have low addresses, routers have high ones.
     gateways = [cidr.replace("0/24", "254").replace("/64", "fffe") for cidr in cidrs]
     dhcp = random.random() < 0.5
@@ -149,7 +149,7 @@ def _network(random: Random, name: str, kind: str, groups: Sequence[str], place:
     for number in range(1, random.randrange(3, 7)):
         allowed: list[tuple[str, str | None]] = []
         if cidrs and random.random() < 0.3:
-            allowed = [(_at(place or 0, ip), mac) for ip, mac in random.choice(ALLOWED)]
+            allowed = [(at(place or 0, ip), mac) for ip, mac in random.choice(ALLOWED)]
         entities.append(
             port(
                 f"{name}p{number}",

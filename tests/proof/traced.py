@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from controller.model.address import format_mac
+from controller.model.address import format_mac, router_mac
 from controller.model.entities import Place, Port
 from controller.pipeline.flow import Flow
 from controller.pipeline.plan import pipeline
@@ -19,13 +19,12 @@ from controller.pipeline.tables import Bridge
 from controller.proof import packet as wire
 from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
-from tests.ovs.tracing import written_already
-from tests.proof.compare import answer_to, is_foreign, siblings
-from tests.proof.passage import Changes, Entry, Memory, Opener, Passage, Sent, Tracer
+from tests.ovs.tracing import Changes, changes_between, written_already
+from tests.proof.compare import answer_to, chosen, is_foreign, siblings
+from tests.proof.passage import Entry, Memory, Opener, Passage, Sent, Tracer
 from tests.proof.samples import dice
 
 Received = dict[str, list[Changes]]
-_AS_SENT: list[Changes] = [()]
 _NOTHING, _ANYTHING, _ONE_BIT = range(3)
 
 
@@ -72,6 +71,7 @@ class Judge:
         expected = self._expected(packet)
         passage, wrong = self._judged(first, expected, "the first packet")
         yield from wrong
+        expected = chosen(self.oracle, packet, expected, self._seen(packet, passage))
         if packet.version is None or packet.tagged or Opener.of(packet) is None:
             return
         # The guard knows DHCP by its ports, which later fragments lack; nobody asks in so many words that they are needed.
@@ -81,7 +81,8 @@ class Judge:
         if packet.protocol in wire.WITH_PORTS and _happens(random, 0.2):
             yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
         for name in expected:
-            answer = answer_to(self.oracle, packet, name)
+            # What a router answered is over.
+            answer = None if name == packet.source else answer_to(self.oracle, packet, name)
             if answer is not None:
                 yield from self._conversation(first, answer, expected, passage.memory)
         if expected and not is_foreign(self.tracer.twin, packet.source) and _happens(random, 0.3):
@@ -100,13 +101,15 @@ class Judge:
         passage = self._walk(replace(first, packet=piece), None)
         seen = self._seen(piece, passage)
         kept_back = {name for name in seen if not (self._is_stateless(name) and self._is_stateless(piece.source))}
-        if expected != {name: seen[name] for name in seen if name in expected or name not in kept_back}:
+        passed = {name: seen[name] for name in seen if name in expected or name not in kept_back}
+        if passed != chosen(self.oracle, piece, expected, passed):
             yield Finding(Sent(piece), "a later fragment", expected, seen, passage)
 
     def _conversation(self, first: Sent, answer: Packet, expected: Received, memory: Memory) -> Iterator[Finding]:
         """Judge what follows a packet that was allowed: an answer, an error, and the opener's next packet."""
-        is_let_in = self.oracle.reply_allowed(first.packet, answer.source).allowed
-        back: Received = {first.packet.source: _AS_SENT} if is_let_in else {}
+        back = self._back(first.packet, answer)
+        if back is None:
+            return
         answered = replace(first, packet=answer)
         passage, wrong = self._judged(answered, back, f"the answer to {first.packet}", memory)
         yield from wrong
@@ -167,13 +170,14 @@ class Judge:
         yield from self._judged(first, expected, "in a connection without good stamps", memory)[1]
         for name, decision in self.oracle.receivers(packet).items():
             answer = answer_to(self.oracle, packet, name)
-            if answer is None or packet.is_dhcp_reply or decision.reason.startswith("no path"):
+            way_back = None if answer is None else self._way_back(packet, answer)
+            if answer is None or way_back is None or packet.is_dhcp_reply or decision.reason.startswith("no path"):
                 continue  # Nobody has ever got what this would be an answer to.
             if is_foreign(self.tracer.twin, name) and is_foreign(self.tracer.twin, packet.source):
                 continue
             if self._is_stateless(name, packet.source):
                 continue
-            back: Received = {packet.source: _AS_SENT} if name in expected else {}
+            back: Received = way_back if name in expected else {}
             passage, wrong = self._judged(
                 replace(first, packet=answer),
                 back,
@@ -183,6 +187,28 @@ class Judge:
             if name in expected or not passage.is_turned:
                 # An answer that is turned into an opener goes on as a packet of its own, which no trace can show.
                 yield from wrong
+
+    def _back(self, packet: Packet, answer: Packet) -> Received | None:
+        """Return who gets the answer to a packet that arrived, None if it does not find the way back, as it shows by itself."""
+        way_back = self._way_back(packet, answer)
+        is_let_in = self.oracle.reply_allowed(packet, answer.source).allowed
+        return way_back if is_let_in or way_back is None else {}
+
+    def _way_back(self, packet: Packet, answer: Packet) -> Received | None:
+        """Return how the sender of a packet gets the answer if nothing stops that, None if it finds no way."""
+        if packet.eth_dst != router_mac(self.oracle.topology.ports[packet.source].network):
+            return {packet.source: [()]}
+        decision = self.oracle.receivers(answer).get(packet.source)
+        if decision is None or decision.reason.startswith("no path"):
+            return None
+        written = self._written(answer, packet.source)
+        # From a host that is not ours it is only flooded.
+        return {packet.source: [written]} if written else None
+
+    def _written(self, packet: Packet, name: str) -> Changes:
+        """Return what is written into a packet on its way to one of its receivers."""
+        seen = self.oracle.received(packet, name)
+        return () if seen is packet else changes_between(packet, seen)
 
     def _is_stateless(self, *names: str) -> bool:
         """Return whether one of these ports judges every packet by itself."""
@@ -195,7 +221,11 @@ class Judge:
         if is_foreign(self.tracer.twin, packet.source):
             # What a foreign VTEP does among its own ports is not ours to judge.
             allowed = [name for name in allowed if not is_foreign(self.tracer.twin, name)]
-        return dict.fromkeys(allowed, _AS_SENT)
+        expected = {name: [self._written(packet, name)] for name in allowed}
+        echo = self.oracle.echoed(packet)
+        if echo is not None:
+            expected[packet.source] = [changes_between(packet, echo)]
+        return expected
 
     def _judged(
         self, sent: Sent, expected: Received, when: str, memory: Memory | None = None
@@ -204,6 +234,7 @@ class Judge:
         seen = self._seen(sent.packet, passage)
         if owner := None if memory else self.oracle.answerer(sent.packet):
             expected = expected | {sent.packet.source: [_answer(sent.packet, owner)]}
+        expected = chosen(self.oracle, sent.packet, expected, seen)
         if seen == expected and not passage.strange:
             return passage, []
         if passage.strange:
