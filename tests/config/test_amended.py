@@ -168,6 +168,10 @@ class Folder:
         ("trunk: {5: more}", "trunk: {5: {network: more, security_groups: web}}"),
         ("trunk: {5: more}", "host: hv1"),
         ("  d: {port_group: front}", "  d: {port_group: front, trunk: {9: more}}"),
+        ("external: public, snat: false", "external: public, address: 203.0.113.14"),
+        ("  spare: {external: public, snat: false}\n", ""),
+        ("{port: a}", "d"),
+        ("      - {to: 0.0.0.0/0, via: 10.0.1.14}\n", "      - {to: 10.8.0.0/16, via: 10.0.1.14}\n"),
         (PORTS + TESTS, TESTS + PORTS),
     ],
 )
