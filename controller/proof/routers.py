@@ -142,10 +142,16 @@ class Routers:
         own = next((address for address in router.addresses if address.version == src.version), None)
         return own, f"router {router.name} has no IPv{src.version} address on {router.external}"
 
-    def entering(self, floating: FloatingIp) -> tuple[Port, str | None]:
-        """Return the port that a floating IP stands for, and why nothing from outside reaches it, or None."""
-        port = self._topology.ports[floating.port]
-        return port, self.no_exit(self._topology.routers[floating.router], port, floating=True)
+    def entering(self, floating: FloatingIp, seen: Address) -> tuple[Port, str | None]:
+        """Return the port that a floating IP stands for, and why nothing from outside reaches it that comes as `seen`, or None."""
+        port, router = self._topology.ports[floating.port], self._topology.routers[floating.router]
+        return port, self.no_exit(router, port, floating=True) or self.forged(router, seen)
+
+    def forged(self, router: Router, seen: Address) -> str | None:
+        """Return why a router lets nothing in from outside that comes as `seen`, or None."""
+        found = (name for name in router.networks if any(_holds(c, seen) for c in self._topology.networks[name].cidrs))
+        name = next(found, None)
+        return None if name is None else f"router {router.name} has {seen} inside, in {name}, and lets nobody in as it"
 
     def meets(self, router: Router, other: Router, version: int) -> bool:
         """Return whether what one router sends out can come in by the other: the same way out, or the world joins both."""

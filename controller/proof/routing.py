@@ -133,7 +133,7 @@ class Routing:
             return Routed(reason=f"router {other.name} answers nothing but pings at its own address {dst}")
         if floating is None or floating.external != router.external:
             return Routed(reason=f"it leaves by {router.external} as {name}")
-        port, closed = self._routers.entering(floating)
+        port, closed = self._routers.entering(floating, name)
         if closed is not None:
             return Routed(reason=f"{dst} is unreachable, {closed}")
         if packet.ttl < 3:

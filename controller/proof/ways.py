@@ -145,7 +145,7 @@ class Ways:
             return replace(outward, refusal=reason)
         floating, other = self._routers.floating(dst), self._routers.with_outer(dst)
         if floating is not None and self._routers.meets(router, self._topology.routers[floating.router], dst.version):
-            port, closed = self._routers.entering(floating)
+            port, closed = self._routers.entering(floating, name)
             return replace(outward, target=port, seen=(name, floating.fixed), refusal=closed)
         if other is None or not self._routers.meets(router, other, dst.version):
             return outward
@@ -169,7 +169,9 @@ class Ways:
                 if self._leads_out(router, dst) and self._routers.meets(router, other, dst.version):
                     for src in _of_version(sender, dst.version):
                         name, _ = self._routers.leaving(router, sender, src)
-                        if name is not None and version in (None, dst.version):
+                        if name is None or self._routers.forged(other, name) is not None:
+                            continue
+                        if version in (None, dst.version):
                             found.append(Way(sender, receiver, dst.version, src, dst, seen=(name, dst)))
         return [way for way in found if way.refusal is None and way.target is receiver]
 
@@ -210,7 +212,7 @@ class Ways:
             yield from (way for way in around if way.seen is not None and way.seen[0] == src)
         elif at is None and router is not None and self._leads_out(router, src):
             for each in self._routers.floating_ips_of(receiver):
-                if each.address.version == src.version and self._routers.entering(each)[1] is None:
+                if each.address.version == src.version and self._routers.entering(each, src)[1] is None:
                     yield Way(None, receiver, src.version, src, each.address, seen=(src, each.fixed))
             if self._is_open(router, receiver):
                 for ip in mine:

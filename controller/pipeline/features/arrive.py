@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.graph import queries
+from controller.graph import queries, ways_out
 from controller.model.address import BROADCAST_MAC, loop_mac, outer_mac, wire_mac
 from controller.model.entities import Address
 from controller.pipeline import discovery, echo
@@ -17,6 +17,7 @@ from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import FROM, FROM_PHYSICAL, NETWORK, QUESTION, SPACE, ZONE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
+from controller.pipeline.view import NetworkView
 
 
 def _external(builder: Builder, view: ExternalView) -> None:
@@ -121,7 +122,7 @@ def _router(builder: Builder, view: RouterView) -> None:
             for prefix in network.cidrs if network is not None else ():
                 ethertype, _, field = family(prefix.network_address)
                 where = match(**outer.here, eth_dst=outer_mac(view.name), eth_type=ethertype, **{field: prefix})
-                builder.flow("owned", 120, where, view.enter(), "routes", kind="for the router", origin=view.origin)
+                builder.flow("owned", 120, where, view.enter(), "arrived", kind="for the router", origin=view.origin)
 
 
 def _floating(builder: Builder, view: FloatingView) -> None:
@@ -133,6 +134,22 @@ def _floating(builder: Builder, view: FloatingView) -> None:
     where = match(**outer.here, eth_type=ethertype, **{field: int(floating.address)})
     translate = [*view.router.enter(), view.router.translate(floating.fixed, builder.table("arrived"))]
     builder.flow("owned", 200, where, translate, kind="floating IP", origin=view.origin)
+
+
+def _inside(builder: Builder, view: NetworkView) -> None:
+    """Write that nobody comes in by an address of the inside: rules that name groups would take it for a member.
+
+    A router that does not mask lets such addresses out, so another tenant's may well be the same.
+    """
+    name = queries.router_of(view.memo, view.name)
+    if name is None or not ways_out.is_outside(view.memo, view.on.name, name):
+        return
+    origin = Origin(f"router {name}", queries.router_place(view.memo, name))
+    for prefix in view.network.cidrs:
+        ethertype, source, _ = family(prefix.network_address)
+        where = match(**{SPACE.field: SPACE.is_(view.space_key)}, eth_type=ethertype, **{source: prefix})
+        # Below the answers to pings, which go where the ping came from.
+        builder.flow("arrived", 250, where, kind="forged source", origin=origin)
 
 
 FEATURE = Feature(
@@ -155,7 +172,7 @@ FEATURE = Feature(
             slot=1,
             matches=(NETWORK.field, "eth_dst", *discovery.MATCHES, "ip_dst", "ipv6_dst"),
             writes=(*discovery.WRITES, SPACE.field, ZONE.field, FROM.field),
-            next=("announce", "arrived", "back", "routes"),
+            next=("announce", "arrived", "back"),
             purpose="the destination's address -> a floating IP, or a router that may know the connection",
             miss="dropped: nobody here has such an address",
         ),
@@ -173,10 +190,13 @@ FEATURE = Feature(
             name="arrived",
             stage=Stage.ARRIVE,
             slot=3,
-            matches=(NETWORK.field, "ct_state", *echo.MATCHES, "ip_dst", "ipv6_dst"),
+            matches=(
+                *(NETWORK.field, SPACE.field, "ct_state", *echo.MATCHES),
+                *("ip_src", "ipv6_src", "ip_dst", "ipv6_dst"),
+            ),
             writes=echo.WRITES,
             next=("back", "routes"),
-            purpose="what has been translated finds its way; what nobody inside has asked for ends here",
+            purpose="what has been translated finds its way; what nobody inside asked for, or what bears an inner source, ends here",
             miss="cannot be reached: each external network has a flow for all packets",
         ),
     ),
@@ -192,11 +212,18 @@ FEATURE = Feature(
         "translated": "the packet has a destination inside: its way is found as if the router had got it there",
         "invalid": "no connection can have this packet",
         "not asked for": "nobody inside has spoken to the sender: the router's own address offers nothing",
+        "forged source": "an address of the router's own networks: what has it does not come from outside",
         "echo": "a ping of the router's own address",
         "to outside": "what leaves the fabric goes out on the wire",
         "to ourselves": "what one of our addresses here says to another here",
     },
-    flows={Scope.ROUTER: _router, Scope.FLOATING: _floating, Scope.EXTERNAL: _external},
+    flows={
+        Scope.ROUTER: _router,
+        Scope.FLOATING: _floating,
+        Scope.EXTERNAL: _external,
+        Scope.NETWORK: _inside,
+        Scope.UNREACHED: _inside,
+    },
     leaves=frozenset({"to ourselves"}),
     # Who leaves an address to another gateway keeps it until all have turned to that one.
     sends=frozenset({"answer", "to outside", "in reserve"}),

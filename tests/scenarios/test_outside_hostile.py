@@ -1,0 +1,96 @@
+"""Hostile senders at the ways out: sources that are not theirs, MACs that are not for them, times to live that end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from controller.model.address import outer_mac, router_mac
+from controller.model.entities import Topology
+from controller.pipeline.compile import compile_fabric
+from controller.pipeline.heard import Neighbour
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+from tests.builders import (
+    allow,
+    external_network,
+    fabric,
+    floating_ip,
+    group,
+    host,
+    network,
+    physical_network,
+    port,
+    router,
+)
+from tests.ovs.fabric import FabricTwin
+from tests.ovs.frames import frame
+from tests.scenarios.frames import tagged
+
+pytestmark = pytest.mark.ovs
+
+UPSTREAM, CLIENT = 0x020000FF0001, "198.51.100.9"
+RED, FLOAT, BLUE = "203.0.113.10", "203.0.113.21", "203.0.113.11"
+VLAN, LAN = 100, 110
+HEARD = [Neighbour("public", ip_address("203.0.113.1"), UPSTREAM)]
+
+
+def topology() -> Topology:
+    """Red masks and lets in members of a group alone; blue, which does not mask, has chosen the very same addresses."""
+    return fabric(
+        replace(host("hv1"), gateway=True),
+        host("hv2"),
+        physical_network("physnet1", "hv1", "hv2"),
+        external_network("public", "203.0.113.0/24", physical="physnet1", vlan=VLAN),
+        network("red/web", "10.0.1.0/24"),
+        network("red/db", "10.0.2.0/24"),
+        network("red/lan", "10.0.3.0/24", kind="vlan", segment=LAN, physical="physnet1"),
+        router("red/main", "red/web", "red/db", "red/lan", external="public", address=RED),
+        network("blue/web", "10.0.1.0/24"),
+        router("blue/main", "blue/web", external="public", address=BLUE, snat=False),
+        group("red/all", ingress=[allow()]),
+        group("blue/all", ingress=[allow(tenant="blue")]),
+        group("red/friends", ingress=[allow("udp", 80, far="red/all")]),
+        port("red/web1", "red/web", "10.0.1.11", host="hv1", groups=["red/all"]),
+        port("red/web2", "red/web", "10.0.1.12", host="hv2", groups=["red/all"]),
+        port("red/db1", "red/db", "10.0.2.11", host="hv1", groups=["red/friends"]),
+        port("red/lan2", "red/lan", "10.0.3.12", host="hv2", groups=["red/all"]),
+        port("blue/web1", "blue/web", "10.0.1.11", host="hv1", groups=["blue/all"]),
+        port("blue/open", "blue/web", "10.0.1.13", host="hv1", secure=False),
+        floating_ip(FLOAT, "red/db1", "10.0.2.11", router="red/main", external="public"),
+    )
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FabricTwin]:
+    with FabricTwin(tmp_path_factory.mktemp("hostile"), topology()) as running:
+        running.load(compile_fabric(running.topology, bindings=running.bindings, heard=HEARD))
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(net: FabricTwin) -> None:
+    net.forget()
+
+
+def datagram(eth_src: int, eth_dst: int, src: str, dst: str, *, ttl: int = 64) -> bytes:
+    sent = Packet("x", eth_src, eth_dst, wire.IPV4, ip_address(src), ip_address(dst), wire.UDP, 1000, 80, ttl=ttl)
+    return frame(sent)
+
+
+def test_the_outside_is_no_member_of_a_group_by_a_source_of_the_inside(net: FabricTwin) -> None:
+    """A floating IP's port lets its group in, inside: who forges a member's address outside is not let in by that."""
+    web1 = net.topology.ports["red/web1"]
+    assert net.send("red/web1", datagram(web1.mac, router_mac("red/web"), "10.0.1.11", "10.0.2.11"))
+    net.forget()
+    for source in ("10.0.1.11", "10.0.1.12"):
+        sent = tagged(datagram(UPSTREAM, outer_mac(f"red/{FLOAT}"), source, FLOAT), VLAN)
+        assert not net.receive_wire("hv1", "physnet1", sent)
+
+
+def test_another_tenant_with_the_same_addresses_is_no_member_either(net: FabricTwin) -> None:
+    blue = net.topology.ports["blue/web1"]
+    assert not net.send("blue/web1", datagram(blue.mac, router_mac("blue/web"), "10.0.1.11", FLOAT))
