@@ -30,7 +30,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "lab": ("controller.cli.lab", "Bring a topology up on this machine, with real Open vSwitch."),
     "ping": ("controller.cli.ping", "Probe pairs of ports in the lab; compare with what the files allow."),
     "demo": ("controller.cli.demo", "Lab up, probe every pair of ports, lab down."),
-    "host": ("controller.cli.host", "Prepare a host's bridges for the controller."),
+    "host": ("controller.cli.host", "Prepare a host for the controller, or for work on it."),
     "pki": ("controller.cli.pki", "Make the certificates of a fabric's hosts and controller."),
     "schema": ("controller.cli.schema", "Print the JSON Schema of the files, for editors."),
     "completion": ("controller.cli.completion", "Print the completion script of a shell."),

@@ -72,6 +72,9 @@ def _what_it_is(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"  network    {answer['network']} ({answer['type']}{segment})"
     also = [f"and {each}" for each in answer["allowed_addresses"]]
     yield f"  addresses  {' '.join([answer['mac'], *answer['addresses'], *also])}"
+    for each in answer["floating_ips"]:
+        where = f"on {each['host']}" if each["host"] else "on no host that is connected"
+        yield f"  floating   {each['address']} for {each['fixed']}, {where}"
     groups = ", ".join(answer["groups"]) or "none: nothing in, everything out"
     yield f"  groups     {groups if answer['port_security'] else 'port security is off: nothing is judged'}"
 

@@ -1,4 +1,4 @@
-"""`weft host`: what is done on a host itself; `weft host init` gives its Open vSwitch the bridges that the controller programs."""
+"""`weft host`: what is done on, or with, one host; `weft host init` gives its Open vSwitch the bridges that the controller programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.cli.completion import complete_hosts
+from controller.cli.drain import drain, undrain
 from controller.cli.host_limits import limits
 from controller.cli.output import Exit, leave, load_or_exit, output_option, print_json
 from controller.cli.tls import chosen, tls_options
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 _TARGET = re.compile(r"(tcp|ssl|unix):\S+")
 
 
-@click.group(short_help="Prepare a host's bridges for the controller.")
+@click.group(short_help="Prepare a host for the controller, or for work on it.")
 def command() -> None:
-    """Prepare a host for the controller."""
+    """Prepare a host for the controller, or for work on it."""
 
 
 command.add_command(limits)
+command.add_command(drain)
+command.add_command(undrain)
 
 
 @command.command("init", short_help="Give this machine's Open vSwitch its bridges, tunnels and controller.")

@@ -75,10 +75,39 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
         if names:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             lines.append(f"{label} ports: {', '.join(map(str, names[:_NAMES_SHOWN]))}{more}")
+    lines += _ways_out(answer)
     lines += _counters(answer.get("counters"))
     lines += _questions(answer.get("questions"))
     lines += [f"the database of {host} is not read: {why}" for host, why in answer.get("databases", {}).items()]
     return lines
+
+
+def _ways_out(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield by whom routers lead out, what leads nowhere first."""
+    if answer.get("drained"):
+        yield f"drained: {', '.join(answer['drained'])}"
+    routers = sorted(answer.get("routers") or [], key=lambda each: not each["lost"])
+    for each in routers[:_NAMES_SHOWN]:
+        others = [_gateway(way) for way in each["gateways"] if way["host"] != each["gateway"]]
+        rest = f" ({', '.join(others)})" if others else ""
+        if each["lost"]:
+            why = (
+                f"NO GATEWAY IS ALIVE{rest}" if others else "no host that is wired to its external network is a gateway"
+            )
+        else:
+            why = f"leads out by {each['gateway'] or 'nobody that is connected'}{rest}"
+        yield f"router {each['router']}: {why}"
+    if len(routers) > _NAMES_SHOWN:
+        yield f"and {len(routers) - _NAMES_SHOWN} more routers lead out"
+    floating = answer.get("floating_ips") or []
+    nowhere = [str(each["address"]) for each in floating if each["host"] is None]
+    if nowhere:
+        more = f" and {len(nowhere) - _NAMES_SHOWN} more" if len(nowhere) > _NAMES_SHOWN else ""
+        yield f"floating IPs that no host has: {', '.join(nowhere[:_NAMES_SHOWN])}{more}"
+
+
+def _gateway(way: Mapping[str, Any]) -> str:
+    return f"{way['host']} {'is dead' if way['alive'] is False else 'stands by'}"
 
 
 def _counters(counted: Mapping[str, Any] | None) -> Iterator[str]:

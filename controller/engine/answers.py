@@ -24,6 +24,7 @@ def answer(engine: Engine, question: Mapping[str, Any]) -> dict[str, Any]:
     {"do": "wait", "after": 7, "deadline": 60}  the first change set with a higher number, once it is over
     {"do": "audit", "hosts": ["hv1"], "deadline": 60}      what every switch (of these hosts) held; differences are repaired
     {"do": "counters", "host": "hv1", "tenant": "red"}     what rules let in and what was dropped, of all unless one is named
+    {"do": "drain", "host": "hv1", "drained": true}        has a host lead out only if nobody else can, or as its place is
     {"do": "explain", "port": "red/web1"}       where a port is, and what was counted for it
     """
     deadline_s = float(question.get("deadline", _DEADLINE_S))
@@ -40,6 +41,8 @@ def answer(engine: Engine, question: Mapping[str, Any]) -> dict[str, Any]:
         case "counters":
             host, tenant = question.get("host"), question.get("tenant")
             return counters(engine, host and str(host), tenant and str(tenant), _reading_s(question))
+        case "drain":
+            return _drained(engine, str(question.get("host")), bool(question.get("drained", True)), deadline_s)
         case "explain":
             return explain(engine, str(question.get("port")), _reading_s(question))
         case other:
@@ -73,6 +76,18 @@ def _applied(engine: Engine, question: Mapping[str, Any], deadline_s: float) -> 
         "troubles": list(troubles),
         "rolled_back": rolled_back,
     }
+
+
+def _drained(engine: Engine, host: str, is_drained: bool, deadline_s: float) -> dict[str, Any]:
+    """Drain a host, or have it lead out again; return the change set once the switches have it."""
+    topology = engine.intent.topology
+    known = None if topology is None else topology.hosts.get(host)
+    if known is None:
+        return {"error": f"no host is called {host}"}
+    if is_drained and not known.gateway:
+        return {"error": f"{host} is no gateway ({known.place}): it leads nobody out"}
+    change = engine.drain(host, is_drained, deadline_s).change
+    return {"host": host, "drained": is_drained, "change": None if change is None else asdict(change)}
 
 
 def _waited(engine: Engine, after: int, deadline_s: float) -> dict[str, Any]:

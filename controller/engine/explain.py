@@ -46,7 +46,7 @@ def explain(engine: Engine, name: str, deadline_s: float) -> dict[str, Any]:
     port = topology.ports.get(name)
     if port is None:
         return {"unknown": "port", "word": name, "hint": instead(name, topology.ports)}
-    told = _what_it_is(topology, port) | _where(engine, topology, port)
+    told = _what_it_is(topology, port) | _floating(engine, topology, port) | _where(engine, topology, port)
     if told["number"] is None:
         unread = told["unbound"] if told["state"] == State.DOWN else None
         return told | {"unread": unread, "directions": {}, "drops": [], "host_drops": []}
@@ -93,6 +93,17 @@ def _what_it_is(topology: Topology, port: Port) -> dict[str, Any]:
         "port_security": port.port_security,
         "groups": list(port.groups),
         "is_dry": bool(port.groups) and not any(topology.groups[name].enforce for name in port.groups),
+    }
+
+
+def _floating(engine: Engine, topology: Topology, port: Port) -> dict[str, Any]:
+    """Return the floating IPs of a port, and the hosts that have them."""
+    own = [(name, each) for name, each in topology.floating_ips.items() if each.port == port.name]
+    return {
+        "floating_ips": [
+            {"address": str(each.address), "fixed": str(each.fixed), "host": engine.outward.home_of(name)}
+            for name, each in own
+        ]
     }
 
 

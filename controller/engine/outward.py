@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from controller.answers.neighbours import announce
 from controller.answers.undeliverable import tag
@@ -55,6 +56,9 @@ class Outward:
         self._last: dict[Home, str] = {}
         self._rounds: Rounds[Home] = Rounds()
         self._drained: dict[str, bool] = {}
+        self._present: set[str] = set()
+        # For people: router -> the hosts by which it may lead out, and the one that does. None: it is to be looked at again.
+        self._ways: dict[str, tuple[tuple[str, ...], str | None]] | None = None
 
     # What happens.
 
@@ -64,20 +68,24 @@ class Outward:
 
     def drain(self, host: str, is_drained: bool) -> None:
         """Have a host lead out only if nobody else can, or as its place is."""
-        self._drained[host] = is_drained
+        self._drained[host], self._ways = is_drained, None
         self._programs.drain(host, is_drained)
 
     def came(self, host: str) -> None:
         """Note that a host's switch is there."""
+        self._present.add(host)
+        self._ways = None
         self._programs.reach(host, True)
 
     def left(self, host: str) -> None:
         """Note that a host's switch is gone. What it heard last may not be so any more."""
+        self._present.discard(host)
+        self._ways = None
         self._programs.reach(host, False)
 
     def silent(self, host: str, interfaces: frozenset[str]) -> None:
         """Note which interfaces of a host's br-int are not alive: by some of them it listens for others."""
-        self._silent[host] = interfaces
+        self._silent[host], self._ways = interfaces, None
         if self._met is not None:
             self._programs.hear(host, self._unheard(self._met, host))
 
@@ -87,7 +95,7 @@ class Outward:
             return
         if self._met is None:
             self._found = frozenset([*topology.routers, *topology.floating_ips])
-        self._met = topology
+        self._met, self._ways = topology, None
         for host in [host for host in self._silent if host not in topology.hosts]:
             del self._silent[host]
             self._programs.hear(host, frozenset())
@@ -110,14 +118,61 @@ class Outward:
         self._known = dict(homes)
         for home in self._rounds.due(now):
             self._announce(topology, home, send)
+        if self._ways is None:
+            leading_out = (name for name, router in topology.routers.items() if router.external is not None)
+            self._ways = {name: self._programs.leads(name) for name in leading_out}
 
     def deadlines(self) -> list[float]:
         """Return when something is due, in the time of `time.monotonic`."""
         return self._rounds.deadlines()
 
-    def is_drained(self, host: str) -> bool:
-        """Return whether a host leads out only if nobody else can."""
-        return self._drained.get(host, False)
+    # For people; any thread may ask.
+
+    def drained(self) -> list[str]:
+        """Return the hosts that lead out only if nobody else can, in name order."""
+        return sorted(host for host, is_drained in self._drained.copy().items() if is_drained)
+
+    def home_of(self, owner: str) -> str | None:
+        """Return the host that has the address of a router or a floating IP outside, None while nobody tells."""
+        return next((host for home, host in self._last.copy().items() if home.owner == owner), None)
+
+    def tell_routers(self, topology: Topology) -> list[dict[str, Any]]:
+        """Return the routers that lead out, and by whom, as JSON has it."""
+        ways, lives = self._ways or {}, {}
+        told = []
+        for name, (order, leading) in sorted(ways.items()):
+            for host in order:
+                if host not in lives:
+                    lives[host] = self._is_alive(topology, host)
+            is_lost = not any(lives[host] is not False for host in order)
+            gateways = [{"host": host, "alive": lives[host]} for host in order]
+            told.append(
+                {"router": name, "gateway": None if is_lost else leading, "lost": is_lost, "gateways": gateways}
+            )
+        return told
+
+    def tell_floating(self, topology: Topology) -> list[dict[str, Any]]:
+        """Return the floating IPs and the hosts that have them, as JSON has it."""
+        where = {home.owner: host for home, host in self._last.copy().items()}
+        return [
+            {"address": str(each.address), "port": each.port, "host": where.get(name)}
+            for name, each in topology.floating_ips.items()
+        ]
+
+    def _is_alive(self, topology: Topology, host: str) -> bool | None:
+        """Return whether any other host hears a gateway; None if none listens that we know of."""
+        interface, heard = liveness_port(host), None
+        for other in self._present.copy():
+            known = topology.hosts.get(other)
+            if other == host or known is None:
+                continue
+            if self._observed.number(other, known.integration_bridge, interface) is not None:
+                if interface not in self._silent.get(other, ()):
+                    return True
+                heard = False
+        return heard
+
+    # How it follows.
 
     def _unheard(self, topology: Topology, host: str) -> frozenset[str]:
         interfaces = self._silent.get(host, frozenset())

@@ -30,6 +30,9 @@ def status(engine: Engine) -> dict[str, Any]:
         "databases": engine.names.problems(),
         "questions": engine.questions.tell(),
         "neighbours": engine.resolver.tell(),
+        "drained": engine.outward.drained(),
+        "routers": engine.outward.tell_routers(topology) if topology else [],
+        "floating_ips": engine.outward.tell_floating(topology) if topology else [],
         "ports": {
             "bound": len(topology.ports) - len(unbound) if topology else 0,
             "unbound": unbound,

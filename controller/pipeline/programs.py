@@ -221,6 +221,10 @@ class Programs:
         """Say of which hosts a host hears no signs of life."""
         self.memo.set(homes.unheard, (host,), unheard or None)
 
+    def leads(self, router: str) -> tuple[tuple[str, ...], str | None]:
+        """Return the hosts by which a router may lead out, in order, and the one that does as they see it, if anybody tells."""
+        return queries.gateways(self.memo, router), homes.leading(self.memo, router)
+
     def at_home(self) -> dict[str, Mapping[homes.Home, str]]:
         """Return, by tenant, the host that has each address of ours outside, of those of which somebody tells."""
         return {
