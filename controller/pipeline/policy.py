@@ -139,6 +139,10 @@ def write_policy(builder: Builder, side: Side) -> None:
         where = match(eth_type=ethertype, ip_frag=_LATER)
         load = [VERDICT.load(ALLOWED), FRESH.load(0), LATER.load(1)]
         builder.flow(side.rules, _LATER_FRAGMENT, where, load, kind="later fragment", origin=OURS)
+        # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
+        # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
+        sctp = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
+        builder.flow(side.known, 400, sctp, kind="SCTP", origin=OURS)
     write_ports(builder, side.ports, side.far_rules)
     builder.flow(side.peers, 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
 

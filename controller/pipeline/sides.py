@@ -144,10 +144,17 @@ def policy_tables(side: Side) -> tuple[Table, ...]:
 
 def _stamp_tables(side: Side) -> tuple[Table, ...]:
     near, _ = _ends(side)
-    stamps = ("ct_state", "ct_mark", "ct_label")
+    stamps = ("eth_type", "ip_proto", "ct_state", "ct_mark", "ct_label")
     return (
         _table(
-            *(side, side.known, 0, (JUDGED.field, *stamps), (side.key.field, VERDICT.field), (side.peers, side.same)),
+            *(
+                side,
+                side.known,
+                0,
+                (JUDGED.field, *stamps),
+                (side.key.field, VERDICT.field),
+                (side.peers, side.same),
+            ),
             purpose=f"the {near}'s class and the connection's stamp -> let through before, by the policy of today",
             miss="nothing: the rules will be asked",
         ),

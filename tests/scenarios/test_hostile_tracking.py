@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
 from controller.model.address import BROADCAST_MAC
+from controller.pipeline.compile import compile_fabric
 from controller.proof.packet import Packet
-from tests.builders import allow, group
+from tests.builders import allow, fabric, group, host, network, port
+from tests.ovs.fabric import FabricTwin
 from tests.ovs.frames import Step, frame, unreachable
 from tests.ovs.vtep import Tunnelled
 from tests.scenarios.talk import Talk, answer_to, request
@@ -118,3 +121,24 @@ def test_a_connection_goes_on_when_its_server_comes_to_the_clients_host(talk: Ta
     answered_from_afar(talk, knock)
     assert talk.send(answer_to(knock, SERVER)).keys() == {NEAR}
     assert talk.carries(knock, SERVER)
+
+
+@pytest.mark.parametrize("what", ["tcp 9", "sctp 9"])
+def test_who_gets_an_address_does_not_inherit_its_connections(tmp_path: Path, what: str) -> None:
+    """Nothing has been flushed yet: an answer to the former owner is not for the new one, whatever the protocol."""
+    heirs = [port(f"red/{name}", "red/n", "10.0.0.1", host="hv1", groups=["red/open"]) for name in ("former", "heir")]
+    server = port("red/server", "red/n", "10.0.0.2", host="hv1", groups=["red/open"])
+    everyone = fabric(
+        host("hv1"), network("red/n", "10.0.0.0/24"), group("red/open", ingress=[allow()]), server, *heirs
+    )
+    before, after = (
+        replace(everyone, ports={name: each for name, each in everyone.ports.items() if name != gone})
+        for gone in ("red/heir", "red/former")
+    )
+    with FabricTwin(tmp_path, everyone) as net:
+        net.load(compile_fabric(before, bindings=net.bindings))
+        asked = request(before, "red/former", "red/server", what)
+        assert list(net.send("red/former", frame(asked))) == ["red/server"]
+        answer = replace(answer_to(asked, "red/server"), eth_dst=heirs[1].mac)
+        net.load(compile_fabric(after, bindings=net.bindings))
+        assert net.send("red/server", frame(answer, Step.ACCEPT)) == {}

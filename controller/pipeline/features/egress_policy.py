@@ -8,7 +8,6 @@ from controller.pipeline.fields import (
     ETH_IPV4,
     ETH_IPV6,
     PROTO_ICMPV6,
-    PROTO_SCTP,
 )
 from controller.pipeline.flow import match
 from controller.pipeline.policy import (
@@ -82,11 +81,6 @@ def _state(builder: Builder) -> None:
     where = match(**bears(Direction.EGRESS, DHCP_STAMP), ct_state=OLD)
     answered = [*stamped, VERDICT.load(KNOWN)]
     builder.flow("egress_known", 300, where, answered, kind="DHCP answer", origin=OURS)
-    for ethertype in (ETH_IPV4, ETH_IPV6):
-        # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
-        # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
-        where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
-        builder.flow("egress_state", 210, where, ask(builder, SOURCE_CLASS), "egress_unknown", kind="SCTP", origin=OURS)
     for way, table, kind in ((OPENER, "egress_known", "opener"), (ANSWER, "ingress_known", "answer")):
         load = ask(builder, SOURCE_CLASS, table)
         builder.flow("egress_state", 100, match(ct_state=way), load, "egress_unknown", kind=kind, origin=OURS)

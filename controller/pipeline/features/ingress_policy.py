@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.graph.identities import Identity
 from controller.model.entities import Direction
-from controller.pipeline.fields import CT_TRACKED, ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_SCTP
+from controller.pipeline.fields import CT_TRACKED, ETH_ARP, ETH_IPV4, ETH_IPV6, PROTO_ICMPV6
 from controller.pipeline.flow import match
 from controller.pipeline.policy import (
     ANSWER_MATCHES,
@@ -62,11 +62,6 @@ def _always(builder: Builder, _host: HostView) -> None:
     for ethertype in (ETH_IPV4, ETH_IPV6):
         builder.flow("ingress_track", 100, match(eth_type=ethertype), ask_tracker, kind="look up", origin=OURS)
     builder.flow("ingress_state", 300, INVALID, kind="invalid", origin=OURS)
-    for ethertype in (ETH_IPV4, ETH_IPV6):
-        where = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
-        builder.flow(
-            "ingress_state", 210, where, ask(builder, TARGET_CLASS), "ingress_unknown", kind="SCTP", origin=OURS
-        )
     load = ask(builder, TARGET_CLASS, "ingress_known")
     builder.flow("ingress_state", 100, match(ct_state=OPENER), load, "ingress_unknown", kind="opener", origin=OURS)
     load = ask(builder, TARGET_CLASS, "egress_known")
