@@ -12,6 +12,8 @@ from controller.graph.queries import (
     floating_ip,
     floating_ips_in,
     gateways,
+    hosts,
+    is_programmed,
     router,
     routers_in,
 )
@@ -32,17 +34,27 @@ class Home(NamedTuple):
 
 
 @query
+def is_cut_off(memo: Memo, host_name: str) -> bool:
+    """Return whether a gateway hears nobody: then it is not everybody else who is dead."""
+    others = {each for each in hosts(memo) or () if each != host_name and is_programmed(memo, each)}
+    return bool(others) and (unheard(memo, host_name) or frozenset()).issuperset(others)
+
+
+@query
 def leading(memo: Memo, router_name: str) -> str | None:
     """Return the gateway that leads a router out: the last in order that hears nothing of those before it; None: nobody tells.
 
-    Should two think that they do, the later one has come to it.
+    Should two think that they do, the later one has come to it, unless it is cut off from everybody.
     """
     order = gateways(memo, router_name)
-    for place in reversed(range(len(order))):
-        name = order[place]
-        if present(memo, name) and (unheard(memo, name) or frozenset()).issuperset(order[:place]):
-            return name
-    return None
+    found = [
+        name
+        for place, name in enumerate(order)
+        if present(memo, name) and (unheard(memo, name) or frozenset()).issuperset(order[:place])
+    ]
+    connected = [name for name in found if not is_cut_off(memo, name)]
+    chosen = connected or found
+    return chosen[-1] if chosen else None
 
 
 @query
