@@ -70,6 +70,8 @@ def host_parts(memo: Memo, host: str) -> None:
         for outer in ways_out.outer_of(memo, name):
             memo.require(outer_part, host, name, outer)
     for space in queries.spaces_on(memo, host):
+        if queries.router_of_space(space) is not None:
+            memo.require(space_part, host, space)
         for direction in Direction:
             for is_stateless in (False, True):
                 memo.require(identities_part, host, space, direction, is_stateless)
@@ -208,6 +210,12 @@ def identities_part(memo: Memo, host: str, space: str, direction: Direction, is_
 def rules_part(memo: Memo, _host: str, groups: Groups) -> Part:
     """Return the rules of a class that do not change with who is in which group; the host has such ports."""
     return _rule_flows(memo, groups)
+
+
+@emitting
+def space_part(memo: Memo, host: str, space: str) -> Part:
+    """Return what the address space of a router needs on a host."""
+    return _part(memo, Scope.SPACE, HostView(memo, host), space)
 
 
 @emitting

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from controller.graph import queries
-from controller.model.entities import TUNNEL_TYPES, Address, Host
+from controller.model.entities import TUNNEL_TYPES, Address, Host, HostKind
+from controller.model.ids import key
 from controller.model.names import PATCH_TO_INTEGRATION, tunnel_port
 from controller.pipeline.fields import VLAN_MASK, VLAN_PRESENT
 from controller.pipeline.flow import Action, Origin, Output, PopVlan, PushVlan, Wanted, match, set_field
 from controller.pipeline.program import Builder
+from controller.pipeline.registers import SPACE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView, open_hosts
 
@@ -51,13 +53,19 @@ def _network(builder: Builder, view: NetworkView) -> None:
         return
     number, inside = ports
     tag, everyone = VLAN_PRESENT | view.tag, view.peers
-    enter: list[Action] = [PushVlan(), set_field("vlan_tci", tag), Output(inside)]
-    for peer in view.partners:
-        field = "tun_src" if isinstance(peer.tunnel_ip, IPv4Address) else "tun_ipv6_src"
-        # A tag inside the tunnel would come out as a tag of ours once br-int has taken its own off.
-        sender: dict[str, Wanted] = {"vlan_tci": (0, VLAN_MASK), field: int(peer.tunnel_ip)}
-        where = match(in_port=number, tun_id=view.network.segment or 0, **sender)
-        builder.flow("from_tunnel", 100, where, enter, kind="known VTEP", origin=view.origin)
+    # A tag inside the tunnel would come out as a tag of ours once br-int has taken its own off.
+    here: dict[str, Wanted] = {"in_port": number, "tun_id": view.network.segment or 0, "vlan_tci": (0, VLAN_MASK)}
+    mark: list[Action] = [PushVlan(), set_field("vlan_tci", tag)]
+    if queries.router_of(view.memo, view.name) is None:
+        senders = view.partners
+    else:
+        senders = [peer for peer in everyone if peer.kind is not HostKind.OVS]
+        # Each host of the router may send packets of each of its networks: they are listed once, not once for each network.
+        load = [*mark, SPACE.load(view.space_key)]
+        builder.flow("from_tunnel", 90, match(**here), load, "sender", kind="routed network", origin=view.origin)
+    for peer in senders:
+        where = match(**here, **_from(peer.tunnel_ip))
+        builder.flow("from_tunnel", 100, where, [*mark, Output(inside)], kind="known VTEP", origin=view.origin)
     if everyone:
         where = match(vlan_tci=(tag, VLAN_MASK), eth_dst=_MULTICAST)
         copies = _send(view, number, everyone)
@@ -66,6 +74,20 @@ def _network(builder: Builder, view: NetworkView) -> None:
     if listening:
         where, copies = match(vlan_tci=(tag, VLAN_MASK)), _send(view, number, listening)
         builder.flow("to_tunnel", 100, where, copies, kind="unknown MAC", origin=view.origin)
+
+
+def _space(builder: Builder, view: HostView, space: str) -> None:
+    """Write who may send packets of the networks of a router."""
+    inside = view.number(view.host.tunnel_bridge, PATCH_TO_INTEGRATION)
+    router = queries.router_of_space(space)
+    if inside is None or router is None:
+        return
+    origin = Origin(f"router {router}", queries.router_place(view.memo, router))
+    for name in queries.hosts_of_space(view.memo, space):
+        other = queries.host(view.memo, name)
+        if name != view.name and other is not None and other.kind is HostKind.OVS:
+            where = match(**{SPACE.field: SPACE.is_(key("space", space))}, **_from(other.tunnel_ip))
+            builder.flow("sender", 100, where, [Output(inside)], kind="host of the router", origin=origin)
 
 
 def _mac(builder: Builder, view: NetworkView, mac: int) -> None:
@@ -94,6 +116,10 @@ def _send(view: NetworkView, number: int, targets: Iterable[Host]) -> list[Actio
     return copies
 
 
+def _from(address: Address) -> dict[str, Wanted]:
+    return {"tun_src" if isinstance(address, IPv4Address) else "tun_ipv6_src": int(address)}
+
+
 def _towards(address: Address) -> Action:
     return set_field("tun_dst" if isinstance(address, IPv4Address) else "tun_ipv6_dst", int(address))
 
@@ -117,10 +143,20 @@ FEATURE = Feature(
             stage=Stage.FROM_TUNNEL,
             slot=0,
             matches=("in_port", "tun_id", "tun_src", "tun_ipv6_src", "vlan_tci"),
-            writes=("vlan_tci",),
-            next=(),
+            writes=("vlan_tci", SPACE.field),
+            next=("sender",),
             purpose="type, key and known sender -> the network's local tag, to br-int; frames with a tag of their own stay out",
             miss="dropped: a key that is not here, or a sender that has no such network",
+        ),
+        Table(
+            name="sender",
+            stage=Stage.FROM_TUNNEL,
+            slot=1,
+            matches=(SPACE.field, "tun_src", "tun_ipv6_src"),
+            writes=(),
+            next=(),
+            purpose="may this host send packets of the router's networks? Then to br-int",
+            miss="dropped: a sender that has nothing of the router",
         ),
         Table(
             name="to_tunnel",
@@ -137,10 +173,12 @@ FEATURE = Feature(
         "from br-int": "a packet that leaves the host",
         "from a VTEP": "a packet that arrives through a tunnel",
         "known VTEP": "a host that has a port of the network",
+        "routed network": "a network of a router: each of the router's hosts may send its packets",
+        "host of the router": "a host that has a port in one of the router's networks, or leads out of them",
         "remote port": "the MAC of a port on another host",
         "group address": "broadcast and multicast: a copy for each host that has the network",
         "unknown MAC": "a MAC that no file names goes to the hosts with ports without port security",
     },
-    flows={Scope.HOST: _sort, Scope.NETWORK: _network, Scope.MAC: _mac},
+    flows={Scope.HOST: _sort, Scope.NETWORK: _network, Scope.SPACE: _space, Scope.MAC: _mac},
     sends=frozenset({"remote port", "group address", "unknown MAC"}),
 )
