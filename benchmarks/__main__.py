@@ -23,12 +23,13 @@ from benchmarks.offline import measure_alone, measure_offline
 from benchmarks.online import PARTS, measure_online
 from benchmarks.push import measure_push
 from benchmarks.report import print_run, write_json
+from benchmarks.routed import ROUTED, measure_routed
 from benchmarks.security import measure_security
 from benchmarks.topology import write_topology
 from benchmarks.workload import CLIENTS, CROWD, DENSE, SIZES, generate
 
-_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security", DHCP)
-_KNOWN = (*SIZES, "push", "crowd", "security", DHCP)
+_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security", ROUTED)
+_KNOWN = (*SIZES, "push", "crowd", "security", ROUTED, DHCP)
 _LARGE = 5_000  # From so many ports on, files, compile and pack are measured once, in a process of their own.
 _EDITS_OF_A_CROWD = 20
 _QUESTIONS_S = 3.0
@@ -55,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="How fast Weft is, against real switches."
     )
-    names = f"{', '.join(_KNOWN)}; all by default, but of big-tenant only what is in security"
+    names = f"{', '.join(_KNOWN)}; all by default, but of big-tenant only what is in security; dhcp is in routed"
     parser.add_argument("what", nargs="*", type=_known, metavar="WHAT", help=names)
     parser.add_argument(
         "--only", action="append", choices=("files", *PARTS), help="of a workload, these parts (may be given again)"
@@ -89,6 +90,8 @@ def _measure(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[F
         yield from measure_dhcp(CLIENTS, directory, _QUESTIONS_S)
     elif name == "security":
         yield from measure_security(directory, arguments.edits, _say)
+    elif name == ROUTED:
+        yield from measure_routed(directory, arguments.edits, _say)
     else:
         yield from _measure_size(name, directory, arguments)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from benchmarks.datapath import Datapath
 from benchmarks.figure import Figure, Unit
 from benchmarks.guarded import SERVICE, SSH, Pipeline, Pipelines, Port, full_name, turns
 from benchmarks.packets import NotEnforced
@@ -40,7 +41,7 @@ CONNECTIONS = f"new connections, {SAME_HOST}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Passage:
     """One stream: megabits a second, CPU seconds of all daemons for a gigabyte, and passes at each host."""
 
     rate: float
@@ -61,10 +62,12 @@ def measure_streams(
         where: The hosts that the stream passes, and what to call them in the figure of the passes; the first name is the stream's.
         pairs: How many times each pipeline is measured, if there is time.
     """
-    runs: dict[Pipeline, list[_Run]] = {pipeline: [] for pipeline in Pipeline}
+    runs: dict[Pipeline, list[Passage]] = {pipeline: [] for pipeline in Pipeline}
     for pipeline in turns(pairs, _STREAMS_S):
         pipelines.use(pipeline)
-        runs[pipeline].append(_stream(site, pipelines, client, server, list(where)))
+        source, target = (site.lab.port_namespace(full_name(port)) for port in (client, server))
+        passed = {host: pipelines.datapaths[host] for host in where}
+        runs[pipeline].append(send_stream(source, target, server["ip"], passed))
     name = ACROSS if len(where) > 1 else SAME_HOST
     yield _beside(stream_name(name), Unit.MEGABITS, runs, lambda run: run.rate)
     yield _beside(f"CPU of ovs-vswitchd for a gigabyte, {name}", Unit.SECONDS, runs, lambda run: run.cpu_s)
@@ -72,24 +75,23 @@ def measure_streams(
         yield _beside(passes_name(label), Unit.PASSES, runs, _passes_at(host))
 
 
-def _passes_at(host: str) -> Callable[[_Run], float]:
+def _passes_at(host: str) -> Callable[[Passage], float]:
     return lambda run: run.passes[host]
 
 
-def _stream(site: Site, pipelines: Pipelines, client: Port, server: Port, hosts: list[str]) -> _Run:
-    datapaths = {host: pipelines.datapaths[host] for host in hosts}
-    source, target = (site.lab.port_namespace(full_name(port)) for port in (client, server))
-    with Stream(source, target, server["ip"], SSH) as stream:
+def send_stream(source: str, target: str, address: str, passed: Mapping[str, Datapath]) -> Passage:
+    """Send one stream from a namespace to another, and count in the datapaths of the hosts that it passes."""
+    with Stream(source, target, address, SSH) as stream:
         time.sleep(_WARM_S)
-        for datapath in datapaths.values():
+        for datapath in passed.values():
             datapath.clear()
-        before = sum(datapath.cpu_s() for datapath in datapaths.values())
+        before = sum(datapath.cpu_s() for datapath in passed.values())
         meter = Meter(stream)
         time.sleep(_MEASURED_S)
         rate, received = meter.rate(), meter.bytes
-        cpu = sum(datapath.cpu_s() for datapath in datapaths.values()) - before
-        passes = {host: datapath.passes().each for host, datapath in datapaths.items()}
-    return _Run(rate, cpu * _GB / received, passes)
+        cpu = sum(datapath.cpu_s() for datapath in passed.values()) - before
+        passes = {host: datapath.passes().each for host, datapath in passed.items()}
+    return Passage(rate, cpu * _GB / received, passes)
 
 
 def measure_connections(site: Site, pipelines: Pipelines, client: Port, server: Port, pairs: int) -> Iterator[Figure]:

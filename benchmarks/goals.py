@@ -9,9 +9,13 @@ from enum import StrEnum
 from benchmarks.dhcp import ANSWERS, DHCP, ONE
 from benchmarks.figure import Figures, Unit, said
 from benchmarks.forwarding import ACROSS, SAME_HOST, SECURITY, passes_name, stream_name
+from benchmarks.large_router import ADDED, LARGE_ROUTER, ROUTE
+from benchmarks.large_router import JOINED as NETWORK_JOINED
 from benchmarks.members import JOINED, LARGE
+from benchmarks.routed import BOTH, ROUTED
 
 BARE = "the bare pipeline"
+BRIDGED = "a bridged one"
 EDITS = ("port added", "port removed", "port moved", "rule changed")
 
 
@@ -107,6 +111,14 @@ GOALS: tuple[Goal, ...] = (
         for where in (SAME_HOST, ACROSS)
     ),
     Goal(SECURITY, passes_name(SAME_HOST), 2, Unit.PASSES),
+    *(
+        Goal(ROUTED, stream_name(where), 0.9, at_least=True, of_limit=True, limit=BRIDGED)
+        for where in (SAME_HOST, ACROSS)
+    ),
+    Goal(ROUTED, passes_name(SAME_HOST), 2, Unit.PASSES),
+    # Two at each host, and one that takes the packet out of its tunnel.
+    Goal(ROUTED, passes_name(BOTH), 5, Unit.PASSES),
+    *(Goal(LARGE_ROUTER, name, 0.020) for name in (ROUTE, NETWORK_JOINED, ADDED)),
     Goal(DHCP, ANSWERS, 1_000, Unit.PER_S, at_least=True),
     Goal(DHCP, ONE, 0.010),
 )

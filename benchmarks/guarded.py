@@ -7,7 +7,6 @@ is the flows alone.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datapath import Datapath
+from benchmarks.measure import by_turns
 from benchmarks.packets import NotEnforced
 from benchmarks.site import Site
 from benchmarks.traffic import UDP, Header, frame, wire
@@ -148,16 +148,12 @@ def _identities(lines: Iterable[str]) -> list[str]:
 
 
 def turns(pairs: int, seconds: float = math.inf) -> Iterator[Pipeline]:
-    """Yield each pipeline so often, in an order in which what drifts steadily favours neither; begin no pair after so many seconds.
+    """Yield each pipeline so often, as `by_turns` does.
 
     >>> " ".join(turns(3))
     'Weft bare bare Weft Weft bare'
     """
-    deadline = time.monotonic() + seconds
-    for number in range(pairs):
-        if number and time.monotonic() > deadline:
-            return
-        yield from (Pipeline.WEFT, Pipeline.BARE) if number % 2 == 0 else (Pipeline.BARE, Pipeline.WEFT)
+    return by_turns(Pipeline.WEFT, Pipeline.BARE, pairs, seconds)
 
 
 def _integration() -> list[str]:

@@ -9,7 +9,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -58,6 +58,19 @@ def timed(runs: int, prepare: Callable[[], Given], work: Callable[[Given], Made]
         made = work(given)
         seconds.append(time.perf_counter() - start)
     return Timing.of(seconds), made
+
+
+def by_turns(first: Given, second: Given, pairs: int, seconds: float = math.inf) -> Iterator[Given]:
+    """Yield two things so often each, in an order in which what drifts steadily favours neither; begin no pair after so many seconds.
+
+    >>> " ".join(by_turns("A", "B", 3))
+    'A B B A A B'
+    """
+    deadline = time.monotonic() + seconds
+    for number in range(pairs):
+        if number and time.monotonic() > deadline:
+            return
+        yield from (first, second) if number % 2 == 0 else (second, first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,12 +116,18 @@ def _pack(programs: Iterable[Program]) -> dict[int, int]:
     }
 
 
-def measure_alone(workload: str, folder: Path) -> Iterator[Figure]:
-    """Yield what it takes a process that does nothing else to load, compile and pack a folder, once, on one core."""
+def alone(folder: Path) -> dict[str, float]:
+    """Return what it takes a process that does nothing else to load, compile and pack a folder, once, on one core."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.offline", str(folder)], stdout=subprocess.PIPE, text=True, check=True
     )
-    told = json.loads(done.stdout)
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
+
+
+def measure_alone(workload: str, folder: Path) -> Iterator[Figure]:
+    """Yield what `alone` tells of a folder."""
+    told = alone(folder)
     yield Figure(workload, "load, compile and pack, one core", told["seconds"], Unit.SECONDS)
     yield Figure(workload, "load, compile and pack: peak memory", told["peak_mib"], Unit.MEBIBYTES)
     yield Figure(workload, "read the files", told["load"], Unit.SECONDS)
@@ -136,9 +142,9 @@ def _alone(folder: Path) -> dict[str, float]:
     collect_seldom()
     start = time.perf_counter()
     topology = load(folder)
-    loaded = time.perf_counter()
+    loaded, cpu_before = time.perf_counter(), time.process_time()
     programs = compile_fabric(topology)
-    compiled = time.perf_counter()
+    compiled, cpu_after = time.perf_counter(), time.process_time()
     for program in programs:
         for flow in program.flows.values():
             flow_add(flow)
@@ -152,6 +158,7 @@ def _alone(folder: Path) -> dict[str, float]:
         "seconds": packed - start,
         "load": loaded - start,
         "compile": compiled - loaded,
+        "compile_cpu": cpu_after - cpu_before,
         "pack": packed - compiled,
         "peak_mib": usage(os.getpid()).peak_mib,
         "flows": sum(hosts.values()),

@@ -17,9 +17,11 @@ from benchmarks.figure import Figure, Figures, Unit, said
 from benchmarks.forwarding import SECURITY
 from benchmarks.goals import GOALS
 from benchmarks.history import Run, history
+from benchmarks.large_router import LARGE_ROUTER
 from benchmarks.members import LARGE
 from benchmarks.peers import PEERS, WORKS, Span, Work
 from benchmarks.report import goal_rows, limit_text, machine_text, ratio_text
+from benchmarks.routed import ROUTED
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -89,6 +91,14 @@ def _security(runs: Sequence[Run]) -> str:
     return _with_limits(runs[-1], (SECURITY,), "bare pipeline")
 
 
+def _routed(runs: Sequence[Run]) -> str:
+    return _with_limits(runs[-1], (ROUTED,), "bridged")
+
+
+def _large_router(runs: Sequence[Run]) -> str:
+    return _with_limits(runs[-1], (LARGE_ROUTER,), "prepared bytes")
+
+
 def _with_limits(run: Run, workloads: Collection[str], limit: str) -> str:
     rows = [
         (f"`{figure.workload}`", figure.name, said(figure.value, figure.unit), limit_text(figure), ratio_text(figure))
@@ -137,6 +147,8 @@ _SECTIONS: dict[str, Callable[[Sequence[Run]], str]] = {
     "others": _others,
     "large": _large,
     "security": _security,
+    "routed": _routed,
+    "large-router": _large_router,
     "peers": _peers,
     "machine": _machine,
     "runs": _runs,

@@ -21,9 +21,14 @@ def write_topology(document: Document, folder: Path) -> None:
 
 
 def fabric_file(document: Document) -> str:
-    """Return fabric.yaml: the hosts, and for each tenant a grant of exactly the segments that it uses."""
-    lines = [f"fabric: {FABRIC}", "hosts:"]
-    lines += [f"  {host['name']}: {{tunnel_ip: {host['tunnel_ip']}}}" for host in document["hosts"]]
+    """Return fabric.yaml: the hosts, the ways out if there are any, and for each tenant a grant of exactly the segments that it uses."""
+    lines = [f"fabric: {FABRIC}", "hosts:", *(f"  {host['name']}: {{{_host(host)}}}" for host in document["hosts"])]
+    for kind in ("physical_networks", "external_networks"):
+        found = document.get(kind, [])
+        lines += [f"{kind}:"] if found else []
+        for each in found:
+            facts = ", ".join(f"{name}: {value}" for name, value in each.items() if name != "name")
+            lines.append(f"  {each['name']}: {{{facts}}}")
     lines.append("tenants:")
     for tenant, networks in _by_tenant(document["networks"]).items():
         segments = [network["vni"] for network in networks]
@@ -34,8 +39,13 @@ def fabric_file(document: Document) -> str:
 def tenant_files(document: Document) -> dict[str, str]:
     """Return the text of each tenant's file."""
     networks, groups, ports = (_by_tenant(document[kind]) for kind in ("networks", "groups", "ports"))
+    routers = _by_tenant(document.get("routers", []))
     return {
-        tenant: "\n".join(_tenant_lines(networks[tenant], groups[tenant], ports[tenant])) + "\n" for tenant in networks
+        tenant: "\n".join(
+            [*_tenant_lines(networks[tenant], groups[tenant], ports[tenant]), *_router_lines(routers.get(tenant, []))]
+        )
+        + "\n"
+        for tenant in networks
     }
 
 
@@ -64,6 +74,20 @@ def _tenant_lines(
     yield "ports:"
     for port in ports:
         yield f"  {port['name']}: {{{_port(port)}}}"
+
+
+def _router_lines(routers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for number, router in enumerate(routers):
+        if number == 0:
+            yield "routers:"
+        networks = ", ".join(map(_own, router["networks"]))
+        external = f", external: {router['external']}" if router.get("external") else ""
+        routes = ", ".join(f"{{to: {to}, via: {via}}}" for to, via in router.get("routes", ()))
+        yield f"  {_own(router['name'])}: {{networks: [{networks}]{external}{f', routes: [{routes}]' if routes else ''}}}"
+
+
+def _host(host: Mapping[str, Any]) -> str:
+    return f"tunnel_ip: {host['tunnel_ip']}{', gateway: true' if host.get('gateway') else ''}"
 
 
 def _rule(rule: Mapping[str, Any]) -> str:

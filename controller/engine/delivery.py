@@ -26,6 +26,9 @@ LOG = logging.getLogger(__name__)
 
 _PATIENCE_S = 0.25  # For the answer of a switch, and this much more
 _SLOWEST_FLOWS_PER_S = 15_000.0  # for what it has to do.
+# A switch that has confirmed a bundle may send by the old flows until its datapath has been looked through, and what is outside takes a
+# moment to learn. Measured: some 10 ms with few flows in the datapath.
+HANDOVER_S = 0.25
 _KEPT = 20  # Change sets that `weft status` may tell of.
 
 
@@ -131,7 +134,7 @@ class Delivery:
         deltas: Mapping[int, Delta],
         cause: str,
         since: float,
-        before_last: Callable[[], object] = lambda: None,
+        before_last: Callable[[], bool] = lambda: False,
     ) -> ChangeSet:
         """Send deltas and return when all switches have them that answer in time.
 
@@ -140,6 +143,7 @@ class Delivery:
             cause: What has happened, in words.
             since: The monotonic time of the event.
             before_last: Is called when all but the last of several phases are done: what takes over is ready, what ends is still there.
+                Returns whether the outside has been told of something that has been handed over.
         """
         steps = phases(deltas, self._role)
         flows = sum(map(len, deltas.values()))
@@ -147,8 +151,8 @@ class Delivery:
         self.record.put(change)
         behind: set[int] = set()
         for number, step in enumerate(steps, 1):
-            if 1 < number == len(steps):
-                before_last()
+            if 1 < number == len(steps) and before_last():
+                time.sleep(HANDOVER_S)
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
         troubles = self.troubles(behind)

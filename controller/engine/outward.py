@@ -107,20 +107,24 @@ class Outward:
 
     # What follows.
 
-    def follow(self, topology: Topology, send: Callable[[int, bytes], bool]) -> None:
-        """Announce what has come to another host, or is new, and what is due again. Who has it now is to be ready for it."""
+    def follow(self, topology: Topology, send: Callable[[int, bytes], bool]) -> bool:
+        """Announce what has come to another host, or is new, and what is due again. Who has it now is to be ready for it.
+
+        Return whether something has come from one host to another.
+        """
         now = time.monotonic()
-        homes = self._programs.at_home()
+        homes, has_moved = self._programs.at_home(), False
         for tenant in {*self._known, *homes}:
             before, after = self._known.get(tenant, {}), homes.get(tenant, {})
             if before is not after:
-                self._compare(topology, before, after, now)
+                has_moved |= self._compare(topology, before, after, now)
         self._known = dict(homes)
         for home in self._rounds.due(now):
             self._announce(topology, home, send)
         if self._ways is None:
             leading_out = (name for name, router in topology.routers.items() if router.external is not None)
             self._ways = {name: self._programs.leads(name) for name in leading_out}
+        return has_moved
 
     def deadlines(self) -> list[float]:
         """Return when something is due, in the time of `time.monotonic`."""
@@ -178,10 +182,12 @@ class Outward:
         interfaces = self._silent.get(host, frozenset())
         return frozenset(other for other in watched_by(topology, host) if liveness_port(other) in interfaces)
 
-    def _compare(self, topology: Topology, before: Mapping[Home, str], after: Mapping[Home, str], now: float) -> None:
+    def _compare(self, topology: Topology, before: Mapping[Home, str], after: Mapping[Home, str], now: float) -> bool:
+        has_moved = False
         for home, host in after.items():
             was = self._last.get(home)
             if was != host:
+                has_moved |= was is not None
                 self._last[home] = host
                 is_found = was is None and home.owner in self._found
                 self._rounds.begin(home, now, 1 if is_found else TIMES)
@@ -191,6 +197,7 @@ class Outward:
                 # Somebody else may have the address before it comes back. That nobody tells where it is means less.
                 del self._last[home]
                 self._found -= {home.owner}
+        return has_moved
 
     def _announce(self, topology: Topology, home: Home, send: Callable[[int, bytes], bool]) -> None:
         host, external = topology.hosts.get(self._last[home]), topology.external_networks.get(home.external)

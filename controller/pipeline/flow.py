@@ -20,7 +20,7 @@ from typing import Literal
 
 from controller.model.entities import Place, Rule
 from controller.pipeline.fields import BY_NAME, FIELDS
-from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, MeasureLength, Translate
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, ForgetEntrance, MeasureLength, Translate
 
 Condition = tuple[int, int, int | None]  # field index, value, mask
 Match = tuple[Condition, ...]
@@ -197,6 +197,7 @@ Action = (
     | ToController
     | DecrementTtl
     | ForgetConnection
+    | ForgetEntrance
     | ChooseWay
     | MeasureLength
 )

@@ -18,6 +18,11 @@ class ForgetConnection:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetEntrance:
+    """Forget by which port the packet came: a switch sends none back to it unless it is told to (NXM_OF_IN_PORT)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Translate:
     """Translate addresses, within a `Conntrack` (NXAST_NAT).
 

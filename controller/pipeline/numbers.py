@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from controller.graph.queries import host, network, networks_on, space_name, space_of, spaces_on
 from controller.graph.ways_out import is_outside, routers_on
 from controller.memo import Input, Memo, query
+from controller.model.entities import Address
 from controller.model.ids import Exhausted, allocate
 
 _ZONES = 65535  # Zone 0 is the tracker's default, which others on the host may use.
@@ -100,6 +102,33 @@ def place_note(port: str) -> str:
 def read_places(notes: Iterable[str]) -> list[str]:
     """Return the ports that notes tell of."""
     return [text.removeprefix("port ") for text in notes if text.startswith("port ")]
+
+
+_TRANSLATED = "translated"
+
+
+def translated_note(zone: int, address: Address, fixed: Address | None = None) -> str:
+    """Return the text by which a switch remembers for whom an address outside stands in a zone: a port's address, or a whole router.
+
+    >>> translated_note(4, ip_address("203.0.113.21"), ip_address("10.0.1.11"))
+    'translated 4 203.0.113.21 10.0.1.11'
+    """
+    return " ".join((_TRANSLATED, str(zone), *(str(each) for each in (address, fixed) if each is not None)))
+
+
+def read_translated(text: str) -> tuple[int, tuple[Address, ...]] | None:
+    """Return the zone and the addresses that such a note tells of, None if it is no such note.
+
+    >>> read_translated("translated 4 203.0.113.10")
+    (4, (IPv4Address('203.0.113.10'),))
+    """
+    word, *rest = text.split(" ")
+    if word != _TRANSLATED or len(rest) not in (2, 3):
+        return None
+    try:
+        return int(rest[0]), tuple(map(ip_address, rest[1:]))
+    except ValueError:
+        return None
 
 
 DRAINED = "drained"  # The text by which a switch remembers that its host is drained.

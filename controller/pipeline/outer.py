@@ -15,7 +15,7 @@ from controller.model.names import PATCH_TO_TUNNEL, patch_from_physical, patch_t
 from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, VLAN_PRESENT
 from controller.pipeline.flow import Action, Conntrack, Origin, PortNumber, ToGroup, Wanted
-from controller.pipeline.nat import Translate
+from controller.pipeline.nat import ForgetEntrance, Translate
 from controller.pipeline.numbers import translation, zones
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, SPACE, ZONE
@@ -74,7 +74,8 @@ class ExternalView:
 
     def out(self) -> list[Action]:
         """Return the actions that put a frame on the wire."""
-        return to_others(self.number or 0, self.tag)
+        # A gateway gets what a VLAN network's ports elsewhere send by the very patch port, if both are on one wire.
+        return [ForgetEntrance(), *to_others(self.number or 0, self.tag)]
 
     def mac_of(self, address: Address) -> int | None:
         """Return the MAC of a host on it that is not ours, None until it has been heard."""

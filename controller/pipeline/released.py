@@ -1,5 +1,7 @@
 """Whose connections end with a change: an address's when it gets another owner or none, a zone's when nobody has it any more.
 
+An address of ours outside stands for somebody inside: what was translated by it ends when it stands for somebody else, or nobody.
+
 The flows that answer for an address say in a register who owns it, so they differ when the owner does, whatever else stays. They
 are on every host that may have tracked the address's connections. So what a switch holds tells a controller that has just started
 what another one has left undone.
@@ -8,13 +10,14 @@ what another one has left undone.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from controller.model.entities import Address
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Action, Flow, Match, Note, SetField
-from controller.pipeline.numbers import noted_zone
+from controller.pipeline.flow import Action, Delta, Flow, Match, Note, SetField
+from controller.pipeline.numbers import noted_zone, read_translated
 from controller.pipeline.plan import pipeline
 from controller.pipeline.registers import NETWORK, OWNER
 
@@ -62,10 +65,36 @@ def changes_hands(former: Flow | None, flow: Flow | None) -> bool:
     """
     if former is None:
         return False
+    if _ends_translation(former, flow):
+        return True
     told = told_owner(former.actions)
     if told is not None:
         return flow is None or told_owner(flow.actions) != told
     return flow is None and any(noted_zone(text) is not None for text in notes_of(former))
+
+
+def ends_translations(delta: Delta) -> bool:
+    """Return whether with a bridge's change an address outside stands no longer for whom it did."""
+    gone = any(_ends_translation(flow, None) for flow in delta.deletes.values())
+    return gone or any(_ends_translation(was, delta.puts[key]) for key, was in delta.replaced.items())
+
+
+def ends_apart(delta: Delta) -> tuple[Delta, Delta]:
+    """Return a bridge's change without the ends of translations, and these: their notes, which belong to no packet."""
+    gone = {key: flow for key, flow in delta.deletes.items() if _ends_translation(flow, None)}
+    was = {key: flow for key, flow in delta.replaced.items() if _ends_translation(flow, delta.puts[key])}
+    ends = Delta(deletes=gone, puts={key: delta.puts[key] for key in was}, replaced=was)
+    return replace(
+        delta,
+        deletes={key: flow for key, flow in delta.deletes.items() if key not in gone},
+        puts={key: flow for key, flow in delta.puts.items() if key not in was},
+        replaced={key: flow for key, flow in delta.replaced.items() if key not in was},
+    ), ends
+
+
+def _ends_translation(former: Flow, flow: Flow | None) -> bool:
+    texts = set(notes_of(former)) - set(notes_of(flow) if flow is not None else ())
+    return any(read_translated(text) is not None for text in texts)
 
 
 def noted(table: int, match: Match, texts: Iterable[str]) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ before anything new is allowed:
 | leave | flows that hand packets to another bridge of their host, which knows the rest of the way, come, change and go |
 | stop | flows go that led packets to other hosts; where nothing leaves, that is part of sending |
 | break | everything else goes |
-| release | answers for addresses that change hands, and notes of zones, go (`released`), and who had an address |
+| release | answers for addresses that change hands, notes of zones and translations, go (`released`), and who had an address |
 
 A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
 replaced changes at once: it is due when its successor is, unless it only loses outputs, or receives and its successor sends.
@@ -40,7 +40,7 @@ from controller.pipeline.content import (
     sender,
 )
 from controller.pipeline.flow import Delta, Flow, FlowKey
-from controller.pipeline.released import changes_hands, told_owner
+from controller.pipeline.released import changes_hands, ends_apart, ends_translations, told_owner
 from controller.pipeline.tables import ContractError, Pipeline
 from controller.pipeline.tightening import Phase, order
 
@@ -143,8 +143,9 @@ def _without_idle(delta: Delta) -> tuple[Delta, Delta]:
 def _alone(delta: Delta, role: Callable[[Flow], Role]) -> tuple[Delta, Delta]:
     """Return the change of a bridge that changes alone: first all but the rules of classes that its ports have left.
 
-    For a moment its datapath still has packets on their way that bear such a class.
+    For a moment its datapath still has packets on their way that bear such a class, or are translated as before.
     """
+    delta, ends = ends_apart(delta)
     comes = judged(flow for flow in delta.puts.values() if role(flow) is Role.RECALL)
     left = {
         key: flow
@@ -152,7 +153,7 @@ def _alone(delta: Delta, role: Callable[[Flow], Role]) -> tuple[Delta, Delta]:
         if role(flow) in (Role.ALLOW, Role.RECALL) and (classes := judged([flow])) and not classes & comes
     }
     rest = replace(delta, deletes={key: flow for key, flow in delta.deletes.items() if key not in left})
-    return rest, Delta(deletes=left)
+    return rest, replace(ends, deletes=ends.deletes | left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +351,9 @@ def _must_wait(
     Tightening has not if nothing is opened elsewhere. Addresses are released along with the end of ports that send no more by then.
     """
     first = found[-1]
+    if phase is Phase.RELEASE and any(map(ends_translations, then.values())):
+        # Until a datapath follows its flows it translates as before, and what goes on would outlive its end.
+        return True
     if len(first.keys() | then.keys()) == 1:
         return False
     if phase is Phase.RELEASE:

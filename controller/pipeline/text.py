@@ -50,7 +50,7 @@ from controller.pipeline.flow import (
     ToController,
     ToGroup,
 )
-from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, MeasureLength, Translate
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, ForgetEntrance, MeasureLength, Translate
 
 _ETHERTYPES = {ETH_IPV4: "ip", ETH_ARP: "arp", ETH_IPV6: "ipv6"}
 _PROTOCOLS = {
@@ -298,6 +298,8 @@ def _action(action: Action, names: _Names) -> str:
             return "dec_ttl"
         case ForgetConnection():
             return "ct_clear"
+        case ForgetEntrance():
+            return "set_field:0->in_port"
         case MeasureLength(longest, index, bit):
             return f"check_pkt_larger({longest})->{_subfield(index, bit, 1)}"
         case ChooseWay(ways, index, bits):

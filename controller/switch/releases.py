@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from controller.model.entities import Address
 from controller.pipeline.flow import Flow, Match
+from controller.pipeline.numbers import read_translated
 from controller.pipeline.released import OWNER_FIELD, Held, answered_for, noted, notes_of, told_owner, zones_in
 from controller.switch.changes import Changes
 from controller.wire import dump
@@ -59,6 +61,10 @@ def _flushes(changes: Changes, held: dict[int, int]) -> list[Flush]:
     gone = set(before.values()) - set(after.values())
     # Of a zone that no network has all goes at once: a later owner of its number shall find it empty.
     found = dict.fromkeys(Flush(zone, None) for zone in sorted(gone))
+    for number, addresses in _translated(changes):
+        # What left in a router's own name is known by no address that could be told here.
+        wanted = [Flush(number, each) for each in addresses] if len(addresses) > 1 else [Flush(number, None)]
+        found.update(dict.fromkeys(wanted if number not in gone else ()))
     for network, address in _released(changes):
         zone = before.get(network)
         if zone is not None and zone not in gone:
@@ -79,6 +85,14 @@ def _released(changes: Changes) -> Iterator[Held]:
             yield spot
 
 
+def _translated(changes: Changes) -> Iterator[tuple[int, tuple[Address, ...]]]:
+    """Yield the zones, and the addresses outside and inside, of translations that are no longer so."""
+    for was in changes.deletes:
+        yield from filter(None, map(read_translated, _texts(was)))
+    for flow, was in zip(changes.altered, changes.formers, strict=True):
+        yield from filter(None, map(read_translated, set(_texts(was)) - set(notes_of(flow))))
+
+
 def _owner(was: Was) -> int | None:
     if isinstance(was, Flow):
         return told_owner(was.actions)
@@ -89,10 +103,13 @@ def _owner(was: Was) -> int | None:
 def _notes(flows: Iterable[Was]) -> Iterator[tuple[int, int]]:
     """Yield the network's key and the zone of each flow that notes them."""
     for flow in flows:
-        texts = dump.notes_in(flow.instructions) if isinstance(flow, HeldFlow) else notes_of(flow)
-        found = noted(flow.table, _match(flow), texts)
+        found = noted(flow.table, _match(flow), _texts(flow))
         if found is not None:
             yield found
+
+
+def _texts(flow: Was) -> list[str]:
+    return list(dump.notes_in(flow.instructions)) if isinstance(flow, HeldFlow) else notes_of(flow)
 
 
 def _match(flow: Was) -> Match:

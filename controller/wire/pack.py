@@ -39,7 +39,7 @@ from controller.pipeline.flow import (
     ToController,
     ToGroup,
 )
-from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, MeasureLength, Translate
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, ForgetEntrance, MeasureLength, Translate
 from controller.wire.oxm import EXACT, INNER, INNER_MASKED, MASKED, RANK, SIGNIFICANT, SIZES
 
 
@@ -98,6 +98,7 @@ _GROUP_ACTION = struct.Struct(">HHI").pack
 _PUSH = struct.Struct(">HHH2x").pack
 _PLAIN = struct.Struct(">HH4x").pack
 _TLV_ACTION = struct.Struct(">HH").pack
+_NXM_IN_PORT = bytes((0, 0, 0, 2))
 _EXTENSION = struct.Struct(">HHIH").pack
 _OUTPUT_FIELD = struct.Struct(">H4sH6x").pack
 _MOVE = struct.Struct(">HHH").pack
@@ -306,6 +307,11 @@ def _forget_connection(_action: ForgetConnection) -> bytes:
     return _extension(43, b"")
 
 
+def _forget_entrance(_action: ForgetEntrance) -> bytes:
+    # By NXM's name of the field: OpenFlow's own may not be written.
+    return _TLV_ACTION(25, 16) + _NXM_IN_PORT + bytes(8)
+
+
 def _measure_length(action: MeasureLength) -> bytes:
     return _extension(49, _MEASURE(action.longest, action.bit, INNER[action.field]))
 
@@ -360,6 +366,7 @@ _PACKERS: dict[type, Callable[[Any], bytes]] = {
     ToController: _to_controller,
     DecrementTtl: _decrement_ttl,
     ForgetConnection: _forget_connection,
+    ForgetEntrance: _forget_entrance,
     ChooseWay: _choose_way,
     MeasureLength: _measure_length,
 }

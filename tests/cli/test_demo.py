@@ -20,9 +20,9 @@ WEFT = Path(sys.executable).with_name("weft")
 pytestmark = pytest.mark.lab
 
 
-def left_behind() -> set[Path]:
+def left_behind(demo: str = "quickstart") -> set[Path]:
     """Return the labs of demos that run no more."""
-    return {record for record in LABS.glob("quickstart-*") if not Path("/proc", record.name.split("-")[1]).exists()}
+    return {record for record in LABS.glob(f"{demo}-*") if not Path("/proc", record.name.rpartition("-")[2]).exists()}
 
 
 def weft(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -47,6 +47,24 @@ def test_the_demo_is_as_expected_and_leaves_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all as expected" in done.stdout
     assert left_behind() <= before
+
+
+def test_the_demo_of_three_tiers_goes_out_and_comes_in_and_leaves_nothing() -> None:
+    before = left_behind("three-tier")
+    command = ["make", "demo", "TOPOLOGY=three-tier"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, _, outside = done.stdout.partition("to the outside, and from everywhere to floating IPs")
+    rows = {
+        line.split()[0]: line.split()[1:]
+        for line in outside.splitlines()
+        if "/" in line.partition(" ")[0] or line[:1] == "@"
+    }
+    assert rows["@internet"] == ["-", "3/3", "3/3", "3/3"]
+    assert rows["red/app1"][0] == "4/4"
+    assert rows["red/db1"] == [".", ".", ".", "."]
+    assert "all as expected" in outside
+    assert left_behind("three-tier") <= before
 
 
 def test_a_kept_demo_says_how_to_look_around_and_how_to_end_it(topology: Path) -> None:

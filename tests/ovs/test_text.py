@@ -37,7 +37,7 @@ from controller.pipeline.flow import (
     move,
     set_field,
 )
-from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, MeasureLength, Translate
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, ForgetEntrance, MeasureLength, Translate
 from controller.pipeline.text import flow_text, group_text, meter_text, raw_text
 from tests.ovs.dump import parse_flow
 from tests.ovs.twin import Twin
@@ -182,7 +182,7 @@ INSTRUCTIONS: list[tuple[Match, tuple[Action, ...], int | None, str]] = [
      "ct(commit,table=8,zone=5,nat(src=192.0.2.1))"),
     (IPV6, (Conntrack(True, 5, None, 8, nat=Translate(ip_address("fd00::1"))),), None,
      "ct(commit,table=8,zone=5,nat(dst=fd00::1))"),
-    (IPV4, (DecrementTtl(), ForgetConnection()), 4, "dec_ttl,ct_clear,goto_table:4"),
+    (IPV4, (DecrementTtl(), ForgetConnection(), ForgetEntrance()), 4, "dec_ttl,ct_clear,set_field:0->in_port,goto_table:4"),
     (IPV4, (MeasureLength(1464, REG0, 28),), 4, "check_pkt_larger(1464)->NXM_NX_REG0[28],goto_table:4"),
     (IPV4, (ChooseWay(3, REG0, 8),), 4, "multipath(symmetric_l4,0,modulo_n,3,0,NXM_NX_REG0[0..7]),goto_table:4"),
     (IPV4, (Conjunction(77, 1, 2), Conjunction(78, 2, 3)), None, "conjunction(77,1/2),conjunction(78,2/3)"),

@@ -160,6 +160,7 @@ def answer_to(oracle: Oracle, packet: Packet, name: str) -> Packet | None:
         sport=packet.dport if packet.protocol in wire.WITH_PORTS else packet.sport,
         dport=packet.sport if packet.protocol in wire.WITH_PORTS else packet.dport,
         icmp_type=kind,
+        icmp_code=0,  # Of an answer, whatever the question had (RFC 792, RFC 4443).
         ttl=64,
     )
 

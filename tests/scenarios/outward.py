@@ -236,8 +236,13 @@ class Echoes:
             due += 1 / self.RATE
             time.sleep(max(0.0, due - time.monotonic()))
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to come: what was sent last is waited for a little."""
+        return self._over.is_set() and (len(self.answered) == len(self.sent) or time.monotonic() > self.sent[-1] + 0.5)
+
     def _answer(self) -> None:
-        while not self._over.is_set():
+        while not self._is_over:
             try:
                 data, sender = self._there.recvfrom(64)
             except TimeoutError:
@@ -246,10 +251,7 @@ class Echoes:
             self._there.sendto(data, sender)
 
     def _listen(self) -> None:
-        # The last answers are waited for a little.
-        while not self._over.is_set() or (
-            len(self.answered) < len(self.sent) and time.monotonic() < self.sent[-1] + 0.3
-        ):
+        while not self._is_over:
             try:
                 data = self._here.recv(64)
             except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Hostile senders at the ways out: sources that are not theirs, MACs that are not for them, times to live that end."""
+"""Hostile senders at the ways out: sources that are not theirs, and MACs that are not for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from controller.model.address import outer_mac, router_mac
+from controller.model.address import outer_mac, router_mac, wire_mac
 from controller.model.entities import Topology
 from controller.pipeline.compile import compile_fabric
 from controller.pipeline.heard import Neighbour
@@ -94,3 +94,41 @@ def test_the_outside_is_no_member_of_a_group_by_a_source_of_the_inside(net: Fabr
 def test_another_tenant_with_the_same_addresses_is_no_member_either(net: FabricTwin) -> None:
     blue = net.topology.ports["blue/web1"]
     assert not net.send("blue/web1", datagram(blue.mac, router_mac("blue/web"), "10.0.1.11", FLOAT))
+
+
+def test_who_does_not_mask_takes_no_address_of_the_outside(net: FabricTwin) -> None:
+    """A port without port security says what it likes: on the external network it is nobody's floating IP, and no upstream."""
+    mine = net.topology.ports["blue/open"]
+    assert not net.send("blue/open", datagram(mine.mac, router_mac("blue/web"), "10.0.1.13", CLIENT))
+    assert len(net.wires) == 1
+    for source in (FLOAT, RED, "203.0.113.1"):
+        net.send("blue/open", datagram(mine.mac, router_mac("blue/web"), source, CLIENT))
+        assert not net.wires
+
+
+def test_a_machine_on_a_wire_speaks_for_no_other_network(net: FabricTwin) -> None:
+    """The gateway's own MAC on a tenant's wire is for hosts; what comes there bears an address of that network."""
+    stranger = 0x020000EE0001
+    at_gateway = wire_mac("red/lan", "hv1")
+    for source, target in (("10.0.1.12", "10.0.2.11"), ("10.0.2.11", CLIENT), ("10.0.1.12", CLIENT), (FLOAT, CLIENT)):
+        found = net.receive_wire("hv1", "physnet1", tagged(datagram(stranger, at_gateway, source, target), LAN))
+        assert not found
+        assert not net.wires
+
+
+def test_a_machine_on_a_wire_may_speak_for_its_own(net: FabricTwin) -> None:
+    """As a port there does whose host is not the gateway: nobody could tell them apart."""
+    at_gateway = wire_mac("red/lan", "hv1")
+    sent = tagged(datagram(0x020000EE0001, at_gateway, "10.0.3.99", "10.0.2.11"), LAN)
+    assert not net.receive_wire("hv1", "physnet1", sent), "it is in no group"
+    lan2 = net.topology.ports["red/lan2"]
+    assert not net.send("red/lan2", datagram(lan2.mac, router_mac("red/lan"), "10.0.3.12", CLIENT))
+    assert ip_address(RED).packed in [sent[30:34] for _, sent in net.wires]
+
+
+def test_answers_find_back_to_a_wire_that_the_outside_is_on_as_well(net: FabricTwin) -> None:
+    lan2 = net.topology.ports["red/lan2"]
+    net.send("red/lan2", datagram(lan2.mac, router_mac("red/lan"), "10.0.3.12", CLIENT))
+    src, dst = ip_address(CLIENT), ip_address(RED)
+    back = Packet("x", UPSTREAM, outer_mac("red/main"), wire.IPV4, src, dst, wire.UDP, 80, 1000)
+    assert list(net.receive_wire("hv1", "physnet1", tagged(frame(back), VLAN))) == ["red/lan2"]

@@ -36,7 +36,7 @@ from controller.pipeline.flow import (
     move,
     set_field,
 )
-from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, MeasureLength, Translate
+from controller.pipeline.nat import ChooseWay, DecrementTtl, ForgetConnection, ForgetEntrance, MeasureLength, Translate
 from controller.wire import dump, message, pack
 from controller.wire.message import BundleControl, MessageType
 from tests.ovs.twin import Twin
@@ -297,7 +297,7 @@ def test_neighbour_discovery_is_answered_in_two_steps(wire: Wire) -> None:
 
 
 ROUTED: list[tuple[int, tuple[Action, ...]]] = [
-    (0x0800, (DecrementTtl(), ForgetConnection(), Output(1))),
+    (0x0800, (DecrementTtl(), ForgetConnection(), ForgetEntrance(), Output(1))),
     (0x86DD, (ChooseWay(7, BY_NAME["reg13"].index, 8), DecrementTtl())),
     (0x0800, (MeasureLength(1464, BY_NAME["reg6"].index, 28), Output(1))),
     (0x0800, (Conntrack(zone=5, table=8, nat=Translate()),)),

@@ -24,7 +24,7 @@ from controller.pipeline.flow import (
     match,
     set_field,
 )
-from controller.pipeline.nat import MeasureLength
+from controller.pipeline.nat import ForgetEntrance, MeasureLength
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import (
@@ -80,7 +80,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
         _copies(builder, view, OPEN, 100, None, members, leaves=True, kind="unknown MAC")
     if way is not None:
         number, tag = way
-        out = [Resubmit(builder.table("keep")), *to_others(number, tag)]
+        out = [Resubmit(builder.table("keep")), *leave_by(view, number, tag)]
         builder.flow("depart", 100, _to(view, None, FROM_PORT), out, kind="way out", origin=view.origin)
         if view.network.type.is_tunnel:
             _measure(builder, view)
@@ -98,6 +98,16 @@ def to_others(number: int, tag: int) -> list[Action]:
     """Return the actions that hand a packet to br-tun or br-PHYSNET through a patch port, with the network's tag (0 for none)."""
     mark: list[Action] = [PushVlan(), set_field("vlan_tci", tag)] if tag else []
     return [*mark, Output(number)]
+
+
+def leave_by(view: NetworkView, number: int, tag: int) -> list[Action]:
+    """Return the actions that lead a network's packet out of the host, to the patch port that it may have come from.
+
+    What a router passes on from one network of a wire to another, as from outside to a VLAN beside it, goes back to where it came from.
+    """
+    is_routed = view.network.type.is_provider and queries.router_of(view.memo, view.name) is not None
+    entrance: list[Action] = [ForgetEntrance()] if is_routed else []
+    return [*entrance, *to_others(number, tag)]
 
 
 def _group_address(builder: Builder, view: NetworkView) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.graph import queries, ways_out
 from controller.model.address import loop_mac, outer_mac, wire_mac
-from controller.model.entities import Address, Route
+from controller.model.entities import Address, Prefix, Route
 from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
@@ -46,6 +46,12 @@ def _router(builder: Builder, view: RouterView) -> None:
             builder.flow("masking", 100, where, actions, kind="masked", origin=view.origin)
         else:
             builder.flow("masking", 100, where, actions, "outside", kind="as it is", origin=view.origin)
+    if not view.router.snat:
+        # Whoever is not masked, and not guarded, might speak as another's floating IP, or as the gateway upstream.
+        for prefix in view.outer.external.cidrs:
+            ethertype, source, _ = family(prefix.network_address)
+            forged = match(**view.in_space, eth_type=ethertype, **{source: prefix})
+            builder.flow("masking", 150, forged, kind="forged source", origin=view.origin)
     for route in view.router.routes:
         _static(builder, view, route)
 
@@ -151,9 +157,17 @@ def _network(builder: Builder, view: NetworkView) -> None:
     from_port = FROM.is_(FROM_PORT)
     if view.on.name in gateways:
         mine = wire_mac(view.name, view.on.name)
-        for ethertype in (ETH_IPV4, ETH_IPV6):
+        speakers = _sources(view)
+        for ethertype, source, _ in _FAMILIES:
             where = match(**here, eth_dst=mine, eth_type=ethertype)
-            builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
+            if speakers is None:
+                builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
+                continue
+            builder.flow("router", 90, where, kind="forged source", origin=origin)
+            for prefix in speakers:
+                if family(prefix.network_address)[0] == ethertype:
+                    where = match(**here, eth_dst=mine, eth_type=ethertype, **{source: prefix})
+                    builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
     before = gateways[: gateways.index(view.on.name)] if view.on.name in gateways else gateways
     for other in before:
         to_host(builder, view, wire_mac(view.name, other), other, "by the gateway", origin)
@@ -171,6 +185,20 @@ def _network(builder: Builder, view: NetworkView) -> None:
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(**here, **{FROM.field: from_port}, eth_type=ethertype)
         builder.flow("leaving", 150, where, [choice], kind="to the gateway", origin=origin)
+
+
+def _sources(view: NetworkView) -> list[Prefix] | None:
+    """Return the prefixes that a network's own ports send from, where others may send as well; None where it need not be looked at.
+
+    On a wire, and behind a VTEP that is not ours, nobody guards sources: what comes from there speaks for its own network at most.
+    """
+    memo, members = view.memo, queries.members(view.memo, view.name)
+    is_shared = view.network.type.is_provider or not all(queries.is_programmed(memo, where) for _, where in members)
+    if not is_shared or not all(port.port_security for port, _ in members):
+        return None
+    further = [allowed.ip for port, _ in members for allowed in port.allowed]
+    behind = [route.to for route in queries.routes_via(memo, view.name)]
+    return list(dict.fromkeys([*view.network.cidrs, *further, *behind]))
 
 
 FEATURE = Feature(
@@ -216,6 +244,7 @@ FEATURE = Feature(
         "to the gateway": "this host does not lead the router out: another one does",
         "for the gateway": "another host has sent it here because the router leads out here",
         "by the gateway": "the tunnel to the host by which the router leads out",
+        "forged source": "an address of the external network, or one that a wire's own network does not have",
         "no way": "the router has no way there: the sender is told",
         "invalid": "no connection can have this packet, or none could be translated",
         "address of ours": "a router or floating IP, here or elsewhere, of whichever tenant",

@@ -8,8 +8,8 @@ from controller.model.entities import Address
 from controller.model.ids import key
 from controller.pipeline.flow import Note, Origin, match
 from controller.pipeline.heard import Neighbour, neighbour_note
-from controller.pipeline.numbers import DRAINED, note, place_note, translation
-from controller.pipeline.outer import RouterView
+from controller.pipeline.numbers import DRAINED, note, place_note, translated_note, translation
+from controller.pipeline.outer import FloatingView, RouterView
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, SOURCE
 from controller.pipeline.tables import SLOTS, Feature, Scope, Stage, Table
@@ -37,6 +37,19 @@ def _translation(builder: Builder, view: RouterView) -> None:
         where = match(**{NETWORK.field: NETWORK.is_(key("translation", view.name))})
         text = note(None, zone, name, name)
         builder.flow("ledger", 1, where, [Note(text.encode())], kind="translation", origin=view.origin)
+    if zone and view.is_gateway and view.router.snat:
+        for address in view.addresses():
+            where = match(**{NETWORK.field: NETWORK.is_(key("translation", f"{view.name} {address}"))})
+            told = [Note(translated_note(zone, address).encode())]
+            builder.flow("ledger", 1, where, told, kind="translated", origin=view.origin)
+
+
+def _floating(builder: Builder, view: FloatingView) -> None:
+    zone = view.router.translation_zone
+    if zone and view.is_here:
+        where = match(**{NETWORK.field: NETWORK.is_(key("translation", view.name))})
+        text = translated_note(zone, view.floating.address, view.floating.fixed)
+        builder.flow("ledger", 1, where, [Note(text.encode())], kind="translated", origin=view.origin)
 
 
 def _place(builder: Builder, port: PortView) -> None:
@@ -78,6 +91,7 @@ FEATURE = Feature(
     kinds={
         "numbers": "a network's local tag, the conntrack zone of its address space, and how many connections that may hold",
         "translation": "the conntrack zone of a router's translated addresses",
+        "translated": "for whom an address outside stands there: its connections end when that changes",
         "neighbour": "the MAC of a host that no file names, as it was heard last",
         "drained": "the host leads routers out only if nobody else can",
         "place": "a port without `host:` that is here: of two hosts that claim it, the one that had it before",
@@ -88,5 +102,6 @@ FEATURE = Feature(
         Scope.PORT: _place,
         Scope.NEIGHBOUR: _neighbour,
         Scope.ROUTER: _translation,
+        Scope.FLOATING: _floating,
     },
 )

@@ -6,7 +6,7 @@ drops the packet, the userspace one lets it go on without an entry. Here it ends
 
 from __future__ import annotations
 
-from controller.pipeline.features.forward import to_others
+from controller.pipeline.features.forward import leave_by
 from controller.pipeline.fields import CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Match, match
 from controller.pipeline.program import Builder
@@ -23,7 +23,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
     builder.flow("kept", 100, where, goto="output", kind="kept", origin=view.origin)
     way = view.way_out()
     if way is not None:
-        builder.flow("kept_out", 100, where, to_others(*way), kind="kept, way out", origin=view.origin)
+        builder.flow("kept_out", 100, where, leave_by(view, *way), kind="kept, way out", origin=view.origin)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         # Below the flow of later fragments, which belong to their first.
         see = [keep_and_see(builder.table("kept"))]

@@ -126,12 +126,15 @@ def _network(builder: Builder, view: NetworkView) -> None:
 
 
 def _elsewhere(view: NetworkView) -> set[Address]:
-    """Return the addresses of a local network's ports on other hosts: the network is another one there."""
+    """Return the addresses that a local network's ports on other hosts have or are allowed: the network is another one there."""
     if view.network.type is not NetworkType.LOCAL:
         return set()
-    found = queries.members(view.memo, view.name)
-    here = {address for port, where in found if where == view.on.name for address in port.ips}
-    return {address for port, where in found if where != view.on.name for address in port.ips} - here
+    here: set[Address] = set()
+    there: set[Address] = set()
+    for port, where in queries.members(view.memo, view.name):
+        single = (each.ip for each in port.allowed if each.ip.prefixlen == each.ip.max_prefixlen)
+        (here if where == view.on.name else there).update(port.ips, (prefix.network_address for prefix in single))
+    return there - here
 
 
 def _routes(builder: Builder, view: NetworkView, router: str, *, is_reached: bool) -> None:
@@ -280,7 +283,10 @@ FEATURE = Feature(
     tables=(
         _table(
             *("router", Stage.ROUTE, 0),
-            (NETWORK.field, FROM.field, "eth_dst", "eth_type", "arp_op", "ip_proto", "icmpv6_type", "icmpv6_code"),
+            (
+                *(NETWORK.field, FROM.field, "eth_dst", "eth_type", "ip_src", "ipv6_src"),
+                *("arp_op", "ip_proto", "icmpv6_type", "icmpv6_code"),
+            ),
             (SCRATCH.field,),
             ("routes", Stage.FORWARD),
             "is it for the network's router? Of the destination's address as much is looked at as any route asks for",

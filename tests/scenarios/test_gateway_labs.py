@@ -1,0 +1,179 @@
+"""Gateways that fail, with a stream of two hundred datagrams a second to the outside and their answers: what is lost is counted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from controller import config
+from controller.graph.fabric import Fabric
+from controller.graph.queries import gateways
+from controller.lab.beyond import INTERNET
+from controller.lab.build import carry_underlay, introduce
+from controller.lab.namespaces import inside, ip, kill
+from tests.faults.site import DAEMON, daemon_of
+from tests.lab.net import Net
+from tests.scenarios.labs import running, wait_until, write
+from tests.scenarios.outward import FILES, ROUTER, Echoes
+
+pytestmark = pytest.mark.lab
+
+BLUE = """\
+networks:
+  web: {cidr: 10.0.1.0/24}
+routers:
+  main: {networks: [web], external: public, address: 203.0.113.11}
+ports:
+  w1: {network: web, host: hv1, ip: 10.0.1.11}
+"""
+TWO = {**FILES, "tenants/blue.yaml": BLUE}
+ACTIVE, STANDBY = "gw2", "gw1"  # Of red's router; of blue's it is the other way round.
+AT_MOST_S = 1.0
+# A gateway that is cut off hears for a moment that one host is dead before it hears that all are: it may be announced, and the right one
+# again at once.
+BLINK_S = 0.05
+FLOATING = "203.0.113.22"  # Of a port without a wire of its own.
+
+
+def cut(net: Net) -> None:
+    """Cut the active gateway's wire to other hosts; that to the outside stays."""
+    with inside(net.lab.host_namespace(ACTIVE)):
+        ip(["link set eth0 down"])
+
+
+def crash(net: Net) -> None:
+    """Kill the active gateway's switch."""
+    kill([daemon_of(net, ACTIVE, "ovs-vswitchd")])
+
+
+def splice(net: Net) -> None:
+    """Join the wire again."""
+    with inside(net.lab.host_namespace(ACTIVE)):
+        ip(["link set eth0 up"])
+
+
+def restart(net: Net) -> None:
+    """Start the switch again: it has forgotten its flows, groups and connections, and the host its tunnel address."""
+    command = ["ovs-vswitchd", net.lab.switch(ACTIVE).database, "--disable-system", *DAEMON]
+    net.lab.exec_host(ACTIVE, command, check=True)
+    carry_underlay(net.lab._state, net.lab.plan.hosts[ACTIVE])
+    introduce(net.lab._state)
+
+
+FAULTS = pytest.mark.parametrize(
+    ("fail", "mend"), [(crash, restart), (cut, splice)], ids=["switch-killed", "underlay-cut"]
+)
+Fault = Callable[[Net], None]
+
+
+def sessions(net: Net, host: str) -> dict[str, str]:
+    """Return the state of a host's BFD sessions, by interface."""
+    said = net.lab.exec_host(host, ["ovs-appctl", "bfd/show"]).stdout
+    found: dict[str, str] = {}
+    for block in said.split("---- ")[1:]:
+        name, _, rest = block.partition(" ----")
+        found[name] = rest.split("Local Session State: ")[1].split()[0]
+    return found
+
+
+def flaps(net: Net) -> int:
+    """Return how often hosts have changed their minds of whether others are alive."""
+    found = 0
+    for host in net.lab.plan.hosts:
+        said = net.lab.exec_host(
+            host, ["ovs-vsctl", "--bare", "--columns=bfd_status", "list", "interface"], check=True
+        ).stdout
+        found += sum(map(int, re.findall(r'flap_count="?(\d+)', said)))
+    return found
+
+
+def all_alive(net: Net) -> bool:
+    """Whether every host knows of all gateways, and they of all hosts, that they are alive."""
+    expected = {"gw1": 3, "gw2": 3, "hv1": 2, "hv2": 2}
+    return all(list(sessions(net, host).values()) == ["up"] * count for host, count in expected.items())
+
+
+@contextmanager
+def three_streams(net: Net) -> Iterator[tuple[Echoes, Echoes, Echoes]]:
+    """Red's from a host with a wire and from one without, and blue's."""
+    with (
+        Echoes(net, "red/db1") as near,
+        Echoes(net, "red/db2", number=4244) as far,
+        Echoes(net, "blue/w1", number=4245) as other,
+    ):
+        yield near, far, other
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Net]:
+    with running(tmp_path, TWO) as found:
+        found.lab.wait_in_sync()
+        wait_until(lambda: all_alive(found), "all hosts are alive")
+        yield found
+
+
+def test_the_two_routers_have_gateways_of_their_own(tmp_path: Path) -> None:
+    for name, text in TWO.items():
+        write(tmp_path / name, text)
+    topology = config.load(tmp_path).topology
+    assert topology is not None
+    memo = Fabric(topology).memo
+    assert gateways(memo, "red/main") == (ACTIVE, STANDBY)
+    assert gateways(memo, "blue/main") == (STANDBY, ACTIVE)
+
+
+@pytest.mark.parametrize("fail", [crash, cut], ids=["switch-killed", "underlay-cut"])
+@pytest.mark.parametrize("controller", ["controller", "no-controller"])
+def test_g11_s31_another_gateway_takes_over_within_a_second(net: Net, fail: Fault, controller: str) -> None:
+    with three_streams(net) as (near, far, other):
+        if controller == "no-controller":
+            net.lab.stop_controller()
+        near.goes_on()
+        fail(net)
+        near.goes_on(300)
+        far.goes_on()
+    assert max(near.lost_seconds, far.lost_seconds, near.silence, far.silence) <= AT_MOST_S
+    assert other.lost_seconds <= (BLINK_S if controller == "controller" else 0), "another gateway leads it out"
+    assert near.seen == far.seen == {ROUTER[4]}
+
+
+@FAULTS
+def test_g11_s31_the_first_gateway_takes_over_again_and_nothing_flaps(net: Net, fail: Fault, mend: Fault) -> None:
+    with three_streams(net) as (near, far, other):
+        fail(net)
+        near.goes_on()
+        mend(net)
+        wait_until(lambda: all_alive(net), "all hosts are alive again")
+        net.lab.wait_in_sync()
+        near.goes_on(300)
+        calm, turns = (len(near.sent), len(far.sent)), flaps(net)
+        far.goes_on(400)
+    # Once when it failed and once when it was back: hosts hear of each other at moments of their own.
+    assert max(near.lost_seconds, far.lost_seconds) <= 2 * AT_MOST_S
+    assert max(near.silence, far.silence) <= AT_MOST_S
+    assert flaps(net) == turns
+    assert [max(each.lost, default=0) < first for each, first in zip((near, far), calm, strict=True)] == [True, True]
+    assert other.lost_seconds <= 2 * BLINK_S, "another gateway leads it out"
+
+
+@pytest.mark.parametrize("fail", [crash, cut], ids=["switch-killed", "underlay-cut"])
+def test_g11_s31_who_is_only_called_from_outside_is_found_at_the_other_gateway(net: Net, fail: Fault) -> None:
+    """Nothing but its announcement tells the wire that an address is at another host."""
+    with Echoes(net, INTERNET, FLOATING, at="red/far", number=80) as calls:
+        fail(net)
+        calls.goes_on()
+    assert max(calls.lost_seconds, calls.silence) <= AT_MOST_S
+
+
+def test_s31_a_restart_of_the_controller_moves_no_gateway(net: Net) -> None:
+    with three_streams(net) as streams:
+        net.lab.stop_controller()
+        streams[0].goes_on()
+        net.lab.start_controller()
+        net.lab.wait_in_sync()
+        streams[0].goes_on()
+    assert [each.lost for each in streams] == [[], [], []]
