@@ -225,10 +225,10 @@ def routes_of(memo: Memo, router_name: str) -> Mapping[Prefix, tuple[Route, ...]
 def routes_via(memo: Memo, network_name: str) -> tuple[Route, ...]:
     """Return the static routes whose next hops are on a network."""
     wanted, name = network(memo, network_name), router_of(memo, network_name)
-    found = None if name is None else router(memo, name)
-    if wanted is None or found is None:
+    if wanted is None or name is None:
         return ()
-    return tuple(each for each in found.routes if any(each.via in cidr for cidr in wanted.cidrs))
+    known = (each for routes in routes_of(memo, name).values() for each in routes)
+    return tuple(each for each in known if any(each.via in cidr for cidr in wanted.cidrs))
 
 
 _ROUTED = "@"  # Begins the name of a space that a router makes; no name of the files does.

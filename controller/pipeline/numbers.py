@@ -15,7 +15,7 @@ from controller.graph.queries import host, network, networks_on, space_name, spa
 from controller.graph.ways_out import is_outside, routers_on
 from controller.memo import Input, Memo, query
 from controller.model.entities import Address
-from controller.model.ids import Exhausted, allocate
+from controller.model.ids import Exhausted, allocate, key
 
 _ZONES = 65535  # Zone 0 is the tracker's default, which others on the host may use.
 _NOTE = re.compile(r"(?:tag (\d{1,4}) )?zone (\d{1,5}) (?:limit (\d{1,10}) )?(\S+) (\S+)")
@@ -201,16 +201,37 @@ def _kept(names: Iterable[str], told: Mapping[str, int], lived: Mapping[str, int
     return {name: number for number, name in owners.items()}
 
 
+_SHARES = 16  # Who looks at one share of a host's tags does not look again when another one changes.
+
+
+@query
+def _tags_by_share(memo: Memo, host_name: str) -> tuple[Mapping[str, int], ...]:
+    found: tuple[dict[str, int], ...] = tuple({} for _ in range(_SHARES))
+    for name, number in tags(memo, host_name).items():
+        found[key("network", name) % _SHARES][name] = number
+    return found
+
+
+@query
+def _share_of_tags(memo: Memo, host_name: str, number: int) -> Mapping[str, int]:
+    return _tags_by_share(memo, host_name)[number]
+
+
 @query
 def tag(memo: Memo, host_name: str, network_name: str) -> int:
     """Return a tunnel network's local VLAN tag on a host, 0 where the host does not have it, as when it has just lost it."""
-    return tags(memo, host_name).get(network_name, 0)
+    return _share_of_tags(memo, host_name, key("network", network_name) % _SHARES).get(network_name, 0)
+
+
+@query
+def _zone_of_space(memo: Memo, host_name: str, space: str) -> int:
+    return zones(memo, host_name).get(space, 0)
 
 
 @query
 def zone(memo: Memo, host_name: str, network_name: str) -> int:
     """Return the conntrack zone of a network's address space on a host, 0 where the host does not have it."""
-    return zones(memo, host_name).get(space_of(memo, network_name), 0)
+    return _zone_of_space(memo, host_name, space_of(memo, network_name))
 
 
 @query

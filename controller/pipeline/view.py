@@ -166,17 +166,9 @@ def classes_at(memo: Memo, host: str, network: str) -> frozenset[Groups]:
 
 
 @query
-def classes_on(memo: Memo, host: str) -> frozenset[Groups]:
-    """Return the combinations of groups of a host's ports under policy."""
-    return frozenset().union(*(classes_at(memo, host, name) for name in queries.networks_on(memo, host)))
-
-
-@query
 def classes_of_space(memo: Memo, host: str, space: str) -> frozenset[Groups]:
     """Return the combinations of groups of a host's ports under policy in one address space."""
-    here = queries.networks_on(memo, host)
-    names = [name for name in queries.networks_of_space(memo, space) if name in here]
-    return frozenset().union(*(classes_at(memo, host, name) for name in names))
+    return frozenset().union(*(classes_at(memo, host, name) for name in queries.networks_of_space(memo, space)))
 
 
 @query
@@ -184,6 +176,12 @@ def classes_everywhere(memo: Memo, space: str) -> frozenset[Groups]:
     """Return the combinations of groups of all placed ports under policy in one address space, on whatever host."""
     here = (each for name in queries.networks_of_space(memo, space) for each, _ in queries.members(memo, name))
     return frozenset(tuple(sorted(groups)) for groups in {each.groups for each in here if each.port_security})
+
+
+@query
+def classes_on(memo: Memo, host: str) -> frozenset[Groups]:
+    """Return the combinations of groups of a host's ports under policy."""
+    return frozenset().union(*(classes_of_space(memo, host, space) for space in queries.spaces_on(memo, host)))
 
 
 @query
