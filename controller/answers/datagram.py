@@ -130,6 +130,17 @@ def framed(target_mac: int, source_mac: int, whole: bytes) -> bytes:
     return ethernet(target_mac, source_mac, ETH_IPV4 if whole[0] >> 4 == 4 else ETH_IPV6, whole)
 
 
+def redirected(frame: bytes, target: Address) -> bytes:
+    """Return a frame with another destination in its IP header, of the version that it has."""
+    if isinstance(target, IPv6Address):
+        return frame[: ETHERNET + 24] + target.packed + frame[ETHERNET + 40 :]
+    end = ETHERNET + 4 * (frame[ETHERNET] & 15)
+    head = bytearray(frame[ETHERNET:end])
+    head[16:20], head[10:12] = target.packed, bytes(2)
+    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
+    return frame[:ETHERNET] + bytes(head) + frame[end:]
+
+
 def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071).
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.answers.asked import Answerer, Asked, PacketOut
-from controller.answers.datagram import read
+from controller.answers.datagram import read, redirected
 from controller.answers.icmp import Own, error
 from controller.answers.ways import external_of
 from controller.model.address import outer_mac, router_mac, wire_mac
@@ -28,13 +28,30 @@ _TARGET, _SOURCE = slice(0, 6), slice(6, 12)  # The MACs in a frame.
 
 def answer(asked: Asked) -> Iterable[PacketOut]:
     """Yield what tells the sender of a packet what became of it."""
-    frame = _as_sent(asked)
-    own = own_at(asked, frame)
+    frame = _as_seen(asked, _as_sent(asked))
+    own = None if frame is None else own_at(asked, frame)
     # What is too big is so for the tunnel of the network that it is in, which need not be its sender's.
     mtu = 0 if asked.network is None else asked.network.mtu
-    told = None if own is None else error(asked.question, frame, own, mtu)
+    told = None if own is None or frame is None else error(asked.question, frame, own, mtu)
     if told is not None:
         yield to_sender(asked, told)
+
+
+def _as_seen(asked: Asked, frame: bytes) -> bytes | None:
+    """Return a packet from outside with the address that it was sent to; None if that is not known any more.
+
+    What was translated on its way in bears an address of the inside, which is not the outside's to know.
+    """
+    external, packet = external_of(asked) if asked.port is None else None, read(frame)
+    if external is None or packet is None:
+        return frame
+    mac = int.from_bytes(frame[_TARGET], "big")
+    floating = next((each for each in asked.topology.floating_ips.values() if outer_mac(each.name) == mac), None)
+    if floating is not None and packet.target == floating.fixed:
+        return redirected(frame, floating.address)
+    router = _router_by_mac(asked.topology, external, mac)
+    is_masked = router is not None and router.snat and packet.target not in router.addresses
+    return None if is_masked and floating is None else frame
 
 
 def own_at(asked: Asked, frame: bytes) -> Own | None:

@@ -307,3 +307,6 @@ def _print(status: dict[str, Any]) -> None:
         for port in status["ports"]
     )
     print_table(("PORT", "HOST", "STATE", "INTERFACE", "ADDRESSES"), ports)
+    if status["outside"]:
+        click.echo()
+        print_table(("OUTSIDE", "ADDRESSES"), ((name, " ".join(found)) for name, found in status["outside"].items()))

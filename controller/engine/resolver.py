@@ -27,12 +27,13 @@ from controller.graph.queries import space_name
 from controller.model.address import format_mac, router_mac, wire_mac
 from controller.model.entities import ExternalNetwork, Host, HostKind, Network, Topology
 from controller.model.ids import integration_dpid, key
-from controller.pipeline.fields import BY_NAME
+from controller.pipeline.fields import BY_NAME, CT_TRACKED
 from controller.pipeline.flow import Action, Resubmit, SetField
 from controller.pipeline.heard import read_neighbours
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import NETWORK, QUESTION, SCRATCH, SPACE
+from controller.pipeline.stamps import look_up
 from controller.wire.packet_out import packet_out
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ LOG = logging.getLogger(__name__)
 _ROOM = 1024  # What may wait for this thread, which is quick.
 _OUTPOSTS = 3  # Hosts that ask for an upstream gateway where no host is one of the fabric's gateways.
 _REGISTERS = frozenset(declared.index for name, declared in BY_NAME.items() if name[:3] == "reg" and name[3:].isdigit())
-_QUESTION = BY_NAME[QUESTION.field].index
+_QUESTION, _CT_STATE = BY_NAME[QUESTION.field].index, BY_NAME["ct_state"].index
 
 _Item = Callable[[float], None]
 
@@ -249,4 +250,7 @@ def _again(asked: Asked) -> tuple[Action, ...]:
     # A static route that has been chosen is no longer needed where a neighbour is looked up by the destination.
     inner = "hops" if asked.register(SCRATCH) else "resolve"
     table = "outside" if isinstance(place_of(asked), ExternalNetwork) else inner
-    return (*loads, Resubmit(pipeline().tables[table].number))
+    number = pipeline().tables[table].number
+    # What the tracker told is no register. Without it the connection would not be kept, and its first answer would be a stranger's.
+    is_tracked = table == inner and asked.fields.get(_CT_STATE, 0) & CT_TRACKED
+    return (*loads, look_up(number) if is_tracked else Resubmit(number))

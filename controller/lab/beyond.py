@@ -52,6 +52,12 @@ class OutsidePlan:
         """The names of all of them, the host first."""
         return (INTERNET, *self.routers) if self.routers else ()
 
+    def addresses_by_name(self) -> dict[str, list[str]]:
+        """Return the addresses of all of them, those of a router on its external network."""
+        if not self.routers:
+            return {}
+        return {INTERNET: list(self.addresses)} | {name: list(each.addresses) for name, each in self.routers.items()}
+
     @staticmethod
     def from_json(value: Mapping[str, Any] | None) -> OutsidePlan:
         """Return the plan that JSON holds; records of before have none."""

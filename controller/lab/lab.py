@@ -370,9 +370,8 @@ class Lab:
         for name in self.plan.ports:
             port, namespace = self.plan.ports[name], state.namespace(*name.split("/"))
             plugged = name in state.ports and exists(namespace)
-            facts = {"name": name, "host": port.host, "plugged": plugged, "namespace": namespace}
-            facts |= {"interface": port.interface, "vlan": port.vlan}
-            ports.append({**facts, "mac": port.mac, "addresses": list(port.addresses)})
+            facts = {"name": name, "host": port.host, "plugged": plugged, "namespace": namespace, "vlan": port.vlan}
+            ports.append({**facts, "interface": port.interface, "mac": port.mac, "addresses": list(port.addresses)})
         running = bool(state.controller and state.controller.is_alive)
         facts = {"started": state.controller is not None, "alive": running, "listen": self.listen}
         return {
@@ -382,6 +381,7 @@ class Lab:
             "controller": {**facts, "control": str(self.control), "log": str(self.log)},
             "hosts": hosts,
             "ports": ports,
+            "outside": state.outside.addresses_by_name(),
         }
 
     def down(self) -> None:

@@ -82,6 +82,31 @@ class WeftTopo(Topo):
                 self.addLink(name, _name(port["parent"]), cls=WeftTag)
             else:
                 self.addLink(name, port["host"], intfName1="eth0", intfName2=port["interface"], addr1=port["mac"])
+        self._add_outside(plan["outside"], names)
+
+    def _add_outside(self, plan: dict[str, Any], wires: dict[str, str]) -> None:
+        """Add the routers of others' that lead to external networks, and the internet behind them."""
+        if not plan["routers"]:
+            return
+        self.addSwitch("beyond", cls=WeftWire, inNamespace=True, dpid="1")
+        self.addHost(
+            "world.internet", cls=WeftOutside, interfaces={"eth0": plan["addresses"]}, routes=plan["routes"], ip=None
+        )
+        self.addLink("world.internet", "beyond", intfName1="eth0", intfName2="o0")
+        for number, router in enumerate(plan["routers"].values(), start=1):
+            name = f"world.{router['name'].removeprefix('@')}"
+            interfaces = {"eth0": router["addresses"], "eth1": router["beyond"]}
+            self.addHost(
+                name, cls=WeftOutside, interfaces=interfaces, routes=router["routes"], vlan=router["vlan"], ip=None
+            )
+            self.addLink(name, "beyond", intfName1="eth1", intfName2=f"o{number}")
+            end = name
+            if router["vlan"]:
+                end = f"{name}.wire"
+                self.addHost(end, cls=WeftOutside, interfaces={"eth0": []}, ip=None)
+            self.addLink(end, wires[router["physical_network"]], intfName1="eth0", intfName2=f"r{number}")
+            if router["vlan"]:
+                self.addLink(name, end, cls=WeftTag)
 
 
 def _name(port: str) -> str:
@@ -92,7 +117,7 @@ def _name(port: str) -> str:
 class WeftTag(Link):
     """What joins a subport to its port: a tag on the port's interface, which is there once the subport is configured."""
 
-    def __init__(self, node1: WeftPort, node2: WeftPort, **_: object) -> None:
+    def __init__(self, node1: WeftPort | WeftOutside, node2: WeftPort | WeftOutside, **_: object) -> None:
         self.ends = node1, node2
         node1.parent = node2
 
@@ -107,10 +132,31 @@ class WeftTag(Link):
         return "<->".join(node.name for node in self.ends)
 
 
+class WeftOutside(Host):
+    """A machine beyond an external network: `interfaces` with their addresses, and `routes`. What has two interfaces is a router."""
+
+    parent: WeftPort | WeftOutside | None = None
+
+    def config(self, **_: object) -> dict[str, object]:
+        """Give the interfaces what the plan says."""
+        if self.parent is not None:
+            self.cmd(f"{sys.executable} -S -E {_TAGGING} /proc/{self.parent.pid}/ns/net {self.params['vlan']}")
+        interfaces = self.params["interfaces"]
+        router = int(len(interfaces) > 1)
+        self.cmd(f"sysctl -qw net.ipv4.ip_forward={router} net.ipv6.conf.all.forwarding={router}; ip link set lo up")
+        for name, addresses in interfaces.items():
+            self.cmd(f"ethtool -K {name} tx off; ip link set {name} up")
+            for address in addresses:
+                self.cmd(f"ip addr add {address} dev {name}{' nodad' if ':' in address else ''}")
+        for prefix, via in self.params.get("routes", ()):
+            self.cmd(f"ip route replace {prefix} via {via}")
+        return {}
+
+
 class WeftPort(Host):
     """A port of the topology: a Mininet host with the MAC, addresses and MTU of the files."""
 
-    parent: WeftPort | None = None
+    parent: WeftPort | WeftOutside | None = None
 
     def config(self, **_: object) -> dict[str, object]:
         """Give `eth0` what the plan says; Mininet's own defaults do not apply."""

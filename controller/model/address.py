@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 BROADCAST_MAC = 0xFFFFFFFFFFFF
@@ -57,6 +58,7 @@ def router_mac(network: str) -> int:
     return derived_mac(f"router {network}")
 
 
+@lru_cache(maxsize=1 << 16)  # Whose a MAC is, is asked of all that have one.
 def outer_mac(name: str) -> int:
     """Return the MAC that a router (`TENANT/ROUTER`) or a floating IP (`TENANT/ADDRESS`) has on its external network."""
     return derived_mac(f"external {name}")

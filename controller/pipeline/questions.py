@@ -1,7 +1,8 @@
 """What a switch asks the controller: packets whose answers OpenFlow cannot make.
 
 A packet-in tells what is asked by the register `QUESTION`, and who asks by the others. Every local port has a meter of its own for what
-it asks, so that one that floods leaves the others theirs; what comes from elsewhere shares one for the host.
+it asks, so that one that floods leaves the others theirs; what comes from elsewhere shares one for the host, but for what is heard
+on external networks, which no tenant may drown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from controller.pipeline.view import PortView
 # Above the meters of new connections, which are numbers of ports, and that of samples.
 _PORT_METERS: Final = 0x20000
 HOST_METER: Final = 0x30000
+OUTSIDE_METER: Final = 0x30001
 
 PORT_RATE, PORT_BURST = (
     50,
@@ -51,8 +53,9 @@ def write_port_meter(builder: Builder, port: PortView) -> None:
 
 
 def write_host_meter(builder: Builder, origin: Origin) -> None:
-    """Write the meter of what is asked about packets from elsewhere."""
+    """Write the meters of what is asked about packets from elsewhere."""
     builder.meter(HOST_METER, HOST_RATE, HOST_BURST, origin=origin)
+    builder.meter(OUTSIDE_METER, HOST_RATE, HOST_BURST, origin=origin)
 
 
 def tell(meter: int) -> list[Action]:

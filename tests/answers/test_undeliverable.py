@@ -10,6 +10,7 @@ from os_ken.lib.packet import icmp, ipv4, udp
 from os_ken.lib.packet.ethernet import ethernet
 
 from controller.answers.asked import Asked, PacketOut
+from controller.answers.datagram import checksum
 from controller.answers.undeliverable import answer, nobody_there
 from controller.answers.ways import next_hops
 from controller.model.address import format_mac, outer_mac, router_mac
@@ -114,6 +115,23 @@ def test_a_sender_outside_is_told_by_the_router_on_the_external_network(name: st
         "203.0.113.10",
     )
     assert out.actions == (PushVlan(), set_field("vlan_tci", VLAN_PRESENT | 100), Output(7))
+
+
+def test_the_outside_is_not_told_what_a_floating_ip_stands_for() -> None:
+    """The packet has been translated when its time to live ends; what its sender is told quotes it as it was."""
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
+    frame = packet(outer_mac("red/203.0.113.20"), source="8.8.8.8", target="10.0.1.11", by=THERE)
+    told = only(asked(Question.EXPIRED, frame, values, by=None, network=None)).frame
+    quoted = told[14 + 20 + 8 :]
+    assert quoted[16:20] == ip_address("203.0.113.20").packed
+    assert checksum(quoted[:20]) == 0
+    assert ip_address("10.0.1.11").packed not in told
+
+
+def test_the_outside_is_not_told_whom_a_router_masks() -> None:
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
+    frame = packet(outer_mac("red/main"), source="8.8.8.8", target="10.0.1.11", by=THERE)
+    assert not list(answer(asked(Question.EXPIRED, frame, values, by=None, network=None)))
 
 
 def test_a_frame_that_no_router_got_is_not_answered() -> None:

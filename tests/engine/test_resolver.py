@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from controller.model.address import format_mac, router_mac, wire_mac
 from controller.model.entities import Address
 from controller.model.ids import host_id, integration_dpid, key
 from controller.model.names import patch_to_physical
-from controller.pipeline.fields import BY_NAME, VLAN_PRESENT
+from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED, VLAN_PRESENT
 from controller.pipeline.flow import Delta, Output, PushVlan, Resubmit, SetField, set_field
 from controller.pipeline.heard import Neighbour, neighbour_note, read_neighbours
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import NETWORK, QUESTION, SOURCE, SPACE, Register
 from controller.pipeline.released import notes_of
+from controller.pipeline.stamps import look_up
 from controller.wire.packet_out import packet_out
 from tests.answers.packets import ip, read
 from tests.engine.test_engine import Recorder, wait_for
@@ -195,6 +197,19 @@ def test_a_packet_goes_on_after_the_flows_of_its_neighbour(started: Callable[...
     )
     assert flows < told.index(again)
     assert told.count(again) == 1
+
+
+def test_a_packet_of_a_new_connection_is_looked_up_again_so_that_the_connection_is_kept(
+    started: Callable[..., tuple[Engine, Log]],
+) -> None:
+    engine, switches = started()
+    asked = waiting(engine)
+    asked = replace(asked, fields={**asked.fields, BY_NAME["ct_state"].index: CT_TRACKED | CT_NEW})
+    engine.resolver.want(asked)
+    engine.resolver.hear(question(engine, Question.HEARD, reply("red/lan", STRANGER), "red/lan"))
+    loads = [SetField(BY_NAME[name].index, asked.fields[BY_NAME[name].index]) for name in ("reg0", "reg3", "reg1")]
+    again = packet_out(asked.packet, (*loads, look_up(pipeline().tables["resolve"].number)), 5)
+    wait_for(lambda: again in switches.messages(HV1))
 
 
 def test_a_sender_is_told_that_nobody_answers(started: Callable[..., tuple[Engine, Log]]) -> None:

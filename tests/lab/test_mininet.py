@@ -235,3 +235,33 @@ def test_pingall_reaches_subports_by_their_tags(trunks: Path, controller: str) -
     assert set(rows["red-vm"]) == {"X", "red-fixed"}
     assert set(rows["red-vm.101"]) == {"X", "red-fixed.7", "red-web1"}
     assert set(rows["red-web1"]) == {"X", "red-fixed.7", "red-vm.101"}
+
+
+@pytest.fixture
+def ways_out(box: Path) -> Path:
+    """Files with a router that leads out by a VLAN, and a floating IP."""
+    fabric = (
+        "fabric: classroom\nhosts:\n  hv1: {tunnel_ip: 172.31.0.1, gateway: true}\n  hv2: {tunnel_ip: 172.31.0.2}\n"
+        "physical_networks:\n  physnet1: {hosts: [hv1]}\n"
+        "external_networks:\n  public: {physical_network: physnet1, vlan: 100, cidr: 203.0.113.0/24, gateway: 203.0.113.1}\n"
+        "tenants:\n  red: {segments: 1000-1099}\n"
+    )
+    red = (
+        "networks:\n  web: {cidr: 10.0.1.0/24}\nrouters:\n  main: {networks: [web], external: public}\n"
+        "floating_ips:\n  203.0.113.21: web2\nsecurity_groups:\n  all: {ingress: [{}]}\n"
+        "ports:\n  web1: {network: web, host: hv1}\n  web2: {network: web, host: hv2, security_groups: [all]}\n"
+    )
+    (box / "topology/fabric.yaml").write_text(fabric, encoding="utf-8")
+    (box / "topology/tenants/red.yaml").write_text(red, encoding="utf-8")
+    (box / "topology/tenants/blue.yaml").unlink()
+    return box
+
+
+def test_the_world_is_reached_and_comes_in_by_floating_ips(ways_out: Path, controller: str) -> None:
+    prompt = (
+        "red-web1 ping -w20 -c3 -W1 198.51.100.9\nworld.internet ping -w20 -c2 -W1 203.0.113.21\n"
+        "world.internet ping -c1 -W1 10.0.1.1\nexit\n"
+    )
+    said = mn(ways_out, "--controller", controller, text=prompt)
+    answers = [line.split(", ")[1] for line in said.splitlines() if "packets transmitted" in line]
+    assert answers == ["3 received", "2 received", "0 received"], said

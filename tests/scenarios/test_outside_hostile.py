@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -28,7 +29,7 @@ from tests.builders import (
 )
 from tests.ovs.fabric import FabricTwin
 from tests.ovs.frames import frame
-from tests.scenarios.frames import tagged
+from tests.scenarios.frames import arp, tagged
 
 pytestmark = pytest.mark.ovs
 
@@ -132,3 +133,15 @@ def test_answers_find_back_to_a_wire_that_the_outside_is_on_as_well(net: FabricT
     src, dst = ip_address(CLIENT), ip_address(RED)
     back = Packet("x", UPSTREAM, outer_mac("red/main"), wire.IPV4, src, dst, wire.UDP, 80, 1000)
     assert list(net.receive_wire("hv1", "physnet1", tagged(frame(back), VLAN))) == ["red/lan2"]
+
+
+def test_who_floods_a_gateway_with_questions_leaves_it_its_neighbours(net: FabricTwin) -> None:
+    """What is heard outside has a meter of its own: it passes while packets whose time to live ends have used up the other one."""
+    twin, lan2 = net.hosts["hv1"], net.topology.ports["red/lan2"]
+    dying = tagged(datagram(lan2.mac, wire_mac("red/lan", "hv1"), "10.0.3.12", CLIENT, ttl=1), LAN)
+    told = arp(2, (UPSTREAM, "203.0.113.1"), (0, "203.0.113.10"), eth_dst=wire_mac("public", "hv1"))
+    meters = []
+    for sent in (dying, tagged(told, VLAN)):
+        traced = twin.trace("br-physnet1", "in_port=900", sent.hex())
+        meters += [int(found) for found in re.findall(r"meter_id=(\d+)", traced)]
+    assert len(set(meters)) == 2, meters

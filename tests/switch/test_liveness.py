@@ -38,4 +38,4 @@ def test_a_controller_that_comes_later_is_told_at_once(tmp_path: Path) -> None:
         twin.configure(["set", "interface", "live-hv3", "bfd:enable=true"])
         twin.configure(["set-controller", "br-int", control.target])
         control.bring(program(DPID))
-        wait_for(lambda: control.recorder.deaf.get(DPID) == {"live-hv3"}, "what is dead already")
+        wait_for(lambda: control.recorder.deaf.get(DPID) == frozenset({"live-hv3"}), "what is dead already")

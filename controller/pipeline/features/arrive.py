@@ -89,10 +89,13 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
         actions = discovery.answer(address, mac, is_router=True)
         builder.flow("owned", 200, asked, actions, onward, kind="answer", origin=origin)
     if view.inside is not None:
+        physical = view.external.physical_network
+        # The bridge has learned that the MAC is elsewhere, as long as it was: who comes to have it gets the very first frame.
+        where = match(vlan_tci=(view.tag, VLAN_MASK), eth_dst=mac)
+        builder.flow("wire", 150, where, [Output(view.inside)], kind="to us", origin=origin, physical=physical)
         # One address here speaks to another here: the wire's switch would not send the frame back.
         where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK), eth_dst=loop_mac(owner))
         back: list[Action] = [set_field("eth_dst", mac), Output(PortNumber.IN_PORT)]
-        physical = view.external.physical_network
         builder.flow("wire", 300, where, back, kind="to ourselves", origin=origin, physical=physical)
         again = [set_field("eth_dst", loop_mac(owner)), *to_others(PortNumber.IN_PORT, view.tag)]
         builder.flow("back", 150, match(**here, eth_dst=mac), again, kind="to ourselves", origin=origin)
@@ -215,6 +218,7 @@ FEATURE = Feature(
         "forged source": "an address of the router's own networks: what has it does not come from outside",
         "echo": "a ping of the router's own address",
         "to outside": "what leaves the fabric goes out on the wire",
+        "to us": "what is for an address that this host has, or comes to have should others die",
         "to ourselves": "what one of our addresses here says to another here",
     },
     flows={

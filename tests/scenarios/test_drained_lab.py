@@ -1,0 +1,100 @@
+"""A gateway is drained, and leads out again, under two hundred datagrams a second each way, on real hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller import control
+from controller.lab.beyond import INTERNET
+from controller.lab.namespaces import inside, ip
+from tests.lab.net import Net
+from tests.scenarios.labs import running, wait_until
+from tests.scenarios.outward import FILES, ROUTER, Echoes
+
+pytestmark = pytest.mark.lab
+
+FLOATING = "203.0.113.22"  # Of a port whose host has no wire of its own: a gateway has it.
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Net]:
+    with running(tmp_path, FILES) as found:
+        found.lab.wait_in_sync()
+        wait_until(lambda: all(each["alive"] for each in gateways(found)), "both gateways are alive")
+        yield found
+
+
+def status(net: Net) -> dict[str, Any]:
+    return control.request(net.lab.control, {"do": "status"})
+
+
+def gateways(net: Net) -> list[dict[str, Any]]:
+    [router] = status(net)["routers"]
+    found: list[dict[str, Any]] = router["gateways"]
+    return found
+
+
+def active(net: Net) -> str:
+    return str(status(net)["routers"][0]["gateway"])
+
+
+def drain(net: Net, host: str, *, is_drained: bool = True) -> None:
+    said = control.request(net.lab.control, {"do": "drain", "host": host, "drained": is_drained})
+    assert said["change"]["state"] == "done", said
+
+
+def test_g12_s31_nothing_of_a_stream_is_lost_while_a_gateway_is_drained(net: Net) -> None:
+    first = active(net)
+    with Echoes(net, "red/db2") as far:
+        drain(net, first)
+        assert active(net) != first
+        far.goes_on(300)
+    assert far.lost == []
+    assert far.seen == {ROUTER[4]}
+
+
+@pytest.mark.parametrize("is_drained", [True, False], ids=["drained", "undrained"])
+def test_g12_who_is_called_from_outside_misses_no_call(net: Net, is_drained: bool) -> None:
+    first = active(net)
+    if not is_drained:
+        drain(net, first)
+    with Echoes(net, INTERNET, FLOATING, at="red/far", number=80) as calls:
+        drain(net, first, is_drained=is_drained)
+        assert (active(net) == first) is not is_drained
+        calls.goes_on(300)
+    assert calls.lost == []
+
+
+def test_g12_several_streams_lose_no_more_than_what_is_under_way_at_that_moment(net: Net) -> None:
+    """The first of them takes the router's MAC along; an answer to another one may come to the new gateway before that one has spoken."""
+    with (
+        Echoes(net, "red/db1") as near,
+        Echoes(net, "red/db2", number=4244) as far,
+        Echoes(net, "red/db3", number=4245) as own,
+    ):
+        drain(net, active(net))
+        for stream in (near, far, own):
+            stream.goes_on(300)
+    assert max(len(stream.lost) for stream in (near, far, own)) <= 5, "25 ms"
+
+
+def test_g12_a_drained_gateway_stays_so_under_a_new_controller_and_is_one_of_last_resort(net: Net) -> None:
+    first = active(net)
+    drain(net, first)
+    second = active(net)
+    net.lab.stop_controller()
+    net.lab.start_controller()
+    net.lab.wait_in_sync()
+    assert status(net)["drained"] == [first]
+    assert active(net) == second != first
+    with Echoes(net, "red/db2") as far:
+        with inside(net.lab.host_namespace(second)):
+            ip(["link set eth0 down"])
+        far.goes_on()
+        wait_until(lambda: active(net) == first, "the controller has heard who leads out")
+    assert far.lost_seconds < 1.0
+    assert far.seen == {ROUTER[4]}
