@@ -25,6 +25,9 @@ from controller.pipeline.numbers import DRAINED
 from controller.pipeline.programs import Programs
 from controller.wire.packet_out import packet_out
 
+# A host that is cut off hears one of the others die after the other: only then it is known that it is not they who died.
+_HOLD_S = 0.2
+
 
 def onto_wire(observed: Observed, host: Host, external: ExternalNetwork) -> tuple[Action, ...] | None:
     """Return the actions that put a frame on an external network from a host's br-int, None where there is no way."""
@@ -54,6 +57,7 @@ class Outward:
         self._silent: dict[str, frozenset[str]] = {}  # By host, the interfaces of its br-int that are not alive.
         self._known: dict[str, Mapping[Home, str]] = {}  # By tenant, what was computed last.
         self._last: dict[Home, str] = {}
+        self._settled_at = 0.0  # When those who fell silent together have all been heard of.
         self._rounds: Rounds[Home] = Rounds()
         self._drained: dict[str, bool] = {}
         self._present: set[str] = set()
@@ -86,6 +90,7 @@ class Outward:
     def silent(self, host: str, interfaces: frozenset[str]) -> None:
         """Note which interfaces of a host's br-int are not alive: by some of them it listens for others."""
         self._silent[host], self._ways = interfaces, None
+        self._settled_at = time.monotonic() + _HOLD_S
         if self._met is not None:
             self._programs.hear(host, self._unheard(self._met, host))
 
@@ -190,7 +195,7 @@ class Outward:
                 has_moved |= was is not None
                 self._last[home] = host
                 is_found = was is None and home.owner in self._found
-                self._rounds.begin(home, now, 1 if is_found else TIMES)
+                self._rounds.begin(home, max(now, self._settled_at), 1 if is_found else TIMES)
         for home in before.keys() - after.keys():
             self._rounds.drop(home)
             if not _is_declared(topology, home):

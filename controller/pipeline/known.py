@@ -114,4 +114,6 @@ def longest_prefix(memo: Memo, space: str, version: int) -> int:
     name = queries.router_of_space(space)
     router = None if name is None else queries.router(memo, name)
     found += [route.to for route in router.routes] if router is not None else []
+    outer = None if router is None or router.external is None else queries.external_network(memo, router.external)
+    found += outer.cidrs if outer is not None else ()
     return max((prefix.prefixlen for prefix in found if prefix.version == version), default=0)

@@ -60,7 +60,7 @@ sent, the receiver's as it arrives.
 |---|---|
 | ARP, neighbour discovery and listener messages | pass |
 | the ethertype is not IP | passes to ports that are not guarded, and to those that have it among their `ethertypes` |
-| ICMP that opens nothing (an error, an answer) | passes as part of a connection only, if either end is guarded and not stateless |
+| ICMP that opens nothing (an error, an answer) | passes as part of a connection only, if an end is guarded, not stateless, or translated |
 | a port that is not guarded | its own side passes; in others' rules its addresses count as members' |
 | no groups | nothing in, everything out |
 | egress of a DHCP client's request | passes |
@@ -166,6 +166,31 @@ class Oracle:
         """Return the packet as one of its `receivers` gets it: what is routed has other MACs, less to live, maybe other addresses."""
         source = self.topology.ports[packet.source]
         return next(seen for port, seen in self._meant(source, packet) if port.name == target)
+
+    def outside(self, packet: Packet) -> tuple[str, Packet] | None:
+        """Return the external network by which a packet leaves for the world, and what is seen of it there."""
+        source, router, traffic = self.topology.ports[packet.source], self._routing.router(packet), _traffic(packet)
+        if router is None or traffic is None or self._refusal(source, packet) is not None:
+            return None
+        if is_answered(self.topology, source, packet):
+            return None
+        found = self._routing.route(router, packet).outside
+        if found is None or (packet.opens_nothing and (self._judge.tracks(source) or found[1].src != packet.src)):
+            return None
+        way = Way(source, None, traffic.version, packet.src, packet.dst)
+        return found if self._judge.packet(way, traffic).allowed else None
+
+    def inside(self, external: str, packet: Packet) -> dict[str, Packet]:
+        """Return which ports get a packet that somebody on an external network sends, and what each of them gets."""
+        found, traffic = {}, _traffic(packet)
+        for port, seen in self._routing.enter(external, packet).arrivals if traffic is not None else ():
+            if packet.opens_nothing and (self._judge.tracks(port) or seen.dst != packet.dst):
+                continue
+            ends = None if seen.src is None or seen.dst is None else (seen.src, seen.dst)
+            way = Way(None, port, packet.version or 0, packet.src, packet.dst, seen=ends)
+            if traffic is not None and self._judge.packet(way, traffic).allowed:
+                found[port.name] = seen
+        return found
 
     def is_split(self, packet: Packet) -> bool:
         """Return whether only one of those whom the packet is meant for gets it, because routes share what is sent."""
@@ -317,7 +342,8 @@ class Oracle:
         if traffic is None:
             is_let_in = not self.is_guarded(target) or (packet.version is None and packet.eth_type in target.ethertypes)
             return Decision(is_let_in, f"ethertype {packet.eth_type:#06x} to {target.name}", None, target.place)
-        if packet.opens_nothing and (self._judge.tracks(source) or self._judge.tracks(target)):
+        is_translated = (seen.src, seen.dst) != (packet.src, packet.dst)
+        if packet.opens_nothing and (is_translated or self._judge.tracks(source) or self._judge.tracks(target)):
             return Decision(False, f"ICMP type {packet.icmp_type} starts no connection", None, source.place)
         as_guarded = packet.as_seen if self._judge.is_stateless(source) else packet
         way = self._way(packet, source, target, seen)

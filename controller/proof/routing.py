@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from controller.model.address import router_mac, wire_mac
-from controller.model.entities import Address, Port, Router, Topology
+from controller.model.address import outer_mac, router_mac, wire_mac
+from controller.model.entities import Address, FloatingIp, Port, Router, Topology
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
 from controller.proof.routers import Routers, is_routed
@@ -19,12 +19,13 @@ _ANSWER_TTL = 64  # Of what routers send by themselves.
 class Routed:
     """What came of a packet: the ports that it goes to, each with what it would get, or why it goes to none.
 
-    `is_split`: routes share what is sent, and one of them has it.
+    `is_split`: routes share what is sent, and one of them has it. `outside`: the external network that it leaves by, and as what.
     """
 
     arrivals: tuple[tuple[Port, Packet], ...] = ()
     reason: str = ""
     is_split: bool = False
+    outside: tuple[str, Packet] | None = None
 
 
 class Routing:
@@ -68,6 +69,8 @@ class Routing:
         other, source = self._routers.with_outer(dst), self._topology.ports[packet.source]
         if other is None or other.external != router.external or not self._routers.gateways(other):
             return False
+        if self._segments.neighbour(source.network, src) != packet.eth_src:
+            return False  # The answer is for somebody else, or for nobody.
         leads_out = any(step.network is None for step in self._routers.steps(router, dst))
         return leads_out and self._refusal(packet) is None and self._routers.leaving(router, source, src)[0] is not None
 
@@ -77,7 +80,7 @@ class Routing:
         if reason is not None or src is None or dst is None:
             return Routed(reason=f"router {router.name} {reason or 'takes nothing but IP'}")
         found = [
-            self._out(router, packet, src, dst)
+            self._out(router, packet, src, dst, step.next_hop)
             if step.network is None
             else self._in(step.network, step.next_hop, packet)
             for step in self._routers.steps(router, dst)
@@ -85,7 +88,7 @@ class Routing:
         if not found:
             return Routed(reason=f"{dst} is unreachable, router {router.name} leads nowhere to it")
         arrivals = tuple(arrival for each in found for arrival in each.arrivals)
-        return Routed(arrivals, found[0].reason, is_split=len(found) > 1)
+        return Routed(arrivals, found[0].reason, is_split=len(found) > 1, outside=found[0].outside)
 
     def _refusal(self, packet: Packet) -> str | None:
         """Return why a router passes a packet on to nobody, or None."""
@@ -101,6 +104,42 @@ class Routing:
         if packet.version == 6 and packet.src is not None and packet.src.is_link_local:
             return f"passes on nothing from {packet.src}"
         return "passes on nothing whose time to live ends" if packet.ttl < 2 else None
+
+    def enter(self, external: str, packet: Packet) -> Routed:
+        """Return who gets a packet that comes from an external network, for a floating IP or a port of a router that masks nothing."""
+        src, dst = packet.src, packet.dst
+        if packet.version is None or src is None or dst is None or packet.ttl < 2:
+            return Routed(reason="nothing comes in but IP that has time to live")
+        inside, floating = replace(packet, ttl=packet.ttl - 1), self._routers.floating(dst)
+        if floating is not None:
+            _, closed = self._routers.entering(floating, src)
+            if closed is not None or floating.external != external or packet.eth_dst != outer_mac(floating.name):
+                return Routed(reason=closed or f"{dst} is not asked for by its own MAC on {external}")
+            return self._to_fixed(floating, inside)
+        for router in self._topology.routers.values():
+            is_meant = router.external == external and packet.eth_dst == outer_mac(router.name)
+            if is_meant and not router.snat and self._routers.forged(router, src) is None:
+                return Routed(tuple(self._let_in(router, inside, dst)))
+        return Routed(reason=f"nobody on {external} has {dst}")
+
+    def _let_in(self, router: Router, inside: Packet, dst: Address) -> Iterator[tuple[Port, Packet]]:
+        for step in self._routers.steps(router, dst):
+            mac = None if step.network is None else self._segments.neighbour(step.network, step.next_hop)
+            if step.network is None or mac is None:
+                continue
+            for port in self._segments.with_mac(step.network, mac):
+                if self._routers.no_exit(router, port, floating=False) is None:
+                    yield port, replace(inside, eth_src=self._mac_on(step.network, port), eth_dst=mac)
+
+    def _on_wire(self, router: Router, packet: Packet, name: Address, next_hop: Address) -> tuple[str, Packet] | None:
+        """Return what is seen on the external network of a packet that leaves in this name; None if nobody has the next hop."""
+        external = router.external
+        mac = None if external is None else self._segments.heard(external, next_hop)
+        if external is None or mac is None:
+            return None
+        floating = self._routers.floating(name)
+        owner = router.name if floating is None else floating.name
+        return external, replace(packet, eth_src=outer_mac(owner), eth_dst=mac, src=name, ttl=packet.ttl - 1)
 
     def _in(self, network: str, next_hop: Address, packet: Packet) -> Routed:
         """Return the ports that get what is for a next hop on a network of the router."""
@@ -122,7 +161,7 @@ class Routing:
             return wire_mac(network, host)
         return router_mac(network)
 
-    def _out(self, router: Router, packet: Packet, src: Address, dst: Address) -> Routed:
+    def _out(self, router: Router, packet: Packet, src: Address, dst: Address, next_hop: Address) -> Routed:
         """Return what becomes of a packet outside: it may be for a floating IP on the same external network."""
         source = self._topology.ports[packet.source]
         name, reason = self._routers.leaving(router, source, src)
@@ -132,13 +171,25 @@ class Routing:
         if other is not None and other.external == router.external:
             return Routed(reason=f"router {other.name} answers nothing but pings at its own address {dst}")
         if floating is None or floating.external != router.external:
-            return Routed(reason=f"it leaves by {router.external} as {name}")
-        port, closed = self._routers.entering(floating, name)
+            return Routed(
+                reason=f"it leaves by {router.external} as {name}",
+                outside=self._on_wire(router, packet, name, next_hop),
+            )
+        _, closed = self._routers.entering(floating, name)
         if closed is not None:
             return Routed(reason=f"{dst} is unreachable, {closed}")
         if packet.ttl < 3:
             return Routed(reason=f"router {floating.router} passes on nothing whose time to live ends")
-        # Out by one router and in by another, which may be the same.
-        seen = replace(packet, src=name, dst=floating.fixed, ttl=packet.ttl - 2)
-        # Which host routes it inwards depends on which gateways are alive, and with it the MAC on a physical network.
-        return Routed(((port, replace(seen, eth_src=self._mac_on(port.network, port), eth_dst=port.mac)),))
+        # Out by one router and in by another, which may be the same. Which host routes it inwards depends on which gateways are alive,
+        # and with it the MAC on a physical network.
+        return self._to_fixed(floating, replace(packet, src=name, ttl=packet.ttl - 2))
+
+    def _to_fixed(self, floating: FloatingIp, packet: Packet) -> Routed:
+        """Return who gets what is let in for a floating IP: whoever has the address that it stands for."""
+        network = self._topology.ports[floating.port].network
+        mac = self._segments.neighbour(network, floating.fixed)
+        if mac is None:
+            return Routed(reason=f"{floating.address} is unreachable, no port of {network} has {floating.fixed}")
+        seen = replace(packet, dst=floating.fixed, eth_dst=mac)
+        ports = self._segments.with_mac(network, mac)
+        return Routed(tuple((port, replace(seen, eth_src=self._mac_on(network, port))) for port in ports))

@@ -75,6 +75,10 @@ class Segments:
         found = self._macs(network, address)
         return found.pop() if len(found) == 1 else self._heard.get((network, address))
 
+    def heard(self, network: str, address: Address) -> int | None:
+        """Return the MAC that answered for an address of a network, which may be an external one."""
+        return self._heard.get((network, address))
+
     def _macs(self, network: str, address: Address) -> set[int]:
         """Return the MACs that the files name for an address; none if somebody may use a prefix around it."""
         own = self.with_address(network, address)

@@ -14,6 +14,7 @@ from controller.proof.oracle import Answerer, Oracle
 from controller.proof.packet import Packet
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import Step, checksum, frame, unreachable
+from tests.proof.outside import inner_mac
 
 _Got = TypeVar("_Got")
 
@@ -29,13 +30,13 @@ def disagreement(oracle: Oracle, twin: FabricTwin, packet: Packet) -> str | None
     foreign = is_foreign(twin, packet.source)
     decisions = oracle.receivers(packet)
     expected = {
-        name: [frame(oracle.received(packet, name))] for name, decision in decisions.items() if decision.allowed
+        name: [frame(received(oracle, twin, packet, name))] for name, decision in decisions.items() if decision.allowed
     }
     if foreign:  # What a foreign VTEP does among its own ports is not ours to judge.
         expected = {name: frames for name, frames in expected.items() if not is_foreign(twin, name)}
     echo = oracle.echoed(packet)
     if echo is not None:
-        expected[packet.source] = [frame(echo)]
+        expected[packet.source] = [frame(_echoed(oracle, twin, packet, echo))]
     owner = oracle.answerer(packet)
     twin.forget()
     for when in ("first", "second"):
@@ -63,19 +64,19 @@ def _conversation(oracle: Oracle, twin: FabricTwin, packet: Packet, expected: De
         back = oracle.receivers(reply)
         if packet.source not in back or back[packet.source].reason.startswith("no path"):
             continue  # Nobody finds the way back, which a packet by itself shows.
-        arrives = oracle.received(reply, packet.source)
+        arrives = received(oracle, twin, reply, packet.source)
         if packet.protocol == wire.UDP:
-            received = oracle.received(packet, name)
+            got = oracle.received(packet, name)
             # Who translates the error's addresses does so in what it quotes as well.
-            translated = frame(replace(received, src=packet.src, dst=packet.dst))
-            seen = twin.send(name, _error(reply, frame(received)))
+            translated = frame(replace(got, src=packet.src, dst=packet.dst))
+            seen = twin.send(name, _error(reply, frame(got)))
             if seen != {packet.source: [_error(arrives, translated)]}:
                 return _report(oracle, twin, packet, f"ICMP error of {name}: seen {_told(seen)}")
         seen = twin.send(name, frame(reply, Step.ACCEPT))
         if seen != {packet.source: [frame(arrives, Step.ACCEPT)]}:
             return _report(oracle, twin, packet, f"reply {reply}: expected {arrives}, seen {_told(seen)}")
         seen = twin.send(packet.source, frame(packet, Step.GO_ON))
-        if seen != {name: [frame(oracle.received(packet, name), Step.GO_ON)]}:
+        if seen != {name: [frame(received(oracle, twin, packet, name), Step.GO_ON)]}:
             return _report(oracle, twin, packet, f"after the reply: seen {_told(seen)}")
     return None
 
@@ -85,7 +86,7 @@ def _carried(oracle: Oracle, twin: FabricTwin, packet: Packet, expected: Deliver
     for sibling in siblings(oracle, packet) if expected and not is_foreign(twin, packet.source) else ():
         verdicts = oracle.receivers(sibling)
         wanted = {
-            name: [frame(oracle.received(sibling, name), Step.GO_ON)]
+            name: [frame(received(oracle, twin, sibling, name), Step.GO_ON)]
             for name, verdict in verdicts.items()
             if verdict.allowed
         }
@@ -93,6 +94,27 @@ def _carried(oracle: Oracle, twin: FabricTwin, packet: Packet, expected: Deliver
         if any(name not in wanted or frames != wanted[name] for name, frames in seen.items()):
             return _report(oracle, twin, sibling, f"after {packet}: expected {_told(wanted)}, seen {_told(seen)}")
     return None
+
+
+def received(oracle: Oracle, twin: FabricTwin, packet: Packet, name: str) -> Packet:
+    """Return what a port gets of a packet; the oracle does not say which gateway routes it when it has been outside."""
+    seen = oracle.received(packet, name)
+    if (seen.src, seen.dst) == (packet.src, packet.dst):
+        return seen
+    return replace(seen, eth_src=inner_mac(oracle, twin, oracle.topology.ports[name]))
+
+
+def _echoed(oracle: Oracle, twin: FabricTwin, packet: Packet, echo: Packet) -> Packet:
+    """Return a router's answer as its asker gets it: from its address outside it comes in as everything from there."""
+    source = oracle.topology.ports[packet.source]
+    router = next(each for each in oracle.topology.routers.values() if source.network in each.networks)
+    inside = [ip for name in router.networks for ip in oracle.topology.networks[name].gateways]
+    if packet.dst in inside or (packet.dst is not None and packet.dst.is_link_local):
+        return echo
+    is_floating = any(
+        (each.port, each.fixed) == (source.name, packet.src) for each in oracle.topology.floating_ips.values()
+    )
+    return replace(echo, eth_src=inner_mac(oracle, twin, source, is_floating=is_floating))
 
 
 def siblings(oracle: Oracle, packet: Packet) -> Iterator[Packet]:

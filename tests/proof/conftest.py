@@ -9,6 +9,10 @@ from tests.proof.test_differential import PER_FABRIC
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for name, option, each in (("seed", "--packets", PER_FABRIC), ("traced_seed", "--traced", soak.PER_FABRIC)):
+    for name, option, each in (
+        ("seed", "--packets", PER_FABRIC),
+        ("traced_seed", "--traced", soak.PER_FABRIC),
+        ("outer_seed", "--packets", PER_FABRIC),
+    ):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, range(-(-metafunc.config.getoption(option) // each)))

@@ -184,7 +184,7 @@ def packet(random: Random, fabric_: Topology) -> Packet:
         _address(random, source, version),
         _address(random, target, version),
     )
-    make = random.choice((_ip, _ip, _ip, _ip, _ip, _neighbour, _neighbour, _dhcp, _other))
+    make = random.choice((ip_packet, ip_packet, ip_packet, ip_packet, ip_packet, _neighbour, _neighbour, _dhcp, _other))
     made = make(random, plain, version, target)
     if random.random() < 0.35:
         made = forged(random, made, version, random.choice(ports))
@@ -197,13 +197,13 @@ def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Pac
     target = random.choice([each for each in fabric_.ports.values() if each.network in by.networks])
     gateways = [each for name in by.networks for each in fabric_.networks[name].gateways if each.version == version]
     dst = _address(random, target, version)
-    makers: list[_Maker] = [_ip] * 12 + [_neighbour, _neighbour, _dhcp, _other]
+    makers: list[_Maker] = [ip_packet] * 12 + [_neighbour, _neighbour, _dhcp, _other]
     if random.random() < 0.2:
         far = (*FAR_AWAY[version], *FAR_AWAY[version], *GROUP_ADDRESSES[version], STRANGE[version])
         dst = random.choice(far)
     elif gateways and random.random() < 0.2:
         dst = random.choice((*gateways, link_local(router_mac(source.network)) if version == 6 else gateways[0]))
-        makers = [_ip, _ping, _ping, _neighbour]
+        makers = [ip_packet, ping, ping, _neighbour]
     plain = Packet(
         source.name,
         source.mac,
@@ -216,7 +216,7 @@ def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Pac
     return random.choice(makers)(random, plain, version, target)
 
 
-def _ping(_random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+def ping(_random: Random, plain: Packet, version: int, _target: Port) -> Packet:
     protocol, kind = wire.ECHO[version]
     return replace(plain, protocol=protocol, icmp_type=kind)
 
@@ -235,7 +235,7 @@ def _address(random: Random, of: Port, version: int) -> Address:
     return random.choice(mine) if mine else STRANGE[version]
 
 
-def _ip(random: Random, plain: Packet, version: int, _target: Port) -> Packet:
+def ip_packet(random: Random, plain: Packet, version: int, _target: Port) -> Packet:
     protocol = random.choice(PROTOCOLS[version])
     sport, dport = random.randrange(1024, 65536), random.choice((*PORTS, *PORTS, random.randrange(1, 65536)))
     kind, code = 0, 0

@@ -10,10 +10,13 @@ import pytest
 
 from controller.model.address import router_mac
 from controller.pipeline.compile import compile_fabric
+from controller.pipeline.heard import Neighbour
 from controller.proof.oracle import ECHO, Oracle
 from controller.proof.packet import IPV4, IPV6, TCP, UDP, Packet
+from tests.builders import external_network, fabric, floating_ip, host, network, physical_network, port, router
 from tests.ovs.fabric import FabricTwin
 from tests.proof.compare import disagreement
+from tests.proof.outside import wrong_outside
 from tests.proof.test_oracle_nat import FLOAT_A, FLOAT_B, FLOAT_G, OUTSIDE, OWN, cloud
 
 pytestmark = pytest.mark.ovs
@@ -41,3 +44,30 @@ def test_switches_translate_as_the_oracle_says(tmp_path: Path, *, snat: bool) ->
                         assert found is None, found
                         reached |= {(source.name, name) for name in oracle.receivers(packet)}
     assert {("red/a", "red/b"), ("red/a", "red/a"), ("red/c", "red/a"), ("green/g", "red/b")} <= reached
+
+
+def test_a_default_route_inside_leaves_the_way_out_alone_and_a_floating_ip_needs_no_gateway(tmp_path: Path) -> None:
+    routes = [("0.0.0.0/0", "10.0.1.12"), ("198.18.0.0/15", "203.0.113.99")]
+    topology = fabric(
+        *(host("hv1"), host("hv2"), physical_network("wire", "hv1")),
+        external_network("public", "203.0.113.0/24", physical="wire", vlan=100),
+        network("red/web", "10.0.1.0/24"),
+        router("red/main", "red/web", external="public", address=OWN, routes=routes),
+        port("red/a", "red/web", "10.0.1.11", host="hv1", secure=False),
+        port("red/b", "red/web", "10.0.1.12", host="hv2", secure=False),
+        floating_ip(FLOAT_A, "red/a", "10.0.1.11", router="red/main", external="public"),
+    )
+    neighbour = Neighbour("public", ip_address("203.0.113.99"), 0x02AA00000001)
+    oracle = Oracle(topology, heard={(neighbour.network, neighbour.address): neighbour.mac})
+    source = topology.ports["red/a"]
+    plain = Packet("red/a", source.mac, router_mac("red/web"), IPV4, source.ips[0], source.ips[0], UDP, 1000, 9)
+    with FabricTwin(tmp_path, topology) as twin:
+        twin.load(compile_fabric(topology, bindings=twin.bindings, heard=[neighbour]))
+        for dst, leaves in (("203.0.113.99", True), ("198.18.0.7", True), ("192.0.2.7", False)):
+            packet = replace(plain, dst=ip_address(dst))
+            assert (oracle.outside(packet) is not None, set(oracle.receivers(packet))) == (
+                leaves,
+                set() if leaves else {"red/b"},
+            )
+            found = disagreement(oracle, twin, packet) or wrong_outside(oracle, twin, packet)
+            assert found is None, found

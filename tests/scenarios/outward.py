@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -162,10 +161,7 @@ def seen_as(net: Net, source: str, target: str, number: int, seconds: float = PA
 
 
 class Echoes:
-    """Datagrams to an address outside, 200 a second, and their answers, while the block runs; then, what was lost, and for how long.
-
-    `silence` is the longest time between two answers.
-    """
+    """Datagrams to an address outside, 200 a second, and their answers, while the block runs; then, what was lost, and for how long."""
 
     RATE = 200
 
@@ -207,17 +203,6 @@ class Echoes:
     def lost(self) -> list[int]:
         """The numbers of what was sent in the block and not answered."""
         return [number for number in range(self._began, len(self.sent)) if number not in self.answered]
-
-    @property
-    def lost_seconds(self) -> float:
-        """For how long what was sent was lost: the sum over all gaps."""
-        return len(self.lost) / self.RATE
-
-    @property
-    def silence(self) -> float:
-        """The longest time without an answer."""
-        times = [self._since, *sorted(when for when in self.answered.values() if when > self._since), self.sent[-1]]
-        return max(later - earlier for earlier, later in pairwise(times))
 
     def goes_on(self, more: int = 100, seconds: float = PATIENCE_S) -> None:
         """Wait until so many more that are sent from now on are answered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.graph import queries, ways_out
 from controller.model.address import loop_mac, outer_mac, wire_mac
 from controller.model.entities import Address, Prefix, Route
+from controller.pipeline.features.router import PREFIXES
 from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
@@ -26,12 +27,19 @@ def _ask(builder: Builder, table: str, priority: int, where: Match, question: Qu
 
 def _router(builder: Builder, view: RouterView) -> None:
     """Write the way out of a router on a host that knows it."""
-    if not view.gateways:
+    if not view.gateways and not ways_out.is_outside(view.memo, view.on.name, view.name):
         return
     for ethertype, _, _ in _FAMILIES:
         where = match(**view.in_space, eth_type=ethertype)
         builder.flow("routes", 2, where, goto="leaving", kind="way out", origin=view.origin)
         _ask(builder, "leaving", 1, where, Question.NO_ROUTE, view.origin)
+    for prefix, origin in _nearer(view):
+        ethertype, _, field = family(prefix.network_address)
+        where = match(**view.in_space, eth_type=ethertype, **{field: prefix})
+        builder.flow("routes", PREFIXES + prefix.prefixlen, where, goto="leaving", kind="way out", origin=origin)
+    if ways_out.is_outside(view.memo, view.on.name, view.name):
+        for route in view.router.routes:
+            _static(builder, view, route)
     if not view.is_gateway:
         return
     for ethertype, _, _ in _FAMILIES:
@@ -52,8 +60,20 @@ def _router(builder: Builder, view: RouterView) -> None:
             ethertype, source, _ = family(prefix.network_address)
             forged = match(**view.in_space, eth_type=ethertype, **{source: prefix})
             builder.flow("masking", 150, forged, kind="forged source", origin=view.origin)
+
+
+def _nearer(view: RouterView) -> list[tuple[Prefix, Origin]]:
+    """Return the prefixes that are outside whatever shorter ones are inside: the external network's, and those of routes by it."""
+    external = view.outer.external
+    found = dict.fromkeys(external.cidrs, view.outer.origin)
     for route in view.router.routes:
-        _static(builder, view, route)
+        is_outside = any(route.via in cidr for cidr in external.cidrs if cidr.version == route.via.version)
+        if is_outside:
+            found[route.to] = Origin(f"router {view.name}: route to {route.to} via {route.via}", route.place)
+        else:
+            # What a route inside leads to as well is not outside.
+            found.pop(route.to, None)
+    return list(found.items())
 
 
 def _leave(builder: Builder, view: RouterView, mac: int) -> list[Action]:

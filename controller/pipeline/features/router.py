@@ -43,7 +43,7 @@ _NOWHERE = {
 _WAYS = 8  # Bits of `SCRATCH` that tell equal next hops apart; the rest is the route's key.
 
 # Priorities of `routes`: the router's own addresses, what is never passed on, then prefixes by their length.
-_OWN, _NEVER, _PREFIXES = 400, 300, 100
+_OWN, _NEVER, PREFIXES = 400, 300, 100
 
 
 def _always(builder: Builder, _host: HostView) -> None:
@@ -160,7 +160,7 @@ def _connected(builder: Builder, view: NetworkView, prefix: Prefix, origin: Orig
     ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
     where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
     enter = [*_into(view), DecrementTtl()]
-    priority = _PREFIXES + prefix.prefixlen
+    priority = PREFIXES + prefix.prefixlen
     builder.flow("routes", priority, where, enter, "resolve", kind="connected network", origin=origin)
     mine = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype)
     question = Question.NEIGHBOUR if has_strangers(view.memo, view.name) else Question.NO_HOST
@@ -192,7 +192,7 @@ def _static(
     choose: list[Action] = [ChooseWay(len(routes), BY_NAME[SCRATCH.field].index, _WAYS)] if len(routes) > 1 else []
     where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
     actions: list[Action] = [DecrementTtl(), SCRATCH.load(base), *choose]
-    priority = _PREFIXES + prefix.prefixlen
+    priority = PREFIXES + prefix.prefixlen
     builder.flow("routes", priority, where, actions, "hops", kind="static route", origin=origin)
     for number, route in mine:
         chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
@@ -220,7 +220,7 @@ def _unreached(builder: Builder, view: NetworkView) -> None:
     for prefix in view.network.cidrs:
         ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
         where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
-        _tell(builder, "routes", _PREFIXES + prefix.prefixlen, where, Question.NO_ROUTE, "no wire", origin)
+        _tell(builder, "routes", PREFIXES + prefix.prefixlen, where, Question.NO_ROUTE, "no wire", origin)
     _routes(builder, view, name, is_reached=False)
 
 

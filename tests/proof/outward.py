@@ -1,0 +1,154 @@
+"""Random ways out: external networks, routers that mask or not, floating IPs, and hosts outside that were heard; packets both ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from random import Random
+
+from controller.model.address import outer_mac, router_mac
+from controller.model.entities import Address, FloatingIp, NetworkType, Route, Router, Topology
+from controller.pipeline.heard import Neighbour
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+from tests.builders import at, external_network, floating_ip, physical_network
+from tests.proof import samples
+
+SOMEBODY = ""  # The source of packets that no port sends.
+EXTERNALS = {
+    "public": external_network("public", "203.0.113.0/24", "2001:db8:1::/64", physical="physnet1", vlan=4000),
+    # Untagged, and nothing is beyond it.
+    "inner": external_network("inner", "192.0.2.0/24", physical="physnet2", gateways=[]),
+}
+_HEARD = {
+    "public": ("203.0.113.1", "203.0.113.99", "2001:db8:1::1", "2001:db8:1::99"),
+    "inner": ("192.0.2.7", "192.0.2.8"),
+}
+HEARD = tuple(
+    Neighbour(name, ip_address(address), 0x02AA00000000 + number + (256 if name == "inner" else 0))
+    for name, addresses in _HEARD.items()
+    for number, address in enumerate(addresses)
+)
+_OURS = {("public", 4): "203.0.113.{}", ("public", 6): "2001:db8:1::{}", ("inner", 4): "192.0.2.{}"}
+_BY_A_HOST_OUTSIDE = ("198.18.0.0/15", "203.0.113.99", "198.18.0.7")  # A static route, and somebody whom it leads to.
+
+
+def with_ways_out(random: Random, topology: Topology) -> Topology:
+    """Return the topology with most of its routers leading out, by gateways that are some of the hosts."""
+    gateways = random.sample(samples.HOSTS, random.choice((0, 1, 1, 2, 2, 3)))
+    hosts = {name: replace(host, gateway=name in gateways) for name, host in topology.hosts.items()}
+    physical = {**topology.physical_networks, "physnet2": physical_network("physnet2", "hv2", "hv3")}
+    routers = {
+        name: _leading_out(random, router, 10 + number) if _may_lead(topology, router) else router
+        for number, (name, router) in enumerate(topology.routers.items())
+    }
+    floating: dict[str, FloatingIp] = {}
+    for router in routers.values():
+        floating |= _floating(random, topology, router, 20 + len(floating))
+    return replace(
+        topology,
+        hosts=hosts,
+        physical_networks=physical,
+        external_networks=EXTERNALS,
+        routers=routers,
+        floating_ips=floating,
+    )
+
+
+def _may_lead(topology: Topology, router: Router) -> bool:
+    """Return whether all of a router's networks reach whichever gateway leads it out."""
+    return not any(topology.networks[name].type is NetworkType.LOCAL for name in router.networks)
+
+
+def _leading_out(random: Random, router: Router, number: int) -> Router:
+    external = random.choice(("public", "public", "inner"))
+    versions = (4, 6) if external == "public" and random.random() < 0.7 else (4,)
+    routes = router.routes
+    if external == "public" and random.random() < 0.5:
+        to, via, _ = _BY_A_HOST_OUTSIDE
+        routes = (*routes, Route(ip_network(to), ip_address(via), at(router.tenant)))
+    return replace(
+        router,
+        external=external,
+        snat=random.random() < 0.7,
+        addresses=tuple(ip_address(_OURS[external, version].format(number)) for version in versions),
+        routes=routes,
+    )
+
+
+def _floating(random: Random, topology: Topology, router: Router, first: int) -> dict[str, FloatingIp]:
+    found: dict[str, FloatingIp] = {}
+    for port in topology.ports.values():
+        for fixed in port.ips if port.network in router.networks and router.external is not None else ():
+            pattern = _OURS.get((router.external or "", fixed.version))
+            if pattern is None or random.random() < 0.6:
+                continue
+            address, external = pattern.format(first + len(found)), router.external or ""
+            each = floating_ip(address, port.name, str(fixed), router=router.name, external=external)
+            found[each.name] = each
+    return found
+
+
+def packet(random: Random, topology: Topology) -> Packet:
+    """A packet of a random port, often for somebody outside, a floating IP, or a router's address there."""
+    made = samples.packet(random, topology)
+    source = topology.ports[made.source]
+    router = next((each for each in topology.routers.values() if source.network in each.networks), None)
+    is_routed = router is not None and made.eth_dst == router_mac(source.network) and made.protocol is not None
+    if not is_routed or (made.is_icmpv6 and made.icmp_type in wire.UNTRACKED) or random.random() < 0.3:
+        return made
+    dst = random.choice(_outside(random, topology, made.version or 4))
+    own = {each.address for each in topology.floating_ips.values() if each.port == source.name}
+    if router is not None and dst in own.union(router.addresses) and made.protocol not in (wire.TCP, wire.UDP):
+        # Translated, it is from itself and for itself: what has no ports then looks like its own answer.
+        made = samples.ping(random, made, made.version or 4, source)
+    if made.icmp_type in (wire.ECHO_REQUEST, wire.ECHO_REQUEST_6) and made.src not in source.ips:
+        return made  # Whoever has that address is answered.
+    return replace(made, dst=dst)
+
+
+def _outside(random: Random, topology: Topology, version: int) -> list[Address]:
+    ours = [each.address for each in topology.floating_ips.values() if each.address.version == version]
+    routers = [ip for each in topology.routers.values() for ip in each.addresses if ip.version == version]
+    world = [each.address for each in HEARD if each.address.version == version]
+    far = [*samples.FAR_AWAY[version], *([ip_address(_BY_A_HOST_OUTSIDE[2])] if version == 4 else [])]
+    return random.choice([some for some in (ours, ours, routers, world, far) if some])
+
+
+def from_outside(random: Random, topology: Topology) -> tuple[str, Packet] | None:
+    """A packet that somebody on an external network sends to an address of ours; None if nobody there leads to any."""
+    ours: list[tuple[str, str, Address]] = [
+        (each.external, each.name, each.address) for each in topology.floating_ips.values()
+    ] * 3
+    for router in topology.routers.values():
+        if router.external is not None:
+            ours += [(router.external, router.name, address) for address in router.addresses]
+            mine = [port for port in topology.ports.values() if port.network in router.networks]
+            ours += [(router.external, router.name, ip) for port in mine for ip in port.ips]
+    if not ours:
+        return None
+    external, owner, dst = random.choice(ours)
+    senders = [each for each in HEARD if each.network == external and each.address.version == dst.version]
+    if not senders:
+        return None
+    asker = random.choice(senders)
+    src = asker.address
+    if asker.address in EXTERNALS[external].gateways and random.random() < 0.5:
+        src = random.choice(samples.FAR_AWAY[dst.version])
+    leading = next(each for each in topology.routers.values() if owner == each.name or _stands(topology, owner, each))
+    if any(route.to.version == src.version and src in route.to for route in leading.routes):
+        return None  # What answers would go another way.
+    plain = Packet(
+        *(SOMEBODY, asker.mac, outer_mac(owner), wire.IPV4 if dst.version == 4 else wire.IPV6, src, dst),
+        ttl=random.choice((*[64] * 8, 255, 2, 1)),
+    )
+    make = random.choice((samples.ip_packet, samples.ip_packet, samples.ping))
+    made = make(random, plain, dst.version, next(iter(topology.ports.values())))
+    if made.is_icmpv6 and made.icmp_type in wire.UNTRACKED:
+        return None
+    return external, replace(made, eth_dst=plain.eth_dst, dst=dst)
+
+
+def _stands(topology: Topology, owner: str, router: Router) -> bool:
+    floating = topology.floating_ips.get(owner)
+    return floating is not None and floating.router == router.name
