@@ -126,6 +126,7 @@ class AskingSwitch:
 def measure_dhcp(size: Size, directory: Path, seconds: float) -> Iterator[Figure]:
     """Measure one host full of clients, for so many seconds."""
     document = generate(size)
+    document["networks"] = [{**network, "dhcp": True} for network in document["networks"]]
     folder = directory / "topology"
     write_topology(document, folder)
     topology = load(folder)

@@ -61,7 +61,9 @@ def _tenant_lines(
 ) -> Iterator[str]:
     yield "networks:"
     for network in networks:
-        facts = f"type: {network['type']}, segment: {network['vni']}, cidr: {network['cidr']}"
+        # The workload has no DHCP, and neither had the systems that were measured with it.
+        dhcp = "true" if network.get("dhcp") else "false"
+        facts = f"type: {network['type']}, segment: {network['vni']}, cidr: {network['cidr']}, dhcp: {dhcp}"
         yield f"  {_own(network['name'])}: {{{facts}}}"
     yield "security_groups:"
     for group in groups:

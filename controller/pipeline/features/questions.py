@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controller.graph import queries
 from controller.pipeline.flow import Origin, match
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import (
@@ -29,6 +30,9 @@ def _always(builder: Builder, _host: HostView) -> None:
 
 
 def _port(builder: Builder, port: PortView) -> None:
+    network = port.network.network
+    if not network.dhcp and queries.router_of(builder.memo, network.name) is None:
+        return  # There is hardly anything that it may ask: what does not fit a tunnel shares the host's meter.
     write_port_meter(builder, port)
     where = match(**{SOURCE.field: SOURCE.is_(port.plug.key)})
     asked = tell(port_meter(port.plug.number))
