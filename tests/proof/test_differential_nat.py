@@ -71,3 +71,21 @@ def test_a_default_route_inside_leaves_the_way_out_alone_and_a_floating_ip_needs
             )
             found = disagreement(oracle, twin, packet) or wrong_outside(oracle, twin, packet)
             assert found is None, found
+
+
+def test_what_no_gateway_can_be_sent_stays_where_it_is(tmp_path: Path) -> None:
+    """The only gateway has no wire of the network's: a frame for its MAC would be flooded there."""
+    topology = fabric(
+        *(host("hv1"), host("gw3", gateway=True), physical_network("wire", "hv1"), physical_network("outer", "gw3")),
+        external_network("public", "203.0.113.0/24", physical="outer", vlan=100),
+        network("red/web", "10.0.1.0/24", kind="vlan", physical="wire"),
+        router("red/main", "red/web", external="public", address=OWN),
+        port("red/a", "red/web", "10.0.1.11", host="hv1"),
+        port("red/b", "red/web", "10.0.1.12", host="hv1", secure=False),
+    )
+    source = topology.ports["red/a"]
+    plain = Packet("red/a", source.mac, router_mac("red/web"), IPV4, source.ips[0], ip_address(OUTSIDE), UDP, 1000, 9)
+    with FabricTwin(tmp_path, topology) as twin:
+        twin.load(compile_fabric(topology, bindings=twin.bindings))
+        assert disagreement(Oracle(topology), twin, plain) is None
+        assert twin.wires == []

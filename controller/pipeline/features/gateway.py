@@ -27,8 +27,6 @@ def _ask(builder: Builder, table: str, priority: int, where: Match, question: Qu
 
 def _router(builder: Builder, view: RouterView) -> None:
     """Write the way out of a router on a host that knows it."""
-    if not view.gateways and not ways_out.is_outside(view.memo, view.on.name, view.name):
-        return
     for ethertype, _, _ in _FAMILIES:
         where = match(**view.in_space, eth_type=ethertype)
         builder.flow("routes", 2, where, goto="leaving", kind="way out", origin=view.origin)
@@ -189,6 +187,8 @@ def _network(builder: Builder, view: NetworkView) -> None:
                     where = match(**here, eth_dst=mine, eth_type=ethertype, **{source: prefix})
                     builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
     before = gateways[: gateways.index(view.on.name)] if view.on.name in gateways else gateways
+    # On a wire a MAC that is not there would be flooded.
+    before = tuple(each for each in before if queries.is_carried(view.memo, each, view.name))
     for other in before:
         to_host(builder, view, wire_mac(view.name, other), other, "by the gateway", origin)
     if not before or view.way_out() is None:
