@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from random import Random
 
 from controller.model.address import outer_mac, router_mac
-from controller.model.entities import Address, FloatingIp, NetworkType, Route, Router, Topology
+from controller.model.entities import Address, FloatingIp, NetworkType, Port, Route, Router, Topology
 from controller.pipeline.heard import Neighbour
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -38,10 +39,12 @@ def with_ways_out(random: Random, topology: Topology) -> Topology:
     gateways = random.sample(samples.HOSTS, random.choice((0, 1, 1, 2, 2, 3)))
     hosts = {name: replace(host, gateway=name in gateways) for name, host in topology.hosts.items()}
     physical = {**topology.physical_networks, "physnet2": physical_network("physnet2", "hv2", "hv3")}
-    routers = {
-        name: _leading_out(random, router, 10 + number) if _may_lead(topology, router) else router
-        for number, (name, router) in enumerate(topology.routers.items())
-    }
+    routers = dict(topology.routers)
+    for number, (name, router) in enumerate(topology.routers.items(), 10):
+        external = random.choice(("public", "public", "inner"))
+        wired = set(gateways).intersection(physical[EXTERNALS[external].physical_network].hosts)
+        if _may_lead(topology, router, wired):
+            routers[name] = _leading_out(random, router, external, number)
     floating: dict[str, FloatingIp] = {}
     for router in routers.values():
         floating |= _floating(random, topology, router, 20 + len(floating))
@@ -55,14 +58,19 @@ def with_ways_out(random: Random, topology: Topology) -> Topology:
     )
 
 
-def _may_lead(topology: Topology, router: Router) -> bool:
-    """Return whether all of a router's networks reach whichever gateway leads it out."""
-    return not any(topology.networks[name].type is NetworkType.LOCAL for name in router.networks)
+def _may_lead(topology: Topology, router: Router, gateways: Collection[str]) -> bool:
+    """Return whether each network of a router reaches all gateways, of which any may lead, or none."""
+    networks = [topology.networks[name] for name in router.networks]
+    reached = set(gateways).intersection(samples.WIRED)
+    is_wired = any(network.type.is_provider for network in networks)
+    is_local = any(network.type is NetworkType.LOCAL for network in networks)
+    return not is_local and (not is_wired or not reached or reached == gateways)
 
 
-def _leading_out(random: Random, router: Router, number: int) -> Router:
-    external = random.choice(("public", "public", "inner"))
-    versions = (4, 6) if external == "public" and random.random() < 0.7 else (4,)
+def _leading_out(random: Random, router: Router, external: str, number: int) -> Router:
+    snat = random.random() < 0.7
+    # Who masks nothing has an address of each version, or nobody outside could send anything there.
+    versions = (4, 6) if external == "public" and (not snat or random.random() < 0.7) else (4,)
     routes = router.routes
     if external == "public" and random.random() < 0.5:
         to, via, _ = _BY_A_HOST_OUTSIDE
@@ -70,7 +78,7 @@ def _leading_out(random: Random, router: Router, number: int) -> Router:
     return replace(
         router,
         external=external,
-        snat=random.random() < 0.7,
+        snat=snat,
         addresses=tuple(ip_address(_OURS[external, version].format(number)) for version in versions),
         routes=routes,
     )
@@ -93,6 +101,8 @@ def packet(random: Random, topology: Topology) -> Packet:
     """A packet of a random port, often for somebody outside, a floating IP, or a router's address there."""
     made = samples.packet(random, topology)
     source = topology.ports[made.source]
+    if source.parent is not None and any(made.dst in _shared(port) for port in topology.ports.values()):
+        return packet(random, topology)  # Of the ports that share an address one may be the sender's own parent.
     router = next((each for each in topology.routers.values() if source.network in each.networks), None)
     is_routed = router is not None and made.eth_dst == router_mac(source.network) and made.protocol is not None
     if not is_routed or (made.is_icmpv6 and made.icmp_type in wire.UNTRACKED) or random.random() < 0.3:
@@ -105,6 +115,10 @@ def packet(random: Random, topology: Topology) -> Packet:
     if made.icmp_type in (wire.ECHO_REQUEST, wire.ECHO_REQUEST_6) and made.src not in source.ips:
         return made  # Whoever has that address is answered.
     return replace(made, dst=dst)
+
+
+def _shared(port: Port) -> list[Address]:
+    return [each.ip.network_address for each in port.allowed if each.ip.prefixlen == each.ip.max_prefixlen]
 
 
 def _outside(random: Random, topology: Topology, version: int) -> list[Address]:
