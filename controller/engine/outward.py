@@ -26,7 +26,7 @@ from controller.pipeline.programs import Programs
 from controller.wire.packet_out import packet_out
 
 # A host that is cut off hears one of the others die after the other: only then it is known that it is not they who died.
-_HOLD_S = 0.2
+HOLD_S = 0.2
 
 
 def onto_wire(observed: Observed, host: Host, external: ExternalNetwork) -> tuple[Action, ...] | None:
@@ -89,8 +89,9 @@ class Outward:
 
     def silent(self, host: str, interfaces: frozenset[str]) -> None:
         """Note which interfaces of a host's br-int are not alive: by some of them it listens for others."""
+        if interfaces - self._silent.get(host, frozenset()):
+            self._settled_at = time.monotonic() + HOLD_S
         self._silent[host], self._ways = interfaces, None
-        self._settled_at = time.monotonic() + _HOLD_S
         if self._met is not None:
             self._programs.hear(host, self._unheard(self._met, host))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controller.answers.neighbours import announce
-from controller.engine import Engine, rounds
+from controller.engine import Engine, outward, rounds
 from controller.engine.answers import answer
 from controller.graph.fabric import Fabric
 from controller.graph.queries import gateways
@@ -127,6 +127,11 @@ class Running:
             (address, name): self.told(address, owner, name) for address, owner in owners.items() for name in HOSTS
         }
         return {key: count for key, count in counted.items() if count}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits_for_others_to_fall_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outward, "HOLD_S", 0.0)
 
 
 @pytest.fixture
