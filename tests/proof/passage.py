@@ -11,13 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from controller.model.entities import Address
 from controller.model.names import (
+    PATCH_TO_INTEGRATION,
     PATCH_TO_TUNNEL,
     interface_name,
+    patch_from_physical,
     patch_to_physical,
     physical_bridge,
     tunnel_port,
 )
-from controller.pipeline.flow import Flow, Program
+from controller.pipeline.fields import BY_NAME
+from controller.pipeline.flow import Flow, Group, PortNumber, Program
 from controller.pipeline.text import group_text, raw_text
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -36,6 +39,7 @@ from tests.ovs.tracing import (
     written_already,
 )
 from tests.ovs.vtep import Tunnelled
+from tests.proof.states import TUNNEL_KEY, TUNNEL_SOURCE, Found, LookUp, Replay, passes, state_of
 
 _LOOKUPS = 6  # More than any packet visits the tracker on one host.
 _HOPS = 8  # A packet that is still on some wire after so many is in a loop.
@@ -98,7 +102,7 @@ class Passage:
     packet: Packet
     received: dict[str, list[Changes]] = field(default_factory=dict)
     memory: dict[str, Entry] = field(default_factory=dict)
-    traces: list[tuple[str, str]] = field(default_factory=list)  # (host, text)
+    traces: list[tuple[str, str, int]] = field(default_factory=list)  # Host, text, key of the tunnel that it came by.
     strange: list[str] = field(default_factory=list)  # What left by no port of the files.
     commits: int = 0  # How often trackers were told to keep something.
     is_turned: bool = False  # Whether one of them was told that an answer opens a connection of its own.
@@ -108,7 +112,9 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrival:
+class Arrival:
+    """Where a packet comes in: an interface, the tag that it bears there, and the tunnel that it comes by."""
+
     host: str
     bridge: str
     interface: str
@@ -124,6 +130,7 @@ class Sent:
     packet: Packet
     fragment: str = "no"
     is_error: bool = False  # An ICMP error about the connection.
+    is_invalid: bool = False  # The tracker finds no connection that it can belong to.
     knows_sctp: bool = True
 
 
@@ -135,6 +142,9 @@ class Tracer:
         self.count = 0
         self._flows: list[Flow] = []  # By cookie, which begins with 1; kept, so that each is itself for good.
         self._cookies: dict[int, int] = {}
+        self._groups: dict[str, dict[int, Group]] = {}
+        self._loaded: dict[tuple[str, str], list[Flow]] = {}
+        self._replays: dict[str, Replay] = {}
         self._names = {host: ports(each.control.call("dpif/show")) for host, each in twin.hosts.items()}
         self._host_at = {host.tunnel_ip: host.name for host in twin.topology.hosts.values()}
         self._port_at = {(where, interface_name(port)): port for port, where in twin.location.items()}
@@ -146,6 +156,8 @@ class Tracer:
             twin.ofctl("del-flows", program.bridge)
             twin.ofctl("del-groups", program.bridge)
             twin.meter(program.bridge, program)
+            self._loaded[program.host, program.bridge] = list(program.flows.values())
+            self._groups.setdefault(program.host, {}).update(program.groups)
             lines = [f"group add {group_text(group)}" for group in program.groups.values()]
             lines += [f"flow add {raw_text(flow, cookie=self.cookie(flow))}" for flow in program.flows.values()]
             twin.install(program.bridge, lines)
@@ -156,17 +168,24 @@ class Tracer:
         passage = Passage(packet, memory=dict(memory or {}))
         host = twin.location[packet.source]
         interface = interface_name(packet.source)
-        waiting: list[_Arrival] = []
+        waiting: list[Arrival] = []
         if host in twin.hosts:
-            waiting.append(_Arrival(host, twin.topology.hosts[host].integration_bridge, interface))
+            waiting.append(Arrival(host, twin.topology.hosts[host].integration_bridge, interface))
         else:
             here, copies = twin.foreign[host].send(packet.source, frame(packet))
             for port, _ in here:
                 passage.note(port, ())
             for each in copies:
                 waiting += self._tunnelled(each, (), passage, 0)
+        return self._walk(waiting, sent, memory or {}, passage)
+
+    def enter(self, sent: Sent, at: Arrival) -> Passage:
+        """Follow a packet that comes in elsewhere than at its source."""
+        return self._walk([at], sent, {}, Passage(sent.packet))
+
+    def _walk(self, waiting: list[Arrival], sent: Sent, memory: Memory, passage: Passage) -> Passage:
         while waiting:
-            waiting += self._visit(waiting.pop(), sent, memory or {}, passage)
+            waiting += self._visit(waiting.pop(), sent, memory, passage)
         return passage
 
     def cookie(self, flow: Flow) -> int:
@@ -179,11 +198,49 @@ class Tracer:
 
     def flows_of(self, passage: Passage) -> Iterator[tuple[str, str, int, Flow | None]]:
         """Yield every look-up of a passage: host, bridge, table, and the flow that was found there."""
-        for host, text in passage.traces:
+        for host, text, _ in passage.traces:
             for bridge, table, cookie in visited(text):
                 yield host, bridge, table, self._flows[cookie - 1] if cookie else None
 
-    def _visit(self, at: _Arrival, sent: Sent, memory: Memory, passage: Passage) -> list[_Arrival]:
+    def passes(self, passage: Passage) -> Iterator[tuple[str, int, str, list[Found]]]:
+        """Yield every way of a passage through a host: host, key of the tunnel, the packet as the trace tells it, and what was found."""
+        for host, text, tunnel in passage.traces:
+            for line, found in passes(text, self._flows):
+                yield host, tunnel, line, found
+
+    def look_ups(self, host: str, tunnel: int, line: str, found: list[Found]) -> Iterator[LookUp]:
+        """Yield every look-up of one way through a host, with the packet as it was there."""
+        if host not in self._replays:
+            self._replays[host] = Replay(self._groups.get(host, {}), self.patches(host))
+        state = state_of(line)
+        if TUNNEL_SOURCE in state:  # A trace does not tell the key.
+            state[TUNNEL_KEY] = tunnel
+        return self._replays[host].look_ups(state, found)
+
+    def patches(self, host: str) -> dict[tuple[str, int], tuple[str, int]]:
+        """Return which ports of a host's bridges are joined: bridge and number of each to those of the other."""
+        entity, ports = self.twin.topology.hosts[host], self.twin.bindings[host].ports
+        pairs = [(PATCH_TO_TUNNEL, entity.tunnel_bridge, PATCH_TO_INTEGRATION)]
+        for physical in self.twin.topology.physical_networks.values():
+            if host in physical.hosts:
+                outside = physical_bridge(physical.name)
+                pairs.append((patch_to_physical(physical.name), outside, patch_from_physical(physical.name)))
+        peers = {}
+        inside = entity.integration_bridge
+        for here, bridge, there in pairs:
+            peers[inside, ports[inside][here]] = bridge, ports[bridge][there]
+            peers[bridge, ports[bridge][there]] = inside, ports[inside][here]
+        return peers
+
+    def tags(self, host: str) -> list[int]:
+        """Return the tags that mean a network to a host's br-int, where they come from another bridge."""
+        tci = BY_NAME["vlan_tci"].index
+        bridge = self.twin.topology.hosts[host].integration_bridge
+        matches = [flow.match for flow in self._loaded[host, bridge] if flow.table == 0]
+        tagged = [value & 0xFFF for match in matches for index, value, _ in match if index == tci and value & 0xFFF]
+        return list(dict.fromkeys(tagged))
+
+    def _visit(self, at: Arrival, sent: Sent, memory: Memory, passage: Passage) -> list[Arrival]:
         """Trace a packet through one host; return where its copies arrive next."""
         assert at.hops < _HOPS, f"a packet goes round and round: {sent.packet}"
         entry = memory.get(at.host)
@@ -191,15 +248,15 @@ class Tracer:
         if entry is not None and entry.zone is not None and outcome.zones - {entry.zone}:
             # The connection is kept in another zone than the packet is looked up in, so it is not found.
             text, outcome = self._trace(at, sent, None)
-        passage.traces.append((at.host, text))
+        passage.traces.append((at.host, text, at.tunnel.key if at.tunnel is not None else 0))
         for commit in outcome.commits:
             self._keep(at.host, sent, commit, passage)
-        leaving: list[_Arrival] = []
+        leaving: list[Arrival] = []
         for leave in outcome.exits:
             leaving += self._leave(at, sent, leave, passage)
         return leaving
 
-    def _trace(self, at: _Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
+    def _trace(self, at: Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
         """Trace a packet from where it arrives.
 
         What is told of its connection does not survive a patch port (ovs-fields(7)), so a packet from outside is traced once to
@@ -216,10 +273,10 @@ class Tracer:
             return text, read(text, self._names[at.host], vlan)
         vlan = entering(outside, vlan)
         patch = PATCH_TO_TUNNEL if at.tunnel is not None else patch_to_physical(at.interface.removeprefix("wire-"))
-        text = self._ask(_Arrival(at.host, inside, patch, vlan), sent, entry, vlan)
+        text = self._ask(Arrival(at.host, inside, patch, vlan), sent, entry, vlan)
         return outside + text, read(text, self._names[at.host], vlan)
 
-    def _ask(self, at: _Arrival, sent: Sent, entry: Entry | None, vlan: int | None) -> str:
+    def _ask(self, at: Arrival, sent: Sent, entry: Entry | None, vlan: int | None) -> str:
         state, told = _state(sent, entry)
         fragment = "later" if sent.packet.later_fragment else sent.fragment
         parts = [f"in_port={self._number(at)}", flow_text(sent.packet, fragment), told, _metadata(at.tunnel)]
@@ -240,7 +297,7 @@ class Tracer:
             known = Entry(own, commit.zone)
         passage.memory[host] = known.after(commit)
 
-    def _leave(self, at: _Arrival, sent: Sent, leave: Exit, passage: Passage) -> list[_Arrival]:
+    def _leave(self, at: Arrival, sent: Sent, leave: Exit, passage: Passage) -> list[Arrival]:
         """Return where one copy arrives next, if it leaves the host, and note it otherwise."""
         twin, had = self.twin, written_already(sent.packet)
         changes = tuple((key, value) for key, value in leave.changes if had.get(key) != value)
@@ -259,13 +316,13 @@ class Tracer:
                 if changes:
                     passage.strange.append(f"{leave} on a wire")
                 bridge, others = physical_bridge(physical.name), [each for each in physical.hosts if each != at.host]
-                return [_Arrival(each, bridge, leave.interface, leave.vlan, None, at.hops + 1) for each in others]
+                return [Arrival(each, bridge, leave.interface, leave.vlan, None, at.hops + 1) for each in others]
             if leave.interface == physical_bridge(physical.name):
                 return []  # The host's own stack listens on the wire.
         passage.strange.append(f"{leave} from {at.host}")
         return []
 
-    def _tunnelled(self, packet: Tunnelled, changes: Changes, passage: Passage, hops: int) -> list[_Arrival]:
+    def _tunnelled(self, packet: Tunnelled, changes: Changes, passage: Passage, hops: int) -> list[Arrival]:
         """Return where a tunnel packet arrives; a VTEP that is not ours hands it out by itself."""
         host = self._host_at[packet.dst]
         if host not in self.twin.hosts:
@@ -276,11 +333,13 @@ class Tracer:
             passage.strange.append(f"{changes} written into what a tunnel to {host} carries")
         tunnel = Encapsulation(packet.kind, packet.key, packet.src, packet.dst)
         bridge = self.twin.topology.hosts[host].tunnel_bridge
-        return [_Arrival(host, bridge, tunnel_port(packet.kind), None, tunnel, hops)]
+        return [Arrival(host, bridge, tunnel_port(packet.kind), None, tunnel, hops)]
 
-    def _number(self, at: _Arrival) -> int:
+    def _number(self, at: Arrival) -> int:
         if at.interface.startswith("wire-"):
             return WIRE_NUMBER
+        if at.interface == at.bridge:
+            return PortNumber.LOCAL
         number = self.twin.bindings[at.host].number(at.bridge, at.interface)
         assert number is not None, f"{at.interface} of {at.host} is not there"
         return number
@@ -296,6 +355,8 @@ def _state(sent: Sent, entry: Entry | None) -> tuple[str, str]:
     The fields need a state to stand beside (ovs-fields(7), prerequisites); as long as it lacks `trk`, the packet counts as untracked.
     """
     packet = sent.packet
+    if sent.is_invalid:
+        return "inv", ""
     if entry is None:
         opener = Opener.of(packet, knows_sctp=sent.knows_sctp)
         if opener is None:
