@@ -193,6 +193,11 @@ def _conversation(source: Port, target: Port) -> Iterator[Packet]:
             yield replace(plain, protocol=protocol, sport=40000 + number, dport=number)
         ping = replace(plain, protocol=echo[0], icmp_type=echo[1])
         yield ping
+        if version == 6:
+            mine, theirs = link_local(source.mac), link_local(target.mac)
+            near = replace(ping, src=mine, dst=theirs)
+            yield from (near, replace(near, protocol=wire.UDP, icmp_type=0, sport=40000, dport=53))
+            yield from (replace(ping, src=mine), replace(ping, dst=theirs))
         yield replace(ping, icmp_type=1 if version == 6 else 3)
         yield replace(ping, icmp_type=144 if version == 6 else 13)
         datagram = replace(plain, protocol=wire.UDP, sport=40000, dport=53)

@@ -115,6 +115,11 @@ def does_the_same(one: Flow | None, other: Flow | None) -> bool:
     return _effect(one) == _effect(other)
 
 
+def does_something(flow: Flow) -> bool:
+    """Return whether anything becomes of packets that meet the flow."""
+    return _effect(flow) is not None
+
+
 def _effect(flow: Flow | None) -> object:
     return None if flow is None or not (flow.actions or flow.goto is not None) else (flow.actions, flow.goto)
 

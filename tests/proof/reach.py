@@ -92,7 +92,11 @@ _ANEW = tuple(pipeline().tables[name].number for name in ("egress_verdict", "for
 _JUDGED = (_ANEW[1], _ANEW[3])
 _FLAGS, _VERDICT = _INDEX[VERDICT.field], VERDICT.mask | ASKS.mask
 _REGISTERS = frozenset(field.index for field in FIELDS if field.name.startswith("reg"))
-_TYPE, _OTHER_TYPE = _INDEX["eth_type"], 0xFFFF  # Stands for all that flows do not name.
+_TYPE, _TYPES, _OTHER_TYPE = (
+    _INDEX["eth_type"],
+    (ETH_IPV4, ETH_IPV6, ETH_ARP),
+    0xFFFF,
+)  # Stands for all that flows do not name.
 _FRAGMENT, _FRAGMENTS = _INDEX["ip_frag"], (0, 1, 3)
 # What the tracker can say (ovs-fields(7), ct_state).
 _STATES = (
@@ -147,7 +151,7 @@ class Reach:
         cube = {index: (0, ONES[index]) for index in _OWN} | {_IN_PORT: (number, ONES[_IN_PORT])}
         if not is_tunnel:
             cube |= {index: (0, ONES[index]) for index in _TUNNEL}
-        for ethertype in (ETH_IPV4, ETH_IPV6, ETH_ARP, _OTHER_TYPE):
+        for ethertype in (*_TYPES, _OTHER_TYPE):
             for fragment in _FRAGMENTS if ethertype in (ETH_IPV4, ETH_IPV6) else (0,):
                 told = {_FRAGMENT: (fragment, ONES[_FRAGMENT]), _TYPE: (ethertype, ONES[_TYPE])}
                 self._table(bridge, 0, cube | told)
@@ -261,6 +265,11 @@ class Reach:
                     found |= self.written(bridge, flow.goto)
             self._written[place] = frozenset(found)
         return self._written[place]
+
+
+def named_type(ethertype: int) -> int:
+    """Return the EtherType as sets of packets tell it: one stands for all that flows do not name."""
+    return ethertype if ethertype in _TYPES else _OTHER_TYPE
 
 
 def pieces(flows: Iterable[tuple[Flow, Cube]], cube: Cube) -> Iterator[tuple[Flow | None, Cube]]:

@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from controller.pipeline.compile import compile_fabric
+from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Flow, Program
 from controller.proof.oracle import Oracle
 from controller.proof.packet import Packet
@@ -26,15 +28,17 @@ from controller.wire import pack
 from controller.wire.message import MessageType
 from tests.ovs.fabric import FabricTwin
 from tests.ovs.tracing import UnknownAction
+from tests.proof.aim import Aim, Conversation
 from tests.proof.alike import Alike
 from tests.proof.borders import border_packets, hellos
 from tests.proof.compare import disagreement
-from tests.proof.cubes import agrees
-from tests.proof.meetings import Meetings
+from tests.proof.cubes import Cube, agrees, of_match
+from tests.proof.lookup import conjunctions
+from tests.proof.meetings import Meetings, does_something
 from tests.proof.mutants import Mutant, all_mutants
 from tests.proof.passage import Tracer
 from tests.proof.pieces import pieces_disagree
-from tests.proof.reach import reach_of
+from tests.proof.reach import named_type, reach_of
 from tests.proof.samples import dice
 from tests.proof.stories import story
 from tests.proof.strangers import Stranger, strangers
@@ -43,7 +47,10 @@ from tests.wire.test_against_ovs import Wire
 
 _ABOUT_FIELDS = ("without ", "another ", "looser ", "tighter ", "sets another ", "does not move ", "keeps no ")
 _AT_ONCE = 2000  # So many further conversations are judged where those before do not suffice.
-_TRACED, _SENT = 150, 4  # How many of the conversations that a lie reaches it is looked for in, at most.
+_FEW, _AIMED = 8, 40  # So many are, where it is known which may.
+_FIRST, _TRACED, _SENT = 20, 150, 4  # How many of the conversations that a lie reaches it is looked for in at once.
+_CUBES = 30  # How many of the sets of packets that a lie tells apart are aimed at.
+_TYPE = BY_NAME["eth_type"].index
 
 
 @dataclass(slots=True)
@@ -52,15 +59,11 @@ class Score:
 
     found: Counter[str] = field(default_factory=Counter)
     equivalent: Counter[str] = field(default_factory=Counter)
-    unnoticed: list[Mutant] = field(default_factory=list)
-    unmet: list[Mutant] = field(default_factory=list)  # No packet of the story is told apart by it.
-    undecided: int = 0  # For which the time did not suffice.
+    missed: list[Mutant] = field(
+        default_factory=list
+    )  # Nobody noticed them, in all conversations that may tell them apart.
+    unsettled: list[Mutant] = field(default_factory=list)  # For which the time did not suffice.
     kinds: dict[str, Counter[str]] = field(default_factory=dict)  # By kind of lie: how many were found, and so on.
-
-    @property
-    def missed(self) -> list[Mutant]:
-        """The lies that somebody may notice and nobody did."""
-        return [*self.unnoticed, *self.unmet]
 
     def note(self, lie: Mutant, end: str) -> None:
         """Count a lie among those of its kind."""
@@ -68,16 +71,27 @@ class Score:
         self.kinds.setdefault(kind, Counter())[end] += 1
 
     def __str__(self) -> str:
-        found, equivalent = self.found.total(), self.equivalent.total()
-        share = found / max(1, found + len(self.missed))
-        lines = [f"{found} of {found + len(self.missed)} lies found, {share:.1%} ({_counts(self.found)})"]
-        lines += [f"{equivalent} more cannot be noticed:"] if equivalent else []
-        lines += [f"  {count:5} {reason}" for reason, count in self.equivalent.most_common()]
-        lines += [f"{self.undecided} were not settled in time"] if self.undecided else []
+        found, equivalent, missed = self.found.total(), self.equivalent.total(), len(self.missed)
+        told = found + equivalent + missed + len(self.unsettled)
+        lines = [
+            f"{told} lies: {found} found, {equivalent} cannot be noticed, {missed} not noticed, {len(self.unsettled)} unsettled"
+        ]
+        lines += [f"  found: {_counts(self.found)}"]
+        lines += [f"  cannot be noticed: {count:5}, {reason}" for reason, count in self.equivalent.most_common()]
         lines += ["by kind of lie:"] if self.kinds else []
         lines += [f"  {kind}: {_counts(ends)}" for kind, ends in sorted(self.kinds.items())]
-        lines += [f"unnoticed: {each}" for each in self.unnoticed]
-        return "\n".join([*lines, *(f"not met: {each}" for each in self.unmet)])
+        return "\n".join([*lines, *(f"not noticed: {each}" for each in self.missed)])
+
+
+@dataclass(slots=True)
+class _Hunt:
+    """A lie that is looked for: in which conversations it has been, and whom it tells apart."""
+
+    lie: Mutant
+    tried: set[int] = field(default_factory=set)
+    is_asked: bool = False  # Whether it is known that it can be noticed at all.
+    cubes: list[Cube] = field(default_factory=list)
+    is_at_end: bool = False  # Whether no conversation is left that may tell it apart.
 
 
 class Sweep:
@@ -90,8 +104,8 @@ class Sweep:
         self._oracle = Oracle(self._topology)
         self.programs: list[Program] = []
         self.wrong: list[str] = []
-        self.conversations: list[Packet | Stranger] = []
-        self._waiting: list[Packet | Stranger] = []
+        self.conversations: list[Conversation] = []
+        self._waiting = Aim(())
         self._trails: list[tuple[int, ...]] = []  # By conversation: what it leaves behind.
         self._alike: dict[str, Alike] = {}
         self._wires: dict[tuple[str, str], Wire] = {}
@@ -122,22 +136,24 @@ class Sweep:
         packets = list(dict.fromkeys(border_packets(self._topology)))
         for packet in packets:
             self._judge.learn(packet)
-        self._waiting = [*strangers(self._tracer, list(hellos(self._topology))), *packets]
-        dice(0).shuffle(self._waiting)
+        waiting: list[Conversation] = [*strangers(self._tracer, list(hellos(self._topology))), *packets]
+        dice(0).shuffle(waiting)
+        self._waiting = Aim(waiting)
         self.more(self._wanted)
 
     def more(self, count: int | None = None) -> bool:
         """Judge so many further conversations, or all, with the flows as they are; return whether there were any."""
-        now = self._waiting[:count] if count is not None else self._waiting
-        self._waiting = self._waiting[len(now) :]
-        for number, each in enumerate(now, len(self.conversations)):
-            self._judge.watch = partial(self._meetings.note, number=number)
+        return self._judged(self._waiting.first(count))
+
+    def _judged(self, numbers: list[int]) -> bool:
+        for each in self._waiting.take(numbers):
+            self._judge.watch = partial(self._meetings.note, number=len(self.conversations))
             before = self._judge.trail
             self.wrong += map(self._judge.report, self._judge.judge(each))
             self._trails.append(_since(before, self._judge.trail))
             self.conversations.append(each)
         self._judge.watch = None
-        return bool(now)
+        return bool(numbers)
 
     def unforeseen(self) -> Iterator[str]:
         """Yield what has come to a table and is not among what can come."""
@@ -146,45 +162,75 @@ class Sweep:
             cubes = list(self._likeness(host).reach.at(bridge, table))
             for met in self._meetings.at(place):
                 known = {index: met.state.get(index, 0) for index in lookup.fields}
+                if _TYPE in known:
+                    known[_TYPE] = named_type(known[_TYPE])
                 if not any(agrees(cube, known) for cube in cubes):
                     yield f"{met.state} at {place}"
 
     def judge(self, lies: Iterable[Mutant], deadline: float) -> Score:
-        """Tell all lies, and those not found once more after further conversations, until time is up; return who was found out."""
+        """Tell all lies until time is up; return who was found out.
+
+        Each is looked for in the conversations that may tell it apart, in turns, and what is left then in all others.
+        """
         score = Score()
-        waiting = [(lie, set[int]()) for lie in lies]
-        is_first = True
+        waiting = [_Hunt(lie) for lie in lies]
         while waiting and time.monotonic() <= deadline:
-            left: list[tuple[Mutant, set[int]]] = []
-            for place, (lie, tried) in enumerate(waiting):
-                if time.monotonic() > deadline:
-                    left += waiting[place:]
+            for hunt in waiting:
+                if not hunt.is_at_end and time.monotonic() <= deadline and self._is_settled(hunt, score):
+                    hunt.is_at_end = True
+                    waiting = [each for each in waiting if each is not hunt]
+            if all(hunt.is_at_end for hunt in waiting):
+                if time.monotonic() > deadline or not self.more(_AT_ONCE):
                     break
-                if not self._is_settled(lie, tried, score, is_first=is_first):
-                    left.append((lie, tried))
-            waiting, is_first = left, False
-            if waiting and time.monotonic() <= deadline and not self.more(_AT_ONCE):
-                for lie, tried in waiting:
-                    (score.unnoticed if tried else score.unmet).append(lie)
-                    score.note(lie, "unnoticed" if tried else "not met")
-                waiting = []
-        score.undecided = len(waiting)
+                for hunt in waiting:
+                    hunt.is_at_end = not self._untried(hunt)
+        for hunt in waiting:
+            # What nobody has met yet may well be met by others, as long as there are any.
+            is_missed = hunt.is_at_end and (hunt.tried or not self._waiting)
+            (score.missed if is_missed else score.unsettled).append(hunt.lie)
+            score.note(hunt.lie, "not noticed" if is_missed else "unsettled")
         return score
 
-    def _is_settled(self, lie: Mutant, tried: set[int], score: Score, *, is_first: bool) -> bool:
-        """Return whether a lie is found in a conversation that it has not been tried in, or cannot be, and note that."""
-        reached = [each for each in self._meetings.reached(lie, dice(0), self._shape) if each not in tried]
-        found = self._found(lie, reached) if reached else None
-        tried.update(reached[:_TRACED])
+    def _is_settled(self, hunt: _Hunt, score: Score) -> bool:
+        """Return whether a lie is found in some conversations that it has not been tried in, or cannot be, and note that."""
+        found = self._found(hunt, _FIRST)
+        if found is None and not hunt.tried and not hunt.is_asked and not any(map(does_something, hunt.lie.told)):
+            # Whoever meets the flow at all is likely to miss it.
+            self._aim(hunt, [of_match(hunt.lie.original.match)], _FEW)
+            found = self._found(hunt, _FIRST)
+        if found is None and not hunt.is_asked:
+            hunt.is_asked = True
+            reason = self._reason(hunt.lie)
+            if reason is not None:
+                score.equivalent[reason] += 1
+                score.note(hunt.lie, "cannot be noticed")
+                return True
+            hunt.cubes = self._told_apart(hunt.lie)
+        if found is None:
+            found = self._found(hunt, _TRACED)
+        if found is None and not self._untried(hunt):
+            hunt.is_at_end = not self._aim(hunt, hunt.cubes, _AIMED)
+            found = self._found(hunt, _TRACED)
         if found is not None:
             score.found[found] += 1
-            score.note(lie, "found")
-            return True
-        reason = self._reason(lie) if is_first else None
-        if reason is not None:
-            score.equivalent[reason] += 1
-            score.note(lie, "cannot be noticed")
-        return reason is not None
+            score.note(hunt.lie, "found")
+        return found is not None
+
+    def _aim(self, hunt: _Hunt, cubes: list[Cube], count: int) -> bool:
+        """Judge some conversations in which such packets may come to the lie's table; return whether there were any."""
+        self._waiting.learn(self._meetings, self.conversations)
+        return self._judged(self._waiting.at(hunt.lie.program.host, cubes, count))
+
+    def _untried(self, hunt: _Hunt) -> list[int]:
+        """Return the conversations that a lie reaches and that it has not been tried in."""
+        return [each for each in self._meetings.reached(hunt.lie, dice(0), self._shape) if each not in hunt.tried]
+
+    def _told_apart(self, lie: Mutant) -> list[Cube]:
+        """Return some sets of packets that a lie tells apart; of rules in parts, what the flow asks for."""
+        if any(conjunctions(flow) for flow in (*lie.gone, *lie.told)):
+            return [of_match(flow.match) for flow in (*lie.gone, *lie.told)]
+        differences = self._likeness(lie.program.host).differences(lie, self._meetings.tables[lie.place].flows)
+        return [cube for _, _, cube in islice(differences, _CUBES)]
 
     def _shape(self, number: int) -> Hashable:
         """Return what tells conversations roughly apart."""
@@ -204,19 +250,23 @@ class Sweep:
         """Return why nobody can notice the lie, None if somebody may."""
         return self._likeness(lie.program.host).reason(lie, self._meetings.tables[lie.place].flows)
 
-    def _found(self, lie: Mutant, reached: list[int]) -> str | None:
-        """Return what notices the lie, None if nothing does."""
+    def _found(self, hunt: _Hunt, count: int) -> str | None:
+        """Return what notices the lie in so many further conversations, None if nothing does."""
+        lie, reached = hunt.lie, self._untried(hunt)[:count]
+        if not reached:
+            return None
+        hunt.tried.update(reached)
         control = self._twin.hosts[lie.program.host].control
         try:
             # What of a bundle the switch cannot read it leaves out, and commits the rest.
             if self._change(lie.program, lie.gone, lie.told):
                 return "by the switch"
-            found = next(filter(None, map(self._traced, reached[:_TRACED])), None)
+            found = next(filter(None, map(self._traced, reached)), None)
             if found is not None:
                 return found
             control.call("revalidator/purge")
             packets = [each for number in reached if isinstance(each := self.conversations[number], Packet)]
-            if any(map(self._is_sent_wrong, packets[:_SENT])) or any(map(self._is_cut_wrong, packets[:_TRACED])):
+            if any(map(self._is_sent_wrong, packets[:_SENT])) or any(map(self._is_cut_wrong, packets)):
                 return "by packets"
         finally:
             self._change(lie.program, lie.told, lie.gone)

@@ -49,5 +49,5 @@ def test_every_flow_that_lets_packets_by_is_missed(sweep: Sweep, request: pytest
     score = sweep.judge(lies, time.monotonic() + request.config.getoption("--mutants"))
     print(score)
     assert score.found, "no lie was told in time"
-    assert not score.missed, str(score)  # Those that time does not suffice for are `make sweep`'s.
+    assert not score.missed, str(score)  # Those unsettled, which time did not suffice for, are `make sweep`'s.
     assert not sweep.wrong, sweep.wrong[0]
