@@ -13,7 +13,7 @@ from controller.pipeline.fields import BY_NAME, FIELDS
 from controller.pipeline.registers import JUDGED, NETWORK, SOURCE, SOURCE_CLASS, SPACE, TARGET, TARGET_CLASS
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
-from tests.proof.cubes import Cube, agrees
+from tests.proof.cubes import Cube, Key, agrees, key
 from tests.proof.meetings import Meetings
 from tests.proof.reach import named_type
 from tests.proof.states import State
@@ -37,6 +37,8 @@ _TOLD = frozenset(
     )
     and field.name not in ("arp_tha", "nd_reserved", "nd_options_type")
 )
+_FRAGMENT = _INDEX["ip_frag"]
+_PORTS = frozenset(_INDEX[f"{name}_{end}"] for name in _TRANSPORT.values() for end in ("src", "dst"))
 _KEPT = {
     _INDEX[kept]: _INDEX[name]
     for kept, name in (
@@ -89,7 +91,9 @@ class Aim:
 
     def at(self, host: str, cubes: Iterable[Cube], count: int) -> list[int]:
         """Return so many of those that wait and may come to a table of a host as one of these sets, which take turns."""
-        ways = [self._fitting(host, cube) for cube in cubes]
+        # Many sets differ in what is not looked at here.
+        unlike = dict.fromkeys(self._looked_for(host, cube) for cube in cubes)
+        ways = [self._fitting(*each) for each in unlike]
         found: dict[int, None] = {}
         while ways and len(found) < count:
             left = []
@@ -101,17 +105,24 @@ class Aim:
             ways = left
         return list(found)[:count]
 
-    def _fitting(self, host: str, cube: Cube) -> Iterator[int]:
+    def _looked_for(self, host: str, cube: Cube) -> tuple[Key, Key, frozenset[Pair] | None]:
+        """Return what headers are to be, what those of the packet that opened the connection, and between whom."""
         told = {index: held for index, held in cube.items() if index in _TOLD}
+        value, mask = cube.get(_FRAGMENT, (0, 0))
+        if value & mask & 2:  # Later fragments have no ports, but follow packets that have.
+            told = {index: held for index, held in told.items() if index not in _PORTS}
         opening = {_KEPT[index]: held for index, held in cube.items() if index in _KEPT}
-        pairs = self._between(host, cube)
+        return key(told), key(opening), self._between(host, cube)
+
+    def _fitting(self, told: Key, opening: Key, pairs: frozenset[Pair] | None) -> Iterator[int]:
+        headers, opener = dict(told), dict(opening)
         buckets = [numbers for each, numbers in self._by_pair.items() if pairs is None or each in pairs]
         while buckets:  # Pairs of ports take turns as well.
             left = []
             for numbers in buckets:
                 while numbers and numbers[-1] not in self._waiting:
                     numbers.pop()
-                number = next((each for each in numbers if self._may_be(each, told, opening)), None)
+                number = next((each for each in numbers if self._may_be(each, headers, opener)), None)
                 if number is None:
                     continue
                 yield number
@@ -126,17 +137,17 @@ class Aim:
             states = self._told[number] = tuple(_states(self._waiting[number]))
         return agrees(opening, states[0]) and any(agrees(told, state) for state in states)
 
-    def _between(self, host: str, cube: Cube) -> set[Pair] | None:
+    def _between(self, host: str, cube: Cube) -> frozenset[Pair] | None:
         """Return for whose packets registers have held this; None if nothing is known of that."""
         found: set[Pair] | None = None
         for index, (value, mask) in cube.items():
-            if index not in _REGISTERS:
+            if index not in _REGISTERS or not value:  # Before anything is written there it is 0 for all.
                 continue
             fitting = [held for held in self._values.get((host, index), ()) if not (held ^ value) & mask]
             pairs = set[Pair]().union(*(self._pairs[host, index, held] for held in fitting))
             if pairs:
                 found = pairs if found is None else found & pairs
-        return found
+        return None if found is None else frozenset(found)
 
 
 def pair(conversation: Conversation) -> Pair:

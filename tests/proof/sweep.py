@@ -48,7 +48,7 @@ from tests.wire.test_against_ovs import Wire
 _ABOUT_FIELDS = ("without ", "another ", "looser ", "tighter ", "sets another ", "does not move ", "keeps no ")
 _AT_ONCE = 2000  # So many further conversations are judged where those before do not suffice.
 _FEW, _AIMED = 8, 40  # So many are, where it is known which may.
-_FIRST, _TRACED, _SENT = 20, 150, 4  # How many of the conversations that a lie reaches it is looked for in at once.
+_FIRST, _TRACED, _SENT = 20, 60, 4  # How many of the conversations that a lie reaches it is looked for in at once.
 _CUBES = 30  # How many of the sets of packets that a lie tells apart are aimed at.
 _TYPE = BY_NAME["eth_type"].index
 
@@ -92,6 +92,7 @@ class _Hunt:
     is_asked: bool = False  # Whether it is known that it can be noticed at all.
     cubes: list[Cube] = field(default_factory=list)
     is_at_end: bool = False  # Whether no conversation is left that may tell it apart.
+    is_settled: bool = False
 
 
 class Sweep:
@@ -176,17 +177,17 @@ class Sweep:
         waiting = [_Hunt(lie) for lie in lies]
         while waiting and time.monotonic() <= deadline:
             for hunt in waiting:
-                if not hunt.is_at_end and time.monotonic() <= deadline and self._is_settled(hunt, score):
-                    hunt.is_at_end = True
-                    waiting = [each for each in waiting if each is not hunt]
-            if all(hunt.is_at_end for hunt in waiting):
+                if not hunt.is_at_end and time.monotonic() <= deadline:
+                    hunt.is_settled = self._is_settled(hunt, score)
+            waiting = [hunt for hunt in waiting if not hunt.is_settled]
+            if waiting and all(hunt.is_at_end for hunt in waiting):
                 if time.monotonic() > deadline or not self.more(_AT_ONCE):
                     break
                 for hunt in waiting:
                     hunt.is_at_end = not self._untried(hunt)
         for hunt in waiting:
             # What nobody has met yet may well be met by others, as long as there are any.
-            is_missed = hunt.is_at_end and (hunt.tried or not self._waiting)
+            is_missed = hunt.is_at_end and not self._untried(hunt) and (hunt.tried or not self._waiting)
             (score.missed if is_missed else score.unsettled).append(hunt.lie)
             score.note(hunt.lie, "not noticed" if is_missed else "unsettled")
         return score
