@@ -59,6 +59,7 @@ class Aim:
         self._told: dict[int, tuple[State, ...]] = {}
         self._pairs: dict[tuple[str, int, int], set[Pair]] = {}
         self._values: dict[tuple[str, int], set[int]] = {}
+        self._seen: set[Pair] = set()  # Between whom any has been judged then.
         self._known = 0  # How many conversations had been judged when it was last learned what registers hold.
         for number, each in self._waiting.items():
             self._by_pair.setdefault(pair(each), []).append(number)
@@ -79,6 +80,7 @@ class Aim:
         if len(judged) < self._known * 1.5:
             return
         self._known = len(judged)
+        self._seen.update(map(pair, judged))
         for (host, bridge, table), lookup in meetings.tables.items():
             if not _REGISTERS.intersection(lookup.fields):
                 continue
@@ -116,7 +118,8 @@ class Aim:
 
     def _fitting(self, told: Key, opening: Key, pairs: frozenset[Pair] | None) -> Iterator[int]:
         headers, opener = dict(told), dict(opening)
-        buckets = [numbers for each, numbers in self._by_pair.items() if pairs is None or each in pairs]
+        fitting = (each for each in self._by_pair if pairs is None or each in pairs or each not in self._seen)
+        buckets = [self._by_pair[each] for each in fitting]
         while buckets:  # Pairs of ports take turns as well.
             left = []
             for numbers in buckets:

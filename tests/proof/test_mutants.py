@@ -19,7 +19,7 @@ from tests.proof.sweep import Sweep
 
 pytestmark = pytest.mark.ovs
 
-CONVERSATIONS = 2000  # More are judged where a lie is not found in these.
+CONVERSATIONS = 1000  # More are judged for lies that these do not tell apart: those that may.
 
 
 @pytest.fixture(scope="module")
