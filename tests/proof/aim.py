@@ -59,7 +59,6 @@ class Aim:
         self._told: dict[int, tuple[State, ...]] = {}
         self._pairs: dict[tuple[str, int, int], set[Pair]] = {}
         self._values: dict[tuple[str, int], set[int]] = {}
-        self._seen: set[Pair] = set()  # Between whom any has been judged then.
         self._known = 0  # How many conversations had been judged when it was last learned what registers hold.
         for number, each in self._waiting.items():
             self._by_pair.setdefault(pair(each), []).append(number)
@@ -80,7 +79,6 @@ class Aim:
         if len(judged) < self._known * 1.5:
             return
         self._known = len(judged)
-        self._seen.update(map(pair, judged))
         for (host, bridge, table), lookup in meetings.tables.items():
             if not _REGISTERS.intersection(lookup.fields):
                 continue
@@ -107,19 +105,25 @@ class Aim:
             ways = left
         return list(found)[:count]
 
-    def _looked_for(self, host: str, cube: Cube) -> tuple[Key, Key, frozenset[Pair] | None]:
+    def _looked_for(self, host: str, cube: Cube) -> tuple[Key, Key, frozenset[Pair], frozenset[Pair]]:
         """Return what headers are to be, what those of the packet that opened the connection, and between whom."""
         told = {index: held for index, held in cube.items() if index in _TOLD}
         value, mask = cube.get(_FRAGMENT, (0, 0))
         if value & mask & 2:  # Later fragments have no ports, but follow packets that have.
             told = {index: held for index, held in told.items() if index not in _PORTS}
-        opening = {_KEPT[index]: held for index, held in cube.items() if index in _KEPT}
-        return key(told), key(opening), self._between(host, cube)
+        # Of a packet that no tracker has told of, these are 0.
+        opening = {_KEPT[index]: held for index, held in cube.items() if index in _KEPT and held[0]}
+        return key(told), key(opening), *self._between(host, cube)
 
-    def _fitting(self, told: Key, opening: Key, pairs: frozenset[Pair] | None) -> Iterator[int]:
+    def _fitting(self, told: Key, opening: Key, good: frozenset[Pair], bad: frozenset[Pair]) -> Iterator[int]:
+        """Yield those that fit, and first those between whom registers are known to."""
         headers, opener = dict(told), dict(opening)
-        fitting = (each for each in self._by_pair if pairs is None or each in pairs or each not in self._seen)
-        buckets = [self._by_pair[each] for each in fitting]
+        known = [numbers for each, numbers in self._by_pair.items() if each in good]
+        yield from self._in_turn(known, headers, opener)
+        unknown = [numbers for each, numbers in self._by_pair.items() if each not in good and each not in bad]
+        yield from self._in_turn(unknown, headers, opener)
+
+    def _in_turn(self, buckets: list[list[int]], headers: Cube, opener: Cube) -> Iterator[int]:
         while buckets:  # Pairs of ports take turns as well.
             left = []
             for numbers in buckets:
@@ -140,17 +144,18 @@ class Aim:
             states = self._told[number] = tuple(_states(self._waiting[number]))
         return agrees(opening, states[0]) and any(agrees(told, state) for state in states)
 
-    def _between(self, host: str, cube: Cube) -> frozenset[Pair] | None:
-        """Return for whose packets registers have held this; None if nothing is known of that."""
-        found: set[Pair] | None = None
+    def _between(self, host: str, cube: Cube) -> tuple[frozenset[Pair], frozenset[Pair]]:
+        """Return for whose packets registers have held this, and for whose something else."""
+        good, bad = set[Pair](), set[Pair]()
         for index, (value, mask) in cube.items():
             if index not in _REGISTERS or not value:  # Before anything is written there it is 0 for all.
                 continue
-            fitting = [held for held in self._values.get((host, index), ()) if not (held ^ value) & mask]
-            pairs = set[Pair]().union(*(self._pairs[host, index, held] for held in fitting))
-            if pairs:
-                found = pairs if found is None else found & pairs
-        return None if found is None else frozenset(found)
+            fitting, others = set[Pair](), set[Pair]()
+            for held in self._values.get((host, index), ()):
+                (others if (held ^ value) & mask else fitting).update(self._pairs[host, index, held] if held else ())
+            good |= fitting
+            bad |= others - fitting
+        return frozenset(good - bad), frozenset(bad)
 
 
 def pair(conversation: Conversation) -> Pair:
