@@ -205,8 +205,7 @@ def visited(text: str) -> Iterator[tuple[str, int, int | None]]:
     """Yield the bridge, the table and the cookie of every look-up of a trace; None where nothing was found."""
     bridge = tracking = ""
     for line in text.splitlines():
-        at = _BRIDGE.match(line)
-        if at:
+        if 'bridge("' in line and (at := _BRIDGE.match(line)):
             bridge = at[1]
             continue
         # A packet goes on where it was tracked, though the trace calls that the bridge of the port that it came in by.

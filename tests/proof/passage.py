@@ -18,7 +18,8 @@ from controller.model.names import (
     physical_bridge,
     tunnel_port,
 )
-from controller.pipeline.flow import Flow, Program
+from controller.pipeline.fields import BY_NAME
+from controller.pipeline.flow import Flow, Group, PortNumber, Program
 from controller.pipeline.text import group_text, raw_text
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -42,6 +43,8 @@ from tests.ovs.tracing import (
     written_already,
 )
 from tests.ovs.vtep import Tunnelled
+from tests.proof.patches import patches
+from tests.proof.states import TUNNEL_KEY, TUNNEL_SOURCE, Found, LookUp, Replay, passes, state_of
 
 _LOOKUPS = 6  # More than any packet visits the tracker on one host.
 _HOPS = 8  # A packet that is still on some wire after so many is in a loop.
@@ -102,6 +105,7 @@ class Trace(NamedTuple):
     host: str
     packet: Packet
     text: str
+    tunnel: int = 0  # The key of the tunnel that it came by.
 
 
 @dataclass(slots=True)
@@ -121,7 +125,9 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrival:
+class Arrival:
+    """Where a packet comes in: an interface, the tag that it bears there, and the tunnel that it comes by."""
+
     host: str
     packet: Packet  # As it is by now: routers rewrite it.
     bridge: str
@@ -138,6 +144,7 @@ class Sent:
     packet: Packet
     fragment: str = "no"
     is_error: bool = False  # An ICMP error about the connection.
+    is_invalid: bool = False  # The tracker finds no connection that it can belong to.
     knows_sctp: bool = True
 
 
@@ -149,6 +156,9 @@ class Tracer:
         self.count = 0
         self._flows: list[Flow] = []  # By cookie, which begins with 1; kept, so that each is itself for good.
         self._cookies: dict[int, int] = {}
+        self._groups: dict[str, dict[int, Group]] = {}
+        self._loaded: dict[tuple[str, str], list[Flow]] = {}
+        self._replays: dict[str, Replay] = {}
         self._names = {host: ports(each.control.call("dpif/show")) for host, each in twin.hosts.items()}
         self._host_at = {host.tunnel_ip: host.name for host in twin.topology.hosts.values()}
         self._port_at = {(where, interface_name(port)): port for port, where in twin.location.items()}
@@ -160,6 +170,8 @@ class Tracer:
             twin.ofctl("del-flows", program.bridge)
             twin.ofctl("del-groups", program.bridge)
             twin.meter(program.bridge, program)
+            self._loaded[program.host, program.bridge] = list(program.flows.values())
+            self._groups.setdefault(program.host, {}).update(program.groups)
             lines = [f"group add {group_text(group)}" for group in program.groups.values()]
             lines += [f"flow add {raw_text(flow, cookie=self.cookie(flow))}" for flow in program.flows.values()]
             twin.install(program.bridge, lines)
@@ -170,17 +182,24 @@ class Tracer:
         passage = Passage(packet, memory=dict(memory or {}))
         host = twin.location[packet.source]
         interface = interface_name(packet.source)
-        waiting: list[_Arrival] = []
+        waiting: list[Arrival] = []
         if host in twin.hosts:
-            waiting.append(_Arrival(host, packet, twin.topology.hosts[host].integration_bridge, interface))
+            waiting.append(Arrival(host, packet, twin.topology.hosts[host].integration_bridge, interface))
         else:
             here, copies = twin.foreign[host].send(packet.source, frame(packet))
             for port, _ in here:
                 passage.note(port, ())
             for each in copies:
                 waiting += self._tunnelled(each, packet, None, passage, 0)
+        return self._walk(waiting, sent, memory or {}, passage)
+
+    def enter(self, at: Arrival) -> Passage:
+        """Follow a packet that comes in elsewhere than at its source."""
+        return self._walk([at], Sent(at.packet), {}, Passage(at.packet))
+
+    def _walk(self, waiting: list[Arrival], sent: Sent, memory: Memory, passage: Passage) -> Passage:
         while waiting:
-            waiting += self._visit(waiting.pop(), sent, memory or {}, passage)
+            waiting += self._visit(waiting.pop(), sent, memory, passage)
         return passage
 
     def cookie(self, flow: Flow) -> int:
@@ -197,7 +216,30 @@ class Tracer:
             for bridge, table, cookie in visited(trace.text):
                 yield trace.host, bridge, table, self._flows[cookie - 1] if cookie else None
 
-    def _visit(self, at: _Arrival, sent: Sent, memory: Memory, passage: Passage) -> list[_Arrival]:
+    def passes(self, passage: Passage) -> Iterator[tuple[str, int, str, list[Found]]]:
+        """Yield every way of a passage through a host: host, key of the tunnel, the packet as the trace tells it, and what was found."""
+        for trace in passage.traces:
+            for line, found in passes(trace.text, self._flows):
+                yield trace.host, trace.tunnel, line, found
+
+    def look_ups(self, host: str, tunnel: int, line: str, found: list[Found]) -> Iterator[LookUp]:
+        """Yield every look-up of one way through a host, with the packet as it was there."""
+        if host not in self._replays:
+            self._replays[host] = Replay(self._groups.get(host, {}), patches(self.twin, host))
+        state = state_of(line)
+        if TUNNEL_SOURCE in state:  # A trace does not tell the key.
+            state[TUNNEL_KEY] = tunnel
+        return self._replays[host].look_ups(state, found)
+
+    def tags(self, host: str) -> list[int]:
+        """Return the tags that mean a network to a host's br-int, where they come from another bridge."""
+        tci = BY_NAME["vlan_tci"].index
+        bridge = self.twin.topology.hosts[host].integration_bridge
+        matches = [flow.match for flow in self._loaded[host, bridge] if flow.table == 0]
+        tagged = [value & 0xFFF for match in matches for index, value, _ in match if index == tci and value & 0xFFF]
+        return list(dict.fromkeys(tagged))
+
+    def _visit(self, at: Arrival, sent: Sent, memory: Memory, passage: Passage) -> list[Arrival]:
         """Trace a packet through one host; return where its copies arrive next."""
         assert at.hops < _HOPS, f"a packet goes round and round: {sent.packet}"
         entry = memory.get(at.host)
@@ -205,15 +247,15 @@ class Tracer:
         if entry is not None and entry.zone is not None and outcome.zones - {entry.zone}:
             # The connection is kept in another zone than the packet is looked up in, so it is not found.
             text, outcome = self._trace(at, sent, None)
-        passage.traces.append(Trace(at.host, at.packet, text))
+        passage.traces.append(Trace(at.host, at.packet, text, at.tunnel.key if at.tunnel is not None else 0))
         for commit in outcome.commits:
             self._keep(at.host, sent, commit, passage)
-        leaving: list[_Arrival] = []
+        leaving: list[Arrival] = []
         for leave in outcome.exits:
             leaving += self._leave(at, leave, passage)
         return leaving
 
-    def _trace(self, at: _Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
+    def _trace(self, at: Arrival, sent: Sent, entry: Entry | None) -> tuple[str, Outcome]:
         """Trace a packet from where it arrives.
 
         What is told of its connection does not survive a patch port (ovs-fields(7)), so a packet from outside is traced once to
@@ -230,10 +272,10 @@ class Tracer:
             return text, read(text, self._names[at.host], vlan)
         vlan = entering(outside, vlan)
         patch = PATCH_TO_TUNNEL if at.tunnel is not None else patch_to_physical(at.interface.removeprefix("wire-"))
-        text = self._ask(_Arrival(at.host, at.packet, inside, patch, vlan), sent, entry, vlan)
+        text = self._ask(Arrival(at.host, at.packet, inside, patch, vlan), sent, entry, vlan)
         return outside + text, read(text, self._names[at.host], vlan)
 
-    def _ask(self, at: _Arrival, sent: Sent, entry: Entry | None, vlan: int | None) -> str:
+    def _ask(self, at: Arrival, sent: Sent, entry: Entry | None, vlan: int | None) -> str:
         state, told = _state(sent, entry)
         fragment = "later" if sent.packet.later_fragment else sent.fragment
         parts = [f"in_port={self._number(at)}", flow_text(at.packet, fragment), told, _metadata(at.tunnel)]
@@ -254,7 +296,7 @@ class Tracer:
             known = Entry(own, commit.zone)
         passage.memory[host] = known.after(commit)
 
-    def _leave(self, at: _Arrival, leave: Exit, passage: Passage) -> list[_Arrival]:
+    def _leave(self, at: Arrival, leave: Exit, passage: Passage) -> list[Arrival]:
         """Return where one copy arrives next, if it leaves the host, and note it otherwise."""
         twin = self.twin
         port = self._port_at.get((at.host, leave.interface))
@@ -276,13 +318,13 @@ class Tracer:
             if leave.interface == f"wire-{physical.name}":
                 bridge, others = physical_bridge(physical.name), [each for each in physical.hosts if each != at.host]
                 hops = at.hops + 1
-                return [_Arrival(each, packet, bridge, leave.interface, leave.vlan, None, hops) for each in others]
+                return [Arrival(each, packet, bridge, leave.interface, leave.vlan, None, hops) for each in others]
             if leave.interface == physical_bridge(physical.name):
                 return []  # The host's own stack listens on the wire.
         passage.strange.append(f"{leave} from {at.host}")
         return []
 
-    def _changes(self, at: _Arrival, leave: Exit, passage: Passage) -> Changes:
+    def _changes(self, at: Arrival, leave: Exit, passage: Passage) -> Changes:
         """Return how a copy differs from what was sent at first."""
         if at.packet is passage.packet and not leave.changes:
             return ()
@@ -290,7 +332,7 @@ class Tracer:
 
     def _tunnelled(
         self, carried: Tunnelled, packet: Packet, vlan: int | None, passage: Passage, hops: int
-    ) -> list[_Arrival]:
+    ) -> list[Arrival]:
         """Return where a tunnel packet arrives; a VTEP that is not ours hands it out by itself. No tag travels in a tunnel."""
         host = self._host_at[carried.dst]
         tag = () if vlan is None else (("vlan", str(vlan)),)
@@ -302,11 +344,13 @@ class Tracer:
             passage.strange.append(f"a tag of {vlan} in what a tunnel to {host} carries")
         tunnel = Encapsulation(carried.kind, carried.key, carried.src, carried.dst)
         bridge = self.twin.topology.hosts[host].tunnel_bridge
-        return [_Arrival(host, packet, bridge, tunnel_port(carried.kind), None, tunnel, hops)]
+        return [Arrival(host, packet, bridge, tunnel_port(carried.kind), None, tunnel, hops)]
 
-    def _number(self, at: _Arrival) -> int:
+    def _number(self, at: Arrival) -> int:
         if at.interface.startswith("wire-"):
             return WIRE_NUMBER
+        if at.interface == at.bridge:
+            return PortNumber.LOCAL
         number = self.twin.bindings[at.host].number(at.bridge, at.interface)
         assert number is not None, f"{at.interface} of {at.host} is not there"
         return number
@@ -322,6 +366,8 @@ def _state(sent: Sent, entry: Entry | None) -> tuple[str, str]:
     The fields need a state to stand beside (ovs-fields(7), prerequisites); as long as it lacks `trk`, the packet counts as untracked.
     """
     packet = sent.packet
+    if sent.is_invalid:
+        return "inv", ""
     if entry is None:
         opener = Opener.of(packet, knows_sctp=sent.knows_sctp)
         if opener is None:

@@ -18,8 +18,8 @@ from controller.proof.packet import TCP
 from tests.builders import address_group, allow, fabric, group, host, network, port, router
 from tests.ovs.fabric import FabricTwin
 from tests.proof import samples
+from tests.proof.borders import hello
 from tests.proof.compare import disagreement
-from tests.proof.stories import hello
 
 pytestmark = pytest.mark.ovs
 

@@ -12,19 +12,19 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from controller.proof.packet import Packet
 from tests.proof.mutants import all_mutants, is_loss
 from tests.proof.samples import dice
 from tests.proof.sweep import Sweep
 
 pytestmark = pytest.mark.ovs
 
-PACKETS = 2400
-LEAST = 0.9  # Of the lies that are told, the share that is found.
+CONVERSATIONS = 1000  # More are judged for lies that these do not tell apart: those that may.
 
 
 @pytest.fixture(scope="module")
 def sweep() -> Iterator[Sweep]:
-    with TemporaryDirectory() as directory, Sweep(Path(directory), PACKETS) as running:
+    with TemporaryDirectory() as directory, Sweep(Path(directory), CONVERSATIONS) as running:
         yield running
 
 
@@ -33,15 +33,21 @@ def test_every_packet_at_a_border(sweep: Sweep) -> None:
 
 
 def test_packets_at_a_border_are_sent_and_come_out_where_the_oracle_says(sweep: Sweep) -> None:
-    for packet in sweep.packets[:300]:
+    packets = [each for each in sweep.conversations if isinstance(each, Packet)]
+    for packet in packets[:300]:
         assert sweep.sent_wrong(packet) is None
 
 
-def test_nearly_every_flow_that_lets_packets_by_is_missed(sweep: Sweep, request: pytest.FixtureRequest) -> None:
+def test_what_comes_to_a_table_is_among_what_can_come_to_it(sweep: Sweep) -> None:
+    """That a lie cannot be noticed is said of what can come: it must not be less than what does."""
+    assert list(sweep.unforeseen()) == []
+
+
+def test_every_flow_that_lets_packets_by_is_missed(sweep: Sweep, request: pytest.FixtureRequest) -> None:
     lies = list(filter(is_loss, all_mutants(sweep.programs)))
     dice(0).shuffle(lies)
     score = sweep.judge(lies, time.monotonic() + request.config.getoption("--mutants"))
     print(score)
     assert score.found, "no lie was told in time"
-    # Not all: some rules are met only by packets of which less is expected than that they arrive.
-    assert score.found.total() >= LEAST * (score.found.total() + len(score.unnoticed)), str(score)
+    assert not score.missed, str(score)  # Those unsettled, which time did not suffice for, are `make sweep`'s.
+    assert not sweep.wrong, sweep.wrong[0]

@@ -76,7 +76,7 @@ class Judge:
             return
         # The guard knows DHCP by its ports, which later fragments lack; nobody asks in so many words that they are needed.
         is_dhcp = packet.is_dhcp_request or packet.is_dhcp_reply
-        if not (is_dhcp or _is_untracked(packet) or packet.opens_nothing) and _happens(random, 0.15):
+        if not (is_dhcp or is_untracked(packet) or packet.opens_nothing) and _happens(random, 0.15):
             yield from self._later_fragment(first)
         if packet.protocol in wire.WITH_PORTS and _happens(random, 0.2):
             yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
@@ -87,7 +87,7 @@ class Judge:
                 yield from self._conversation(first, answer, expected, passage.memory)
         if expected and not is_foreign(self.tracer.twin, packet.source) and _happens(random, 0.3):
             yield from self._carried_along(first, passage.memory)
-        if not packet.opens_nothing and not _is_untracked(packet) and _happens(random, 0.4):
+        if not packet.opens_nothing and not is_untracked(packet) and _happens(random, 0.4):
             for memory in self._forgeries(first, passage.memory, random):
                 yield from self._unstamped(first, expected, memory)
 
@@ -282,7 +282,8 @@ class Judge:
         return [self.oracle.topology.ports[name] for name in dict.fromkeys((packet.source, *names))]
 
 
-def _is_untracked(packet: Packet) -> bool:
+def is_untracked(packet: Packet) -> bool:
+    """Return whether no tracker is asked about the packet."""
     return packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED
 
 

@@ -1,0 +1,79 @@
+"""Which lies cannot be noticed: said of small tables, where anybody can see it."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.pipeline.fields import ETH_IPV4
+from controller.pipeline.flow import Action, Flow, Origin, Output, Program, Wanted, match, move, set_field
+from tests.proof.alike import Alike
+from tests.proof.lookup import Lookup
+from tests.proof.mutants import all_mutants
+from tests.proof.reach import Reach
+
+HERE = Origin("here", None)
+PORT, MAC, OTHER_MAC = 1, 0x020000000001, 0x020000000002
+
+
+def flow(table: int, priority: int, *actions: Action, goto: int | None = None, **where: Wanted) -> Flow:
+    return Flow(table, priority, match(**where), actions, goto, HERE, "classify")
+
+
+def reasons(*flows: Flow) -> dict[tuple[str, int, int], str | None]:
+    """Return why each lie cannot be noticed, by what it is, table and priority; packets come in by one port, and may be anything."""
+    program = Program("hv1", "br-int", 1, {each.key: each for each in flows})
+    reach = Reach([program], {})
+    reach.start("br-int", PORT)
+    alike = Alike(reach)
+    return {
+        (lie.lie, lie.original.table, lie.original.priority): alike.reason(
+            lie, [each for each in flows if each.table == lie.original.table]
+        )
+        for lie in all_mutants([program])
+    }
+
+
+def test_a_flow_that_a_lower_one_repeats_is_not_missed() -> None:
+    found = reasons(flow(0, 10, goto=1, in_port=PORT), flow(0, 5, goto=1), flow(1, 1, Output(2)))
+    assert found["missing", 0, 10]
+    assert found["missing", 0, 5]
+    assert found["drops", 0, 10] is None, "the lower one is never asked then"
+    assert found["missing", 1, 1] is None
+
+
+def test_what_a_later_table_drops_as_well_is_not_let_by() -> None:
+    found = reasons(flow(0, 10, goto=1, eth_src=MAC), flow(0, 1), flow(1, 10, Output(2), eth_src=MAC), flow(1, 0))
+    assert found["without eth_src", 0, 10]
+    assert found["without eth_src", 1, 10]
+    assert found["missing", 0, 1], "what meets no flow is dropped"
+    assert found["another eth_src", 0, 10] is None
+    assert found["missing", 0, 10] is None
+
+
+def test_of_two_guards_each_is_looked_at_with_the_other_in_place() -> None:
+    first, second = flow(0, 10, goto=1, eth_src=MAC), flow(1, 10, Output(2), eth_src=OTHER_MAC)
+    assert reasons(first, second)["without eth_src", 0, 10] is None, "the second lets others by"
+
+
+def test_a_condition_that_holds_for_all_that_comes_may_be_missing() -> None:
+    found = reasons(flow(0, 10, set_field("reg0", 6), goto=1), flow(1, 10, Output(2), reg0=6))
+    assert found["without reg0", 1, 10]
+    assert found["looser reg0", 1, 10]
+    assert found["another reg0", 1, 10] is None
+
+
+def test_what_nobody_reads_may_be_anything() -> None:
+    unread, copied = move("reg1", "reg2"), move("reg0", "eth_src")
+    found = reasons(flow(0, 10, set_field("reg0", 6), set_field("reg1", 1), unread, copied, Output(2)))
+    assert found["does not move to reg2", 0, 10]
+    assert found["sets another reg1", 0, 10]
+    assert found["sets another reg0", 0, 10] is None
+    assert found["does not move to eth_src", 0, 10] is None
+
+
+@pytest.mark.parametrize(("value", "found"), [(6, 10), (7, 5), (8, None)])
+def test_a_packet_meets_the_highest_of_the_flows_that_match(value: int, found: int | None) -> None:
+    table = Lookup([flow(0, 5, reg0=(6, 0xE)), flow(0, 10, reg0=6), flow(0, 10, reg1=1, eth_type=ETH_IPV4)])
+    register = match(reg0=0)[0][0]
+    met = table.find({register: value})
+    assert (met and met.priority) == found
