@@ -1,6 +1,6 @@
 """Every packet at a border of what is allowed is judged right, and a lie in the flows does not go unnoticed.
 
-`--mutants N` says for how many seconds lies are told (60 unless given); `make sweep` tells all of them, of every kind.
+`--mutants N` says for how many seconds lies are told (45 unless given); `make sweep` tells all of them, of every kind.
 """
 
 from __future__ import annotations
