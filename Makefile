@@ -47,7 +47,7 @@ types: .venv/.installed
 	.venv/bin/mypy
 
 spelling: .venv/.installed
-	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd,tha,netwroks
+	.venv/bin/codespell --skip ./build,./weft.egg-info --ignore-words-list nd,tha,netwroks,twoo
 
 pages: .venv/.installed
 	.venv/bin/python docs/generate.py --check
