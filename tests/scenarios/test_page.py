@@ -14,7 +14,8 @@ def test_every_test_that_the_page_names_exists() -> None:
         name
         for path in (
             *HERE.glob("test_*.py"),
-            *(HERE.parent / "lab" / f"test_{name}.py" for name in ("dhcp", "roaming", "trunk")),
+            *(HERE.parent / "lab" / f"test_{name}.py" for name in ("dhcp", "roaming", "routers_tell", "trunk")),
+            HERE.parent / "engine" / "test_neighbours.py",
         )
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
