@@ -13,7 +13,8 @@ from controller.observed import Observed
 from controller.pipeline.tables import Bridge
 
 # A port without a host is wherever its interface shows up. A controller that starts has not seen that yet, and a program
-# without the port would cut it off; so programs wait for the hosts to tell, but not for long for one that is down.
+# without the port would cut it off; and only a gateway's own switch remembers that it is drained, so others would turn to it.
+# So programs wait for the hosts to tell, but not for long for one that is down.
 GATHER_S = 10.0
 
 
@@ -35,16 +36,21 @@ class Gathering:
         return [] if self._is_over else [self._until]
 
     def must_wait(self, topology: Topology, seats: Collection[Seat]) -> bool:
-        """Return whether a port may still turn out to be on a host that has not told its interfaces."""
+        """Return whether a port may still turn out to be on a host that has not told its interfaces, or a gateway to be drained."""
         if self._is_over:
             return False
-        waits = any(
-            port.host is None and self._observed.host_of(interface_name(port.name)) is None
-            for port in topology.ports.values()
-        ) and any(
-            seat.kind is Bridge.INTEGRATION
-            and (self._names.awaits(seat.host) or not self._observed.has(seat.host, seat.bridge))
+        silent = {
+            seat.host
             for seat in seats
+            if seat.kind is Bridge.INTEGRATION
+            and (self._names.awaits(seat.host) or not self._observed.has(seat.host, seat.bridge))
+        }
+        waits = any(topology.hosts[host].gateway for host in silent) or (
+            bool(silent)
+            and any(
+                port.host is None and self._observed.host_of(interface_name(port.name)) is None
+                for port in topology.ports.values()
+            )
         )
         self._is_over = not waits or time.monotonic() >= self._until
         return not self._is_over

@@ -275,6 +275,18 @@ def test_a_drained_host_stays_so_when_the_controller_starts_anew(start: Callable
     assert anew.engine.status()["drained"] == []
 
 
+def test_nobody_turns_to_a_drained_host_that_has_not_told_a_new_controller_yet_that_it_is(
+    start: Callable[[], Running],
+) -> None:
+    net = start()
+    first, second = net.order
+    net.come(second, "hv3")
+    assert net.switches.programs == {}, "whether the first gateway is drained is what its switch alone knows"
+    net.come(first, notes=(DRAINED,))
+    assert net.engine.status()["routers"][0]["gateway"] == second
+    assert len({host for host in HOSTS if integration_dpid(host_id(host)) in net.switches.programs}) == 3
+
+
 def test_the_status_says_who_leads_out_and_when_nobody_does(start: Callable[[], Running]) -> None:
     net = start()
     first, second = net.order

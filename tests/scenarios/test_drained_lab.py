@@ -90,7 +90,7 @@ def test_g12_a_drained_gateway_stays_so_under_a_new_controller_and_is_one_of_las
     net.lab.start_controller()
     net.lab.wait_in_sync()
     assert status(net)["drained"] == [first]
-    assert active(net) == second != first
+    wait_until(lambda: active(net) == second != first, "the controller has heard who leads out")
     with Echoes(net, "red/db2") as far:
         with inside(net.lab.host_namespace(second)):
             ip(["link set eth0 down"])
