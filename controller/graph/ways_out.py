@@ -13,16 +13,19 @@ from controller.graph.queries import (
     found_on,
     gateways,
     is_programmed,
+    members,
+    network,
     physical_network,
     port,
     router,
     router_of_space,
     routers_in,
+    routes_via,
     spaces_on,
     tenants,
 )
 from controller.memo import Memo, query
-from controller.model.entities import Address
+from controller.model.entities import Address, Prefix
 
 
 class Outer(NamedTuple):
@@ -116,3 +119,36 @@ def outer_in(memo: Memo, tenant: str) -> Mapping[str, tuple[Outer, ...]]:
 def outer_of(memo: Memo, external: str) -> tuple[Outer, ...]:
     """Return everybody's addresses on an external network."""
     return tuple(each for tenant in tenants(memo) or () for each in outer_in(memo, tenant).get(external, ()))
+
+
+@query
+def inner_prefixes(memo: Memo, network_name: str) -> tuple[Prefix, ...]:
+    """Return what a router has by one of its networks: the network's own prefixes, and what static routes lead to by next hops there."""
+    found = network(memo, network_name)
+    cidrs = () if found is None else found.cidrs
+    return tuple(dict.fromkeys([*cidrs, *(route.to for route in routes_via(memo, network_name))]))
+
+
+@query
+def allowed_prefixes(memo: Memo, network_name: str) -> tuple[Prefix, ...]:
+    """Return what ports of a network may use besides the network's own prefixes. Who may use every address names nobody."""
+    found = network(memo, network_name)
+    allowed = dict.fromkeys(each.ip for entity, _ in members(memo, network_name) for each in entity.allowed)
+    own = () if found is None else found.cidrs
+    return tuple(each for each in allowed if each.prefixlen and not any(is_within(each, prefix) for prefix in own))
+
+
+@query
+def outer_prefixes(memo: Memo, router_name: str) -> tuple[Prefix, ...]:
+    """Return what a router leads to by its external network, besides everything: the prefixes there, and those of routes by it."""
+    found = router(memo, router_name)
+    outer = None if found is None or found.external is None else external_network(memo, found.external)
+    if found is None or outer is None:
+        return ()
+    routes = (each.to for each in found.routes if any(each.via in cidr for cidr in outer.cidrs))
+    return tuple(dict.fromkeys([*outer.cidrs, *routes]))
+
+
+def is_within(prefix: Prefix, other: Prefix) -> bool:
+    """Return whether all addresses of a prefix are in another one."""
+    return prefix.version == other.version and prefix.prefixlen >= other.prefixlen and prefix.network_address in other

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from functools import cached_property
 from ipaddress import IPv4Address
 from typing import cast
 
 from controller.graph import queries, ways_out
 from controller.graph.neighbours import neighbour
-from controller.model.entities import Address, ExternalNetwork, FloatingIp, Router
+from controller.model.entities import Address, ExternalNetwork, FloatingIp, Prefix, Router
 from controller.model.ids import key
 from controller.model.names import PATCH_TO_TUNNEL, patch_from_physical, patch_to_physical, physical_bridge
 from controller.pipeline.features.forward import to_others
@@ -190,6 +191,19 @@ class FloatingView:
     def origin(self) -> Origin:
         """The origin of what it needs."""
         return Origin(f"floating IP {self.name}", self.floating.place)
+
+
+class Whose(IntEnum):
+    """Where a prefix of sources is; of two that are the same one the higher counts."""
+
+    ALLOWED = 0  # Of ports, beyond their network's own prefixes.
+    OUTER = 1
+    INNER = 2
+
+
+def by_source(prefix: Prefix, whose: Whose) -> int:
+    """Return the priority, between 200 and 600, of a flow for what comes from a prefix: the longest one counts."""
+    return 200 + 3 * prefix.prefixlen + whose
 
 
 def rivals(on: HostView, owner: str) -> tuple[str, ...] | None:

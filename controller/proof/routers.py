@@ -76,6 +76,10 @@ class Routers:
         for address in port.ips:
             yield from self._standing.get((port.name, address), ())
 
+    def has_floating(self, port: Port, address: Address) -> bool:
+        """Return whether an address of a port is another one outside."""
+        return (port.name, address) in self._standing
+
     def asked(self, network: str, address: Address) -> Router | None:
         """Return the router whose address on this network it is: a gateway, or its link-local address if there is IPv6."""
         router = self._of.get(network)
@@ -104,13 +108,16 @@ class Routers:
 
     def steps(self, router: Router, address: Address) -> list[Step]:
         """Return where a router sends what is for an address; several share it, none means that it is unreachable."""
-        found = self._routes.get(router.name)
-        if found is None:
-            found = self._routes[router.name] = self._table(router)
-        for prefix, steps in found:
+        for prefix, steps in self._ways_of(router):
             if _holds(prefix, address):
                 return [Step(network, via or address) for network, via in steps]
         return []
+
+    def _ways_of(self, router: Router) -> list[_Way]:
+        found = self._routes.get(router.name)
+        if found is None:
+            found = self._routes[router.name] = self._table(router)
+        return found
 
     def no_exit(self, router: Router, port: Port, *, floating: bool) -> str | None:
         """Return why nothing travels between a port and the external network of its router, or None."""
@@ -138,7 +145,8 @@ class Routers:
         if floating is not None:
             return floating.address, ""
         if not router.snat:
-            return src, ""
+            reason = f"{src} is nothing that router {router.name} has inside, and it masks nothing"
+            return (src if self._is_own(router, src) else None), reason
         own = next((address for address in router.addresses if address.version == src.version), None)
         return own, f"router {router.name} has no IPv{src.version} address on {router.external}"
 
@@ -149,9 +157,31 @@ class Routers:
 
     def forged(self, router: Router, seen: Address) -> str | None:
         """Return why a router lets nothing in from outside that comes as `seen`, or None."""
-        found = (name for name in router.networks if any(_holds(c, seen) for c in self._topology.networks[name].cidrs))
-        name = next(found, None)
-        return None if name is None else f"router {router.name} has {seen} inside, in {name}, and lets nobody in as it"
+        where = self._inside(router, seen)
+        return None if where is None else f"router {router.name} has {seen} inside, {where}, and lets nobody in as it"
+
+    def _is_own(self, router: Router, address: Address) -> bool:
+        """Return whether an address may be seen outside as a router's own."""
+        external = self.external(router)
+        is_theirs = external is not None and any(_holds(cidr, address) for cidr in external.cidrs)
+        return not is_theirs and self._inside(router, address) is not None
+
+    def _inside(self, router: Router, address: Address) -> str | None:
+        """Return where a router has an address inside, None if that is outside.
+
+        The longest prefix counts that leads to the address, or within which a port may use it. One that says any address says nothing.
+        """
+        steps, leads = [], -1
+        for prefix, found in self._ways_of(router):
+            if _holds(prefix, address):
+                steps, leads = found, prefix.prefixlen
+                break
+        for name in router.networks:
+            for port in self._segments.claimants(name, address):
+                longest = max(each.ip.prefixlen for each in port.allowed if _holds(each.ip, address))
+                if longest > max(leads, 0):
+                    return f"at {port.name}"
+        return next((f"in {name}" for name, _ in steps if name is not None), None)
 
     def meets(self, router: Router, other: Router, version: int) -> bool:
         """Return whether what one router sends out can come in by the other: the same way out, or the world joins both."""

@@ -128,7 +128,9 @@ class Routing:
             if step.network is None or mac is None:
                 continue
             for port in self._segments.with_mac(step.network, mac):
-                if self._routers.no_exit(router, port, floating=False) is None:
+                owner = self._segments.with_address(step.network, dst)
+                is_hidden = owner is not None and self._routers.has_floating(owner, dst)
+                if not is_hidden and self._routers.no_exit(router, port, floating=False) is None:
                     yield port, replace(inside, eth_src=self._mac_on(step.network, port), eth_dst=mac)
 
     def _on_wire(self, router: Router, packet: Packet, name: Address, next_hop: Address) -> tuple[str, Packet] | None:

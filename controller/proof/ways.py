@@ -164,8 +164,8 @@ class Ways:
             for src in _of_version(sender, dst.version)
             if version in (None, dst.version) and self._leads_out(router, dst)
         ]
-        if other is not None and other is not router and self._is_open(other, receiver):
-            for dst in receiver.ips:
+        if other is not None and other is not router:
+            for dst in self._open_ips(other, receiver):
                 if self._leads_out(router, dst) and self._routers.meets(router, other, dst.version):
                     for src in _of_version(sender, dst.version):
                         name, _ = self._routers.leaving(router, sender, src)
@@ -214,9 +214,10 @@ class Ways:
             for each in self._routers.floating_ips_of(receiver):
                 if each.address.version == src.version and self._routers.entering(each, src)[1] is None:
                     yield Way(None, receiver, src.version, src, each.address, seen=(src, each.fixed))
-            if self._is_open(router, receiver):
-                for ip in mine:
-                    yield Way(None, receiver, src.version, src, ip)
+            if self._routers.forged(router, src) is None:
+                for ip in self._open_ips(router, receiver):
+                    if ip.version == src.version:
+                        yield Way(None, receiver, src.version, src, ip)
 
     def _shut(self, src: Address, receiver: Port, router: Router | None) -> Decision:
         """Return why nothing comes from an address."""
@@ -254,9 +255,11 @@ class Ways:
         """Return a port that may be next on a way, the first of several; None if it is none of the files'."""
         return None if step.network is None else self._segments.owner(step.network, step.next_hop)
 
-    def _is_open(self, router: Router, port: Port) -> bool:
-        """Return whether a router leads in from outside to a port's own addresses."""
-        return not router.snat and self._routers.no_exit(router, port, floating=False) is None
+    def _open_ips(self, router: Router, port: Port) -> list[Address]:
+        """Return the addresses of a port that a router leads to from outside: where nothing is masked, those that are no others there."""
+        if router.snat or self._routers.no_exit(router, port, floating=False) is not None:
+            return []
+        return [ip for ip in port.ips if not self._routers.has_floating(port, ip)]
 
 
 def _of_version(port: Port, version: int) -> list[Address]:

@@ -89,12 +89,10 @@ def wrong_inside(oracle: Oracle, twin: FabricTwin, external: str, packet: Packet
 def _answered_inside(
     oracle: Oracle, twin: FabricTwin, name: str, external: str, packet: Packet, seen: Packet
 ) -> str | None:
-    port, floating = oracle.topology.ports[name], oracle.topology.floating_ips.values()
+    port = oracle.topology.ports[name]
     answer = answering(seen, name, port.mac, seen.eth_src)
     if answer is None or seen.eth_dst != port.mac or seen.dst not in port.ips or not _is_programmed(twin, port):
         return None
-    if seen.dst == packet.dst and any((each.port, each.fixed) == (name, seen.dst) for each in floating):
-        return None  # It speaks as its floating IP, of which nobody has asked anything.
     answer = replace(answer, eth_dst=router_mac(port.network))
     left = replace(
         answer, eth_src=packet.eth_dst, eth_dst=packet.eth_src, src=packet.dst, dst=packet.src, ttl=answer.ttl - 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from random import Random
 
 from controller.model.address import outer_mac, router_mac
-from controller.model.entities import Address, FloatingIp, NetworkType, Port, Route, Router, Topology
+from controller.model.entities import Address, AllowedAddress, FloatingIp, NetworkType, Port, Route, Router, Topology
 from controller.pipeline.heard import Neighbour
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
@@ -31,11 +31,14 @@ HEARD = tuple(
     for number, address in enumerate(addresses)
 )
 _OURS = {("public", 4): "203.0.113.{}", ("public", 6): "2001:db8:1::{}", ("inner", 4): "192.0.2.{}"}
+# What ports may use besides their networks' own: far away, or around a neighbour outside.
+_FURTHER = [*map(ip_network, ("198.51.9.0/24", "198.50.0.0/15", "203.0.113.96/28", "192.0.0.0/16", "2001:db8:9::/48"))]
 _BY_A_HOST_OUTSIDE = ("198.18.0.0/15", "203.0.113.99", "198.18.0.7")  # A static route, and somebody whom it leads to.
 
 
 def with_ways_out(random: Random, topology: Topology) -> Topology:
     """Return the topology with most of its routers leading out, by gateways that are some of the hosts."""
+    topology = _with_allowed(random, topology)
     gateways = random.sample(samples.HOSTS, random.choice((0, 1, 1, 2, 2, 3)))
     hosts = {name: replace(host, gateway=name in gateways) for name, host in topology.hosts.items()}
     physical = {**topology.physical_networks, "physnet2": physical_network("physnet2", "hv2", "hv3")}
@@ -107,6 +110,9 @@ def packet(random: Random, topology: Topology) -> Packet:
     is_routed = router is not None and made.eth_dst == router_mac(source.network) and made.protocol is not None
     if not is_routed or (made.is_icmpv6 and made.icmp_type in wire.UNTRACKED) or random.random() < 0.3:
         return made
+    if router is not None and not source.port_security and random.random() < 0.5:
+        inner, world = _inner(topology, router, made.version or 4), samples.FAR_AWAY[made.version or 4]
+        made = replace(made, src=random.choice((random.choice(inner or [made.src]), random.choice(world))))
     dst = random.choice(_outside(random, topology, made.version or 4))
     own = {each.address for each in topology.floating_ips.values() if each.port == source.name}
     if router is not None and dst in own.union(router.addresses) and made.protocol not in (wire.TCP, wire.UDP):
@@ -150,7 +156,10 @@ def from_outside(random: Random, topology: Topology) -> tuple[str, Packet] | Non
     if asker.address in EXTERNALS[external].gateways and random.random() < 0.5:
         src = random.choice(samples.FAR_AWAY[dst.version])
     leading = next(each for each in topology.routers.values() if owner == each.name or _stands(topology, owner, each))
-    if any(route.to.version == src.version and src in route.to for route in leading.routes):
+    if random.random() < 0.25:
+        src = random.choice(_inner(topology, leading, dst.version) or [src])
+    theirs = [route for route in leading.routes if any(route.via in cidr for cidr in EXTERNALS[external].cidrs)]
+    if any(route.to.version == src.version and src in route.to for route in theirs):
         return None  # What answers would go another way.
     plain = Packet(
         *(SOMEBODY, asker.mac, outer_mac(owner), wire.IPV4 if dst.version == 4 else wire.IPV6, src, dst),
@@ -161,6 +170,28 @@ def from_outside(random: Random, topology: Topology) -> tuple[str, Packet] | Non
     if made.is_icmpv6 and made.icmp_type in wire.UNTRACKED:
         return None
     return external, replace(made, eth_dst=plain.eth_dst, dst=dst)
+
+
+def _inner(topology: Topology, router: Router, version: int) -> list[Address]:
+    """Return addresses that a router has inside, or that ports there may use."""
+    mine = [port for port in topology.ports.values() if port.network in router.networks]
+    found = [ip for port in mine for ip in port.ips] + [each.ip.network_address + 5 for each in _allowed(mine)]
+    found += [route.to.network_address + 7 for route in router.routes if route.to.prefixlen]
+    return [address for address in found if address.version == version]
+
+
+def _allowed(ports: Iterable[Port]) -> Iterator[AllowedAddress]:
+    return (each for port in ports for each in port.allowed if each.ip.prefixlen < each.ip.max_prefixlen)
+
+
+def _with_allowed(random: Random, topology: Topology) -> Topology:
+    """Return the topology with some ports that may use addresses beyond their networks."""
+    ports = dict(topology.ports)
+    for name, port in topology.ports.items():
+        if port.port_security and port.ips and random.random() < 0.15:
+            further = random.choice([each for each in _FURTHER if each.version == port.ips[0].version])
+            ports[name] = replace(port, allowed=(*port.allowed, AllowedAddress(further, None)))
+    return replace(topology, ports=ports)
 
 
 def _stands(topology: Topology, owner: str, router: Router) -> bool:

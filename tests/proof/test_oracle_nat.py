@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from controller.model.address import parse_mac, router_mac
+from controller.model.address import outer_mac, parse_mac, router_mac
 from controller.model.entities import PolicyTest, Topology
-from controller.proof.oracle import Oracle
+from controller.proof.oracle import Decision, Oracle
 from controller.proof.packet import ICMP, IPV4, TCP, UDP, Packet
 from controller.proof.policy import run_again, run_tests
 from tests.builders import (
@@ -113,11 +113,42 @@ def test_ways_out_and_in(source: str, target: str, protocol: int, number: int | 
 
 
 def test_without_translation_the_world_sees_ports_and_ports_the_world() -> None:
-    plain = cloud(snat=False)
-    assert passes(OUTSIDE, "red/b", TCP, 80, plain)
+    plain = cloud(port("red/d", "red/db", "10.0.2.13", host="hv2", groups=["red/g"]), snat=False)
+    assert passes(OUTSIDE, "red/d", TCP, 80, plain)
     assert passes(OUTSIDE, "red/c", UDP, 9, plain) is False
     assert not passes("red/c", FLOAT_B, UDP, 10, plain), "it is no longer the router"
     assert passes("red/a", FLOAT_B, UDP, 9, plain), "its floating IP is its name all the same"
+
+
+def test_who_has_a_floating_ip_is_reached_from_outside_by_that_alone() -> None:
+    """What it answers leaves in that name, whatever it was asked by."""
+    oracle = Oracle(cloud(snat=False))
+    ways = oracle.ways(OUTSIDE, "red/b")
+    assert not isinstance(ways, Decision)
+    assert [str(way.dst) for way in ways] == [FLOAT_B]
+
+
+def test_what_a_port_may_use_is_not_let_in_from_outside() -> None:
+    """Nor is what is behind it; what the router looks for outside is, though a prefix around it is inside."""
+    vip = port("red/b", "red/db", "10.0.2.11", host="hv2", groups=["red/g"], allowed=[("192.0.2.0/24", None)])
+    routes = [("10.8.0.0/16", "10.0.2.12"), ("10.8.9.0/24", "203.0.113.1")]
+    nets = ("red/web", "red/db")
+    for snat in (True, False):
+        main = router("red/main", *nets, external="public", address=OWN, snat=snat, routes=routes)
+        oracle = Oracle(cloud(vip, main))
+        for source, comes in (("192.0.2.7", False), ("10.8.1.1", False), ("10.8.9.1", True), (OUTSIDE, True)):
+            to_float = Packet(
+                "", B, outer_mac(f"red/{FLOAT_A}"), IPV4, ip_address(source), ip_address(FLOAT_A), TCP, 1, 80
+            )
+            assert list(oracle.inside("public", to_float)) == ["red/a"] * comes, source
+
+
+def test_what_is_not_masked_leaves_by_own_addresses_alone() -> None:
+    open_port = port("red/d", "red/db", "10.0.2.13", host="gw1", secure=False, mac="02:00:00:00:00:0d")
+    oracle = Oracle(cloud(open_port, snat=False), heard={("public", ip_address("203.0.113.1")): 1})
+    sent = Packet("red/d", 0x02000000000D, TO_DB, IPV4, ip_address("10.0.2.13"), ip_address(OUTSIDE), UDP, 1000, 9)
+    for source, leaves in (("10.0.2.13", True), ("10.0.1.77", True), ("10.0.3.1", False), (FLOAT_A, False)):
+        assert (oracle.outside(replace(sent, src=ip_address(source))) is not None) is leaves, source
 
 
 def test_untranslated_neighbours_of_a_floating_ip_do_not_come_in_by_it() -> None:

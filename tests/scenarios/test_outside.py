@@ -255,7 +255,7 @@ def test_an_error_from_outside_is_about_the_connection_inside(net: FabricTwin) -
 
 def test_a_router_that_does_not_mask_routes_plainly(tmp_path: Path) -> None:
     plain = topology(snat=False)
-    plain = replace(plain, floating_ips={})
+    plain = replace(plain, floating_ips={name: each for name, each in plain.floating_ips.items() if FLOAT1 in name})
     with FabricTwin(tmp_path, plain) as net:
         loaded(net)
         assert not out(net, "red/web3")
@@ -263,3 +263,6 @@ def test_a_router_that_does_not_mask_routes_plainly(tmp_path: Path) -> None:
         assert list(into(net, "red/main", "10.0.1.13")) == ["red/web3"]
         assert list(into(net, "red/main", "10.0.2.12", dport=80)) == ["red/own2"]
         assert not into(net, "red/main", "10.0.2.12", dport=81)
+        # Who has a floating IP answers in its name, and is reached by it alone.
+        assert not into(net, "red/main", "10.0.2.11", dport=80)
+        assert list(into(net, f"red/{FLOAT1}", FLOAT1, dport=80)) == ["red/own1"]

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.ovs
 UPSTREAM, CLIENT = 0x020000FF0001, "198.51.100.9"
 RED, FLOAT, BLUE = "203.0.113.10", "203.0.113.21", "203.0.113.11"
 VLAN, LAN = 100, 110
+ALLOWED = "192.0.2.7"  # Of a port of red, beyond its network.
 HEARD = [Neighbour("public", ip_address("203.0.113.1"), UPSTREAM)]
 
 
@@ -49,18 +50,31 @@ def topology() -> Topology:
         network("red/web", "10.0.1.0/24"),
         network("red/db", "10.0.2.0/24"),
         network("red/lan", "10.0.3.0/24", kind="vlan", segment=LAN, physical="physnet1"),
-        router("red/main", "red/web", "red/db", "red/lan", external="public", address=RED),
+        router(
+            *("red/main", "red/web", "red/db", "red/lan"),
+            external="public",
+            address=RED,
+            routes=[("10.8.0.0/16", "10.0.1.12"), ("10.8.9.0/24", "203.0.113.1")],
+        ),
         network("blue/web", "10.0.1.0/24"),
         router("blue/main", "blue/web", external="public", address=BLUE, snat=False),
         group("red/all", ingress=[allow()]),
         group("blue/all", ingress=[allow(tenant="blue")]),
         group("red/friends", ingress=[allow("udp", 80, far="red/all")]),
         port("red/web1", "red/web", "10.0.1.11", host="hv1", groups=["red/all"]),
-        port("red/web2", "red/web", "10.0.1.12", host="hv2", groups=["red/all"]),
+        port(
+            "red/web2",
+            "red/web",
+            "10.0.1.12",
+            host="hv2",
+            groups=["red/all"],
+            allowed=[(ALLOWED, None), ("10.8.0.0/15", None)],
+        ),
         port("red/db1", "red/db", "10.0.2.11", host="hv1", groups=["red/friends"]),
         port("red/lan2", "red/lan", "10.0.3.12", host="hv2", groups=["red/all"]),
         port("blue/web1", "blue/web", "10.0.1.11", host="hv1", groups=["blue/all"]),
         port("blue/open", "blue/web", "10.0.1.13", host="hv1", secure=False),
+        port("blue/vip", "blue/web", "10.0.1.14", host="hv1", allowed=[("192.0.2.0/24", None), ("203.0.113.77", None)]),
         floating_ip(FLOAT, "red/db1", "10.0.2.11", router="red/main", external="public"),
     )
 
@@ -92,6 +106,22 @@ def test_the_outside_is_no_member_of_a_group_by_a_source_of_the_inside(net: Fabr
         assert not net.receive_wire("hv1", "physnet1", sent)
 
 
+@pytest.mark.parametrize("source", [ALLOWED, "10.8.1.1", "10.9.1.1"])
+def test_nor_by_one_that_a_member_may_use_or_that_is_behind_it(net: FabricTwin, source: str) -> None:
+    sent = tagged(datagram(UPSTREAM, outer_mac(f"red/{FLOAT}"), source, FLOAT), VLAN)
+    assert not net.receive_wire("hv1", "physnet1", sent)
+
+
+def test_what_is_asked_answers_whoever_else_may_use_its_address(net: FabricTwin) -> None:
+    """Nothing leads to an allowed address inside, so it is looked for outside; its answer is no stranger's."""
+    web1 = net.topology.ports["red/web1"]
+    net.send("red/web1", datagram(web1.mac, router_mac("red/web"), "10.0.1.11", ALLOWED))
+    assert len(net.wires) == 1
+    src, dst = ip_address(ALLOWED), ip_address(RED)
+    back = Packet("x", UPSTREAM, outer_mac("red/main"), wire.IPV4, src, dst, wire.UDP, 80, 1000)
+    assert list(net.receive_wire("hv1", "physnet1", tagged(frame(back), VLAN))) == ["red/web1"]
+
+
 def test_another_tenant_with_the_same_addresses_is_no_member_either(net: FabricTwin) -> None:
     blue = net.topology.ports["blue/web1"]
     assert not net.send("blue/web1", datagram(blue.mac, router_mac("blue/web"), "10.0.1.11", FLOAT))
@@ -105,6 +135,17 @@ def test_who_does_not_mask_takes_no_address_of_the_outside(net: FabricTwin) -> N
     for source in (FLOAT, RED, "203.0.113.1"):
         net.send("blue/open", datagram(mine.mac, router_mac("blue/web"), source, CLIENT))
         assert not net.wires
+
+
+def test_who_does_not_mask_lets_out_its_own_addresses_alone(net: FabricTwin) -> None:
+    """What ports may use is its own as well, if it is not the external network's."""
+    mine, vip = net.topology.ports["blue/open"], net.topology.ports["blue/vip"]
+    for source in ("10.0.2.11", "192.0.3.7", "8.8.8.8"):
+        net.send("blue/open", datagram(mine.mac, router_mac("blue/web"), source, CLIENT))
+        assert not net.wires, source
+    for source, leaves in (("192.0.2.7", True), ("203.0.113.77", False)):
+        net.send("blue/vip", datagram(vip.mac, router_mac("blue/web"), source, CLIENT))
+        assert len(net.wires) == leaves, source
 
 
 def test_a_machine_on_a_wire_speaks_for_no_other_network(net: FabricTwin) -> None:

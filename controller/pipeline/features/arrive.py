@@ -9,15 +9,28 @@ from controller.model.address import BROADCAST_MAC, loop_mac, outer_mac, wire_ma
 from controller.model.entities import Address
 from controller.pipeline import discovery, echo
 from controller.pipeline.features.forward import to_others
-from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_ARP, VLAN_MASK
+from controller.pipeline.fields import CT_INVALID, CT_RELATED, CT_REPLY, CT_TRACKED, ETH_ARP, VLAN_MASK
 from controller.pipeline.flow import Action, Match, Origin, Output, PopVlan, PortNumber, Resubmit, match, set_field
 from controller.pipeline.nat import ForgetConnection
-from controller.pipeline.outer import ExternalView, FloatingView, RouterView, family, rivals, write_choice
+from controller.pipeline.outer import (
+    ExternalView,
+    FloatingView,
+    RouterView,
+    Whose,
+    by_source,
+    family,
+    rivals,
+    write_choice,
+)
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import FROM, FROM_PHYSICAL, NETWORK, QUESTION, SPACE, ZONE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import NetworkView
+
+# Priorities of `arrived`. A ping's answer goes where the ping came from, and a connection's answer may come from whom it was opened to;
+# between them and everything else are the sources, by their prefixes (`by_source`).
+_INVALID, _PINGS, _OWN, _ANSWERS, _ANYBODY = 1000, 950, 900, 850, 100
 
 
 def _external(builder: Builder, view: ExternalView) -> None:
@@ -35,9 +48,10 @@ def _external(builder: Builder, view: ExternalView) -> None:
     where = match(in_port=view.number, vlan_tci=(view.tag, VLAN_MASK))
     builder.flow("classify", 100, where, load, Stage.ARRIVE, kind="from outside", origin=view.origin)
     invalid = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
-    builder.flow("arrived", 400, invalid, kind="invalid", origin=view.origin)
-    forget = [ForgetConnection()]
-    builder.flow("arrived", 100, match(**view.here), forget, "routes", kind="translated", origin=view.origin)
+    builder.flow("arrived", _INVALID, invalid, kind="invalid", origin=view.origin)
+    answers = CT_TRACKED | CT_REPLY, CT_TRACKED | CT_REPLY | CT_RELATED
+    for priority, where in ((_ANSWERS, match(**view.here, ct_state=answers)), (_ANYBODY, match(**view.here))):
+        builder.flow("arrived", priority, where, [ForgetConnection()], "routes", kind="translated", origin=view.origin)
     announce = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_op=discovery.ARP_REPLY)
     _hear(builder, announce, view)
     # A host asks by a MAC of its own: by the router's, the wire's switches would take that to be at whichever host asked last.
@@ -102,6 +116,12 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
 
 
 def _router(builder: Builder, view: RouterView) -> None:
+    if ways_out.is_outside(view.memo, view.on.name, view.name):
+        for prefix in ways_out.outer_prefixes(view.memo, view.name):
+            ethertype, source, _ = family(prefix.network_address)
+            where = match(**view.in_space, eth_type=ethertype, **{source: prefix})
+            priority = by_source(prefix, Whose.OUTER)
+            builder.flow("arrived", priority, where, [ForgetConnection()], "routes", kind="outer", origin=view.origin)
     if not view.is_gateway:
         return
     outer = view.outer
@@ -114,11 +134,11 @@ def _router(builder: Builder, view: RouterView) -> None:
             builder.flow("owned", 200, mine, undo, kind="answer to us", origin=view.origin)
         else:
             builder.flow("owned", 200, mine, view.enter(), "arrived", kind="for the router", origin=view.origin)
-        builder.flow("arrived", 200, mine, kind="not asked for", origin=view.origin)
+        builder.flow("arrived", _OWN, mine, kind="not asked for", origin=view.origin)
         for asked, actions in echo.pings():
             if asked["eth_type"] == ethertype:
                 where = match(**outer.here, **asked, **{field: int(address)})
-                builder.flow("arrived", 300, where, actions, "back", kind="echo", origin=view.origin)
+                builder.flow("arrived", _PINGS, where, actions, "back", kind="echo", origin=view.origin)
     if not view.router.snat:
         for name in view.router.networks:
             network = queries.network(view.memo, name)
@@ -129,30 +149,37 @@ def _router(builder: Builder, view: RouterView) -> None:
 
 
 def _floating(builder: Builder, view: FloatingView) -> None:
+    outer, floating = view.router.outer, view.floating
+    ethertype, _, field = family(floating.address)
+    if view.router.is_gateway and not view.router.router.snat:
+        # What the port answers leaves in the name of its floating IP, of which who asked by another address knows nothing.
+        where = match(
+            **outer.here, eth_dst=outer_mac(floating.router), eth_type=ethertype, **{field: int(floating.fixed)}
+        )
+        builder.flow("owned", 130, where, kind="has a floating IP", origin=view.origin)
     if not view.is_here:
         return
-    outer, floating = view.router.outer, view.floating
     _owned(builder, outer, view.name, [floating.address], view.origin)
-    ethertype, _, field = family(floating.address)
     where = match(**outer.here, eth_type=ethertype, **{field: int(floating.address)})
     translate = [*view.router.enter(), view.router.translate(floating.fixed, builder.table("arrived"))]
     builder.flow("owned", 200, where, translate, kind="floating IP", origin=view.origin)
 
 
 def _inside(builder: Builder, view: NetworkView) -> None:
-    """Write that nobody comes in by an address of the inside: rules that name groups would take it for a member.
+    """Write that nobody comes in by an address that the router would look for inside, or that a port there may use.
 
-    A router that does not mask lets such addresses out, so another tenant's may well be the same.
+    Rules that name groups would take it for a member. A router that does not mask lets such addresses out, so another tenant's may
+    well be the same.
     """
     name = queries.router_of(view.memo, view.name)
     if name is None or not ways_out.is_outside(view.memo, view.on.name, name):
         return
     origin = Origin(f"router {name}", queries.router_place(view.memo, name))
-    for prefix in view.network.cidrs:
+    mine = ((each, Whose.INNER) for each in ways_out.inner_prefixes(view.memo, view.name))
+    for prefix, whose in (*mine, *((each, Whose.ALLOWED) for each in ways_out.allowed_prefixes(view.memo, view.name))):
         ethertype, source, _ = family(prefix.network_address)
         where = match(**{SPACE.field: SPACE.is_(view.space_key)}, eth_type=ethertype, **{source: prefix})
-        # Below the answers to pings, which go where the ping came from.
-        builder.flow("arrived", 250, where, kind="forged source", origin=origin)
+        builder.flow("arrived", by_source(prefix, whose), where, kind="forged source", origin=origin)
 
 
 FEATURE = Feature(
@@ -212,10 +239,12 @@ FEATURE = Feature(
         "answer to us": "for the router's own address: the tracker knows who has spoken in its name",
         "for the router": "the router masks nothing: its networks are reached as they are",
         "floating IP": "what is for the floating IP is for its port",
+        "has a floating IP": "an inner address that is another one outside, whoever masks: it is reached by that alone",
         "translated": "the packet has a destination inside: its way is found as if the router had got it there",
         "invalid": "no connection can have this packet",
         "not asked for": "nobody inside has spoken to the sender: the router's own address offers nothing",
-        "forged source": "an address of the router's own networks: what has it does not come from outside",
+        "outer": "an address that the router leads to by its external network",
+        "forged source": "an address that the router has inside, or that a port there may use: it does not come from outside",
         "echo": "a ping of the router's own address",
         "to outside": "what leaves the fabric goes out on the wire",
         "to us": "what is for an address that this host has, or comes to have should others die",

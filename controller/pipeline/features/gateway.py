@@ -10,7 +10,19 @@ from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
 from controller.pipeline.nat import DecrementTtl, ForgetConnection
-from controller.pipeline.outer import IPV4, IPV6, ExternalView, FloatingView, RouterView, family, rivals, write_choice
+from controller.pipeline.outer import (
+    IPV4,
+    IPV6,
+    ExternalView,
+    Family,
+    FloatingView,
+    RouterView,
+    Whose,
+    by_source,
+    family,
+    rivals,
+    write_choice,
+)
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, QUESTION, SPACE
@@ -51,13 +63,30 @@ def _router(builder: Builder, view: RouterView) -> None:
             actions.append(view.translate(address, builder.table("outside"), is_source=True))
             builder.flow("masking", 100, where, actions, kind="masked", origin=view.origin)
         else:
-            builder.flow("masking", 100, where, actions, "outside", kind="as it is", origin=view.origin)
-    if not view.router.snat:
-        # Whoever is not masked, and not guarded, might speak as another's floating IP, or as the gateway upstream.
-        for prefix in view.outer.external.cidrs:
-            ethertype, source, _ = family(prefix.network_address)
-            forged = match(**view.in_space, eth_type=ethertype, **{source: prefix})
-            builder.flow("masking", 150, forged, kind="forged source", origin=view.origin)
+            _plainly(builder, view, family(address), actions)
+
+
+def _plainly(builder: Builder, view: RouterView, version: Family, actions: list[Action]) -> None:
+    """Write that what is not masked leaves by a source that the router has inside, or that a port there may use.
+
+    Who is not guarded might else speak as whomever it likes: as another's floating IP, or as the gateway upstream.
+    """
+    ethertype, source, _ = version
+    memo, external = view.memo, view.outer.external.cidrs
+    builder.flow("masking", 100, match(**view.in_space, eth_type=ethertype), kind="forged source", origin=view.origin)
+    ranked = [(each, Whose.OUTER) for each in ways_out.outer_prefixes(memo, view.name)]
+    for name in view.router.networks:
+        ranked += [(each, Whose.INNER) for each in ways_out.inner_prefixes(memo, name)]
+        ranked += [(each, Whose.ALLOWED) for each in ways_out.allowed_prefixes(memo, name)]
+    for prefix, whose in dict.fromkeys(ranked):
+        is_theirs = whose is not Whose.OUTER and any(ways_out.is_within(prefix, each) for each in external)
+        if is_theirs or family(prefix.network_address)[0] != ethertype:
+            continue
+        where, priority = match(**view.in_space, eth_type=ethertype, **{source: prefix}), by_source(prefix, whose)
+        if whose is Whose.OUTER:
+            builder.flow("masking", priority, where, kind="forged source", origin=view.origin)
+        else:
+            builder.flow("masking", priority, where, actions, "outside", kind="as it is", origin=view.origin)
 
 
 def _nearer(view: RouterView) -> list[tuple[Prefix, Origin]]:
@@ -104,8 +133,8 @@ def _floating(builder: Builder, view: FloatingView) -> None:
     translate = view.router.translate(view.floating.address, builder.table("outside"), is_source=True)
     actions = [*_leave(builder, view.router, outer_mac(view.name)), translate]
     # The gateway gets what hosts without a wire send: it has been chosen then.
-    table = "leaving" if view.is_at_home else "masking"
-    builder.flow(table, 200, where, actions, kind="floating IP", origin=view.origin)
+    table, priority = ("leaving", 200) if view.is_at_home else ("masking", 700)
+    builder.flow(table, priority, where, actions, kind="floating IP", origin=view.origin)
 
 
 def _outer(builder: Builder, view: ExternalView, outer: ways_out.Outer) -> None:
@@ -264,7 +293,7 @@ FEATURE = Feature(
         "to the gateway": "this host does not lead the router out: another one does",
         "for the gateway": "another host has sent it here because the router leads out here",
         "by the gateway": "the tunnel to the host by which the router leads out",
-        "forged source": "an address of the external network, or one that a wire's own network does not have",
+        "forged source": "an address that the router does not have inside, or one that a wire's own network does not have",
         "no way": "the router has no way there: the sender is told",
         "invalid": "no connection can have this packet, or none could be translated",
         "address of ours": "a router or floating IP, here or elsewhere, of whichever tenant",
