@@ -15,7 +15,7 @@ from controller.model.ids import key
 from controller.model.names import PATCH_TO_TUNNEL, patch_from_physical, patch_to_physical, physical_bridge
 from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6, VLAN_PRESENT
-from controller.pipeline.flow import Action, Conntrack, Origin, PortNumber, ToGroup, Wanted
+from controller.pipeline.flow import Action, Conntrack, Origin, PortNumber, Resubmit, ToGroup, Wanted, match
 from controller.pipeline.nat import ForgetEntrance, Translate
 from controller.pipeline.numbers import translation, zones
 from controller.pipeline.program import Builder
@@ -123,6 +123,11 @@ class RouterView:
         return found[: found.index(self.on.name)] if self.is_gateway else found
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no other gateway leads it out in this one's place."""
+        return len(self.gateways) < 2
+
+    @property
     def space_key(self) -> int:
         """The key of its address space, as `SPACE` holds it."""
         return key("space", queries.space_name(self.name))
@@ -220,6 +225,14 @@ def rivals(on: HostView, owner: str) -> tuple[str, ...] | None:
     return () if floating.is_at_home else floating.router.before
 
 
+def has_rivals(on: HostView, owner: str) -> bool:
+    """Return whether another gateway has a router's or floating IP's outer address when this host is dead."""
+    if queries.router(on.memo, owner) is not None:
+        return not RouterView(on, owner).is_alone
+    floating = FloatingView(on, owner)
+    return not floating.is_at_home and not floating.router.is_alone
+
+
 def write_choice(
     builder: Builder,
     on: HostView,
@@ -240,3 +253,20 @@ def write_choice(
     watch = [*(on.liveness(host) or always for host, _ in chosen), *([always] if own else [])]
     builder.group(number, buckets, origin=origin, watch=watch)
     return ToGroup(number)
+
+
+def write_in_touch(builder: Builder, on: HostView, table: str, onward: str, kind: str) -> None:
+    """Write that what comes to a table of a gateway goes on only while the host hears any other one.
+
+    A gateway that is cut off hears nobody, as if all others had died; they have not, and another one leads out. That all others
+    have died is less likely, unless there is but one of them.
+    """
+    if not on.host.gateway:
+        return
+    origin, others = Origin("Weft: gateways in touch with others", None), on.heard()
+    if len(others) < 2:
+        builder.flow(table, 100, match(), goto=onward, kind=kind, origin=origin)
+        return
+    number = key("in touch", table, _GROUP_BITS)
+    builder.group(number, [(Resubmit(builder.table(onward)),)] * len(others), origin=origin, watch=others)
+    builder.flow(table, 100, match(), [ToGroup(number)], kind=kind, origin=origin)

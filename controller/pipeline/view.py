@@ -217,6 +217,11 @@ class HostView:
         """Return the number of the port that tells whether another host is alive, None while it is absent."""
         return self.number(self.host.integration_bridge, liveness_port(other))
 
+    def heard(self) -> list[int]:
+        """Return the numbers of the ports that tell whether other hosts are alive, in the hosts' order."""
+        others = (name for name in queries.hosts(self.memo) or () if name != self.name)
+        return [number for number in map(self.liveness, others) if number is not None]
+
 
 class NetworkView:
     """A network on a host."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -109,7 +110,6 @@ class Sweep:
         self._waiting = Aim(())
         self._trails: list[tuple[int, ...]] = []  # By conversation: what it leaves behind.
         self._alike: dict[str, Alike] = {}
-        self._wires: dict[tuple[str, str], Wire] = {}
 
     def __enter__(self) -> Self:
         self._twin.__enter__()
@@ -123,8 +123,6 @@ class Sweep:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for wire in self._wires.values():
-            wire.close()
         self._twin.__exit__(kind, error, trace)
 
     def _begin(self) -> None:
@@ -302,12 +300,12 @@ class Sweep:
 
     def _change(self, program: Program, gone: Iterable[Flow], told: Iterable[Flow]) -> list[str]:
         """Let a switch have some flows instead of others; return the names of the errors."""
-        place = program.host, program.bridge
-        if place not in self._wires:
-            self._wires[place] = Wire(self._twin.hosts[program.host].directory / f"{program.bridge}.mgmt")
         bodies = [pack.flow_delete(flow.table, flow.priority, pack.match_bytes(flow.match)) for flow in gone]
         bodies += [self._tracer.cookie(flow).to_bytes(8, "big") + pack.flow_add(flow)[8:] for flow in told]
-        return self._wires[place].bundle(*((MessageType.FLOW_MOD, body) for body in bodies))
+        # A connection that is kept would be cut off while the lies are about other bridges: switches ask who is still there.
+        path = self._twin.hosts[program.host].directory / f"{program.bridge}.mgmt"
+        with closing(Wire(path)) as wire:
+            return wire.bundle(*((MessageType.FLOW_MOD, body) for body in bodies))
 
 
 def _since(before: tuple[int, ...], now: tuple[int, ...]) -> tuple[int, ...]:

@@ -167,6 +167,22 @@ def test_g11_s31_who_is_only_called_from_outside_is_found_at_the_other_gateway(n
         calls.goes_on()
 
 
+@pytest.mark.parametrize("controller", ["controller", "no-controller"])
+def test_g11_s31_a_gateway_that_is_cut_off_answers_nobody_outside(net: Net, controller: str) -> None:
+    """It still has its wire; who asks there for an address of the fabric would find it, and be led nowhere."""
+    with Echoes(net, INTERNET, FLOATING, at="red/far", number=80) as calls:
+        cut(net)
+        calls.goes_on()
+        if controller == "no-controller":
+            net.lab.stop_controller()
+        first = len(calls.sent)
+        for _ in range(10):
+            with inside(net.lab.port_namespace("@public-router")):
+                ip(["neigh flush all"])
+            calls.goes_on(20)
+    assert [number for number in calls.lost if number >= first] == []
+
+
 def test_s31_a_restart_of_the_controller_moves_no_gateway(net: Net) -> None:
     with three_streams(net) as streams:
         net.lab.stop_controller()

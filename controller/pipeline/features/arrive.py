@@ -19,14 +19,21 @@ from controller.pipeline.outer import (
     Whose,
     by_source,
     family,
+    has_rivals,
     rivals,
     write_choice,
+    write_in_touch,
 )
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import FROM, FROM_PHYSICAL, NETWORK, QUESTION, SPACE, ZONE
 from controller.pipeline.tables import Feature, Scope, Stage, Table
-from controller.pipeline.view import NetworkView
+from controller.pipeline.view import HostView, NetworkView
+
+
+def _always(builder: Builder, host: HostView) -> None:
+    write_in_touch(builder, host, "answering", "owned", "in touch")
+
 
 # Priorities of `arrived`. A ping's answer goes where the ping came from, and a connection's answer may come from whom it was opened to;
 # between them and everything else are the sources, by their prefixes (`by_source`).
@@ -84,12 +91,13 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
     if before is None:
         return
     mac, here = outer_mac(owner), view.here
-    mine: list[Action] = [Resubmit(builder.table("owned"))]
+    has = "answering" if has_rivals(view.on, owner) else "owned"
+    mine: list[Action] = [Resubmit(builder.table(has))]
     enter: list[Action] = []
     if before:
         name = f"{view.name} {owner}"
         enter = [write_choice(builder, view.on, name, [(each, []) for each in before], mine, origin)]
-    goto, kind = (None, "in reserve") if before else ("owned", "for us")
+    goto, kind = (None, "in reserve") if before else (has, "for us")
     builder.flow("arriving", 150, match(**here, eth_dst=mac), enter, goto, kind=kind, origin=origin)
     for heard in (
         match(**here, eth_dst=mac, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY),
@@ -192,14 +200,24 @@ FEATURE = Feature(
             slot=0,
             matches=(NETWORK.field, "eth_dst", "arp_spa", *discovery.MATCHES),
             writes=(QUESTION.field,),
-            next=("owned", "tell"),
+            next=("answering", "owned", "tell"),
             purpose="is it for a router or a floating IP that this host has, or will have when those before it are dead?",
             miss="dropped: from outside, and nobody here is meant",
         ),
         Table(
-            name="owned",
+            name="answering",
             stage=Stage.ARRIVE,
             slot=1,
+            matches=(),
+            writes=(),
+            next=("owned",),
+            purpose="does this gateway hear any other host? One that is cut off leaves its addresses to another gateway",
+            miss="dropped: this host is no gateway",
+        ),
+        Table(
+            name="owned",
+            stage=Stage.ARRIVE,
+            slot=2,
             matches=(NETWORK.field, "eth_dst", *discovery.MATCHES, "ip_dst", "ipv6_dst"),
             writes=(*discovery.WRITES, SPACE.field, ZONE.field, FROM.field),
             next=("announce", "arrived", "back"),
@@ -209,7 +227,7 @@ FEATURE = Feature(
         Table(
             name="announce",
             stage=Stage.ARRIVE,
-            slot=2,
+            slot=3,
             matches=discovery.MATCHES,
             writes=("nd_tll",),
             next=("back",),
@@ -219,7 +237,7 @@ FEATURE = Feature(
         Table(
             name="arrived",
             stage=Stage.ARRIVE,
-            slot=3,
+            slot=4,
             matches=(
                 *(NETWORK.field, SPACE.field, "ct_state", *echo.MATCHES),
                 *("ip_src", "ipv6_src", "ip_dst", "ipv6_dst"),
@@ -234,6 +252,7 @@ FEATURE = Feature(
         "from outside": "a frame of an external network",
         "for us": "the MAC, or a question for an address, of a router or a floating IP",
         "in reserve": "the same, and another gateway has it as long as that one is alive",
+        "in touch": "the host is in touch with others, or has but one to be in touch with",
         "answer": "somebody on the wire asks for an address of ours that is here",
         "neighbour heard": "an answer to what we have asked on the wire, or the gateway there tells where it is",
         "answer to us": "for the router's own address: the tracker knows who has spoken in its name",
@@ -251,6 +270,7 @@ FEATURE = Feature(
         "to ourselves": "what one of our addresses here says to another here",
     },
     flows={
+        Scope.HOST: _always,
         Scope.ROUTER: _router,
         Scope.FLOATING: _floating,
         Scope.EXTERNAL: _external,

@@ -22,6 +22,7 @@ from controller.pipeline.outer import (
     family,
     rivals,
     write_choice,
+    write_in_touch,
 )
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
@@ -35,6 +36,10 @@ _FAMILIES = (IPV4, IPV6)
 def _ask(builder: Builder, table: str, priority: int, where: Match, question: Question, origin: Origin) -> None:
     kind = "unknown next hop" if question is Question.NEIGHBOUR else "no way"
     builder.flow(table, priority, where, [QUESTION.load(question)], "tell", kind=kind, origin=origin)
+
+
+def _always(builder: Builder, host: HostView) -> None:
+    write_in_touch(builder, host, "leading", "masking", "in touch")
 
 
 def _router(builder: Builder, view: RouterView) -> None:
@@ -55,7 +60,7 @@ def _router(builder: Builder, view: RouterView) -> None:
     for ethertype, _, _ in _FAMILIES:
         # What a port here sends goes to another gateway as long as one that comes before is alive (`_network`).
         where = match(**view.in_space, eth_type=ethertype)
-        builder.flow("leaving", 100, where, goto="masking", kind="way out", origin=view.origin)
+        builder.flow("leaving", 100, where, goto=_out(view), kind="way out", origin=view.origin)
     for address in view.addresses():
         where = match(**view.in_space, eth_type=family(address)[0])
         actions: list[Action] = [*_leave(builder, view, outer_mac(view.name))]
@@ -87,6 +92,11 @@ def _plainly(builder: Builder, view: RouterView, version: Family, actions: list[
             builder.flow("masking", priority, where, kind="forged source", origin=view.origin)
         else:
             builder.flow("masking", priority, where, actions, "outside", kind="as it is", origin=view.origin)
+
+
+def _out(view: RouterView) -> str:
+    """Return the table by which a router's packets leave at a gateway."""
+    return "masking" if view.is_alone else "leading"
 
 
 def _nearer(view: RouterView) -> list[tuple[Prefix, Origin]]:
@@ -229,7 +239,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
         ways.append((other, [set_field("eth_dst", mac), forward]))
         where = match(**here, **{FROM.field: from_port}, eth_dst=mac)
         builder.flow("forward", 200, where, goto="leave", kind="to the gateway", origin=origin)
-    own: list[Action] = [Resubmit(builder.table("masking"))] if view.on.name in gateways else []
+    own: list[Action] = [Resubmit(builder.table(_out(RouterView(view.on, name))))] if view.on.name in gateways else []
     choice = write_choice(builder, view.on, view.name, ways, own, origin)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(**here, **{FROM.field: from_port}, eth_type=ethertype)
@@ -260,14 +270,24 @@ FEATURE = Feature(
             slot=0,
             matches=(SPACE.field, NETWORK.field, FROM.field, "eth_type", "ip_src", "ipv6_src"),
             writes=(NETWORK.field, QUESTION.field, "eth_src"),
-            next=("keep", "masking", "outside", "tell"),
+            next=("keep", "leading", "masking", "outside", "tell"),
             purpose="who leaves, and where? A floating IP on its own host, all else by the first gateway that is alive",
             miss="cannot be reached: a router that leads out has a flow for what does not",
         ),
         Table(
-            name="masking",
+            name="leading",
             stage=Stage.OUTSIDE,
             slot=1,
+            matches=(),
+            writes=(),
+            next=("masking",),
+            purpose="does this gateway hear any other host? One that is cut off leaves it to another gateway to lead out",
+            miss="dropped: this host is no gateway",
+        ),
+        Table(
+            name="masking",
+            stage=Stage.OUTSIDE,
+            slot=2,
             matches=(SPACE.field, "eth_type", "ip_src", "ipv6_src"),
             writes=(NETWORK.field, "eth_src"),
             next=("keep", "outside"),
@@ -277,7 +297,7 @@ FEATURE = Feature(
         Table(
             name="outside",
             stage=Stage.OUTSIDE,
-            slot=2,
+            slot=3,
             matches=(NETWORK.field, SPACE.field, "eth_type", "ct_state", "ip_dst", "ipv6_dst"),
             writes=("eth_dst", "vlan_tci", QUESTION.field),
             next=("tell",),
@@ -287,6 +307,7 @@ FEATURE = Feature(
     ),
     kinds={
         "way out": "what nothing else leads to leaves by the router's external network",
+        "in touch": "the host is in touch with others, or has but one to be in touch with",
         "masked": "it leaves in the router's own name (RFC 3022)",
         "as it is": "the router masks nothing",
         "floating IP": "what the port sends leaves in the name of its floating IP, on its own host if that is wired",
@@ -303,6 +324,7 @@ FEATURE = Feature(
         "unknown next hop": "the next hop's MAC has not been heard yet: it is asked for",
     },
     flows={
+        Scope.HOST: _always,
         Scope.ROUTER: _router,
         Scope.FLOATING: _floating,
         Scope.EXTERNAL: _external,
