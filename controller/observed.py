@@ -14,12 +14,13 @@ Of two hosts that claim one port, the newer claim wins. A claim dates from when 
 interface. So a switch that comes back with what it had makes no new claim, and one that comes back with more cannot take it
 from a host that got it meanwhile, unless that host's own switch is gone. Claims that a controller finds when it first
 hears of a host are of unknown age: older than every known one. Among them, the host that held the port before the controller
-started wins (`remember`), and otherwise the one that told first, so that nothing moves because a switch reconnects.
+started wins (`remember`), of two the one to which the port had moved last, and otherwise the one that told first, so that nothing
+moves because a switch reconnects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,13 +28,15 @@ from controller.model.entities import HostKind, Port, Topology
 from controller.model.names import NOBODY, interface_name, parent_of, ports_by_interface
 from controller.pipeline.flow import Bindings
 
-_UNKNOWN, _REMEMBERED, _FIRST = range(3)  # What a claim is dated with; from _FIRST on, events are counted.
+Age = tuple[int, int]  # What a claim is dated with: in which way, and by what number.
+_UNKNOWN: Age = (0, 0)
+_REMEMBERED, _SEEN = 1, 2  # By how often the port had moved when its host got it; by the event.
 
 
 class Claim(NamedTuple):
     """That a host has a port's interface, and since when at the earliest."""
 
-    since: int
+    since: Age
     host: str
 
 
@@ -47,7 +50,7 @@ class _Host:
     names: dict[str, str | None] | None = None  # Interface -> canonical name, None for nobody's; None: never told.
     identified: frozenset[str] = frozenset()  # The interfaces that have an iface-id.
     rivals: dict[str, tuple[str, ...]] = field(default_factory=dict)  # Canonical name -> interfaces, the winner last.
-    remembered: frozenset[str] = frozenset()
+    remembered: Mapping[str, int] = field(default_factory=dict)  # Canonical name -> how often its port had moved.
     left: int | None = None  # When its switch was lost, if it is.
 
 
@@ -60,7 +63,8 @@ class Observed:
     def __init__(self) -> None:
         self._hosts: dict[str, _Host] = {}
         self._claims: dict[str, list[Claim]] = {}  # Canonical name -> who has it, the newest last.
-        self._clock = _FIRST
+        self._remembering: dict[str, set[str]] = {}  # Canonical name -> the hosts that remember it.
+        self._clock = 0
 
     # What happens.
 
@@ -78,12 +82,12 @@ class Observed:
         """
         seen = self._hosts.setdefault(host, _Host())
         self._clock += 1
-        since = self._clock
+        since = _SEEN, self._clock
         if is_integration:
             if seen.integration is None:
                 since = _UNKNOWN
             elif seen.left is not None:
-                since = seen.left
+                since = _SEEN, seen.left
             seen.integration, seen.left = bridge, None
         seen.told[bridge] = dict(ports)
         return self._settle(host, seen, bridge, since)
@@ -100,7 +104,7 @@ class Observed:
         """
         seen = self._hosts.setdefault(host, _Host())
         self._clock += 1
-        since = _UNKNOWN if seen.names is None else self._clock if seen.left is None else seen.left
+        since = _UNKNOWN if seen.names is None else (_SEEN, self._clock if seen.left is None else seen.left)
         seen.identified = frozenset(interface for interface, port in names.items() if port)
         seen.names = {interface: _canonical(interface, port) for interface, port in names.items()}
         return set() if seen.integration is None else self._settle(host, seen, seen.integration, since)
@@ -112,16 +116,27 @@ class Observed:
             self._clock += 1
             seen.left = self._clock
 
-    def remember(self, host: str, interfaces: Iterable[str]) -> None:
-        """Note which canonical names a host had before this controller started, as the host's own switch tells.
+    def remember(self, host: str, interfaces: Mapping[str, int]) -> None:
+        """Note which canonical names a host had when its switch was programmed last, as that tells, and how often each had moved.
 
         It dates the claims that are found when the host first tells its ports, so it has to come before.
         """
-        self._hosts.setdefault(host, _Host()).remembered = frozenset(interfaces)
+        seen = self._hosts.setdefault(host, _Host())
+        self._unremember(host, seen)
+        seen.remembered = dict(interfaces)
+        for interface in interfaces:
+            self._remembering.setdefault(interface, set()).add(host)
+
+    def _unremember(self, host: str, seen: _Host) -> None:
+        for interface in seen.remembered:
+            self._remembering[interface].discard(host)
+            if not self._remembering[interface]:
+                del self._remembering[interface]
 
     def forget(self, host: str) -> set[str]:
         """Drop all that is known of a host that the files no longer name; return the canonical names that it had."""
         seen = self._hosts.pop(host, _Host())
+        self._unremember(host, seen)
         had = set(seen.numbers.get(seen.integration or "", {}))
         for interface in had:
             self._withdraw(interface, host)
@@ -137,6 +152,15 @@ class Observed:
     def claims(self, interface: str) -> list[str]:
         """Return the hosts that claim a canonical name, the newest last."""
         return [claim.host for claim in self._claims.get(interface, ())]
+
+    def is_dated(self, interface: str) -> bool:
+        """Return whether a canonical name is claimed, and not just because the host that has it told first."""
+        claims = self._claims.get(interface)
+        return claims is not None and claims[-1].since > _UNKNOWN
+
+    def remembered(self, interface: str) -> Mapping[str, int]:
+        """Return the hosts that remember a canonical name, and how often its port had moved when they got it."""
+        return {host: self._hosts[host].remembered[interface] for host in self._remembering.get(interface, ())}
 
     def number(self, host: str, bridge: str, interface: str) -> int | None:
         """Return the OpenFlow number of a canonical name, None where it is not."""
@@ -210,7 +234,7 @@ class Observed:
 
     # How the one follows from the other.
 
-    def _settle(self, host: str, seen: _Host, bridge: str, since: int) -> set[str]:
+    def _settle(self, host: str, seen: _Host, bridge: str, since: Age) -> set[str]:
         """Work a bridge's numbers out anew; return the canonical names whose number is another now."""
         before = seen.numbers.get(bridge, {})
         after: Mapping[str, int] = seen.told[bridge]
@@ -219,8 +243,8 @@ class Observed:
             for gone in before.keys() - after.keys():
                 self._withdraw(gone, host)
             for new in after.keys() - before.keys():
-                age = _REMEMBERED if since == _UNKNOWN and new in seen.remembered else since
-                self._claim(new, Claim(age, host))
+                is_known = since == _UNKNOWN and new in seen.remembered
+                self._claim(new, Claim((_REMEMBERED, seen.remembered[new]) if is_known else since, host))
         seen.numbers[bridge] = after
         return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
@@ -228,7 +252,7 @@ class Observed:
         claims = self._claims.setdefault(interface, [])
         if claims and self._hosts[claims[-1].host].left is not None:
             # Whoever had it is gone, and here it is: a host that failed, and its VM started elsewhere.
-            claims.append(Claim(self._clock, claim.host))
+            claims.append(Claim((_SEEN, self._clock), claim.host))
             return
         # What is as old as others comes before them, so that who told first keeps it.
         place = sum(other.since < claim.since for other in claims)

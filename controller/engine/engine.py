@@ -149,6 +149,8 @@ class Engine(Mailbox):
             if any(what == "stop" for what, _ in batch):
                 return
             try:
+                if self.delivery is not None:
+                    self.delivery.end()
                 self._handle(batch)
             except Exception:
                 # A defect of ours must not end the thread that keeps the switches right; what was pushed stays.
@@ -161,7 +163,7 @@ class Engine(Mailbox):
         """Wait for events and return all that wait together; none once the time to gather is over."""
         # Nothing is announced while programs wait for the hosts.
         announced = self.gathering.deadlines() or self.moves.deadlines() + self.outward.deadlines()
-        ends = self.names.deadlines() + announced
+        ends = self.names.deadlines() + announced + (self.delivery.deadlines() if self.delivery else [])
         patience = max(0.0, min(ends) - time.monotonic()) if ends else None
         try:
             batch = [self._events.get(timeout=patience)]
@@ -260,6 +262,8 @@ class Engine(Mailbox):
     def _place(self, port: Port, topology: Topology) -> None:
         self.programs.place(port.name, None if port.host else self.observed.host_of(interface_name(port.name)))
         self.moves.note(port, topology)
+        if port.host is None:
+            self.programs.count_moves(port.name, self.moves.count(port.name))
 
     # What happened to switches and interfaces.
 
@@ -283,7 +287,8 @@ class Engine(Mailbox):
         self._arriving.add(dpid)
         if seat is not None and seat.kind is Bridge.INTEGRATION:
             self.programs.remember(seat.host, read_notes(notes))
-            self.observed.remember(seat.host, map(interface_name, read_places(notes)))
+            places = read_places(notes)
+            self.observed.remember(seat.host, {interface_name(port): moved for port, moved in places.items()})
             self.resolver.held(seat.host, notes)
             self.outward.held(seat.host, notes)
 
@@ -351,6 +356,7 @@ class Engine(Mailbox):
             if self._given.get(dpid) is program:
                 continue
             deltas.pop(dpid, None)
+            delivery.forget(dpid)
             if self.observed.has(program.host, program.bridge) and not self.names.awaits(program.host):
                 switches.target(dpid, program)
                 self._given[dpid] = program

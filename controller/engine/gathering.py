@@ -14,7 +14,8 @@ from controller.pipeline.tables import Bridge
 
 # A port without a host is wherever its interface shows up. A controller that starts has not seen that yet, and a program
 # without the port would cut it off; and only a gateway's own switch remembers that it is drained, so others would turn to it.
-# So programs wait for the hosts to tell, but not for long for one that is down.
+# So programs wait for the hosts to tell, but not for long for one that is down. A host that has
+# the interface and does not remember the port may not be the one that had it: that one may just take longer to connect.
 GATHER_S = 10.0
 
 
@@ -48,7 +49,7 @@ class Gathering:
         waits = any(topology.hosts[host].gateway for host in silent) or (
             bool(silent)
             and any(
-                port.host is None and self._observed.host_of(interface_name(port.name)) is None
+                port.host is None and not self._observed.is_dated(interface_name(port.name))
                 for port in topology.ports.values()
             )
         )

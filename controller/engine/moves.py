@@ -17,12 +17,14 @@ from controller.wire.announce import announce
 class Moves:
     """Where each port was last, and which have come to another host and are being announced.
 
-    A port that appears for the first time is not announced: nobody can have known it elsewhere.
+    A port that appears for the first time is not announced: nobody can have known it elsewhere. How often a port has moved is counted
+    through restarts, as switches remember it: if one ends halfway through a move, the two switches say which of them is newer.
     """
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._last: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
         self._rounds: Rounds[str] = Rounds()
 
     def note(self, port: Port, topology: Topology) -> None:
@@ -31,9 +33,23 @@ class Moves:
         host = port.host or self._observed.host_of(interface)
         if host is None or self._number(topology, host, interface) is None:
             return
-        if self._last.setdefault(port.name, host) != host:
+        before = self._last.setdefault(port.name, host)
+        self._counts[port.name] = self._count(port.name, interface, host, before)
+        if before != host:
             self._last[port.name] = host
             self._rounds.begin(port.name, time.monotonic())
+
+    def count(self, port: str) -> int:
+        """Return how often a port has come to another host, as far as anybody remembers."""
+        return self._counts.get(port, 0)
+
+    def _count(self, port: str, interface: str, host: str, before: str) -> int:
+        """Return the number for where a port is now: larger than for everywhere else."""
+        told = dict(self._observed.remembered(interface))
+        if port in self._counts:
+            told[before] = max(told.get(before, 0), self._counts[port])
+        here = told.pop(host, 0)
+        return max(here, max(told.values(), default=-1) + 1)
 
     def announce(self, topology: Topology, send: Callable[[int, bytes], bool]) -> None:
         """Announce what has moved and is due, with its subports, from where it is now."""

@@ -18,6 +18,7 @@ from controller.model.entities import Address
 from controller.model.ids import Exhausted, allocate, key
 
 _ZONES = 65535  # Zone 0 is the tracker's default, which others on the host may use.
+_PLACE = re.compile(r"port (\S+)(?: (\d{1,9}))?")
 _NOTE = re.compile(r"(?:tag (\d{1,4}) )?zone (\d{1,5}) (?:limit (\d{1,10}) )?(\S+) (\S+)")
 
 
@@ -31,6 +32,7 @@ class Numbers:
 
 # What a switch told of the numbers that it was programmed with; they hold for names that have no number yet.
 remembered: Input[Numbers | None] = Input("numbers that a switch remembers")
+moves: Input[int | None] = Input("how often a port without host has come to another host, as far as anybody remembers")
 
 
 def note(tag: int | None, zone: int, network_name: str, space: str, limit: int | None = None) -> str:
@@ -94,14 +96,22 @@ def read_zones(notes: Iterable[str]) -> Mapping[int, ZoneNote]:
     return zones
 
 
-def place_note(port: str) -> str:
-    """Return the text by which a switch remembers that a port without `host:` is on its host."""
-    return f"port {port}"
+def place_note(port: str, moved: int = 0) -> str:
+    """Return the text by which a switch remembers that a port without `host:` is on its host, and how often it had moved by then.
+
+    >>> place_note("red/vm"), place_note("red/vm", 3)
+    ('port red/vm', 'port red/vm 3')
+    """
+    return f"port {port} {moved}" if moved else f"port {port}"
 
 
-def read_places(notes: Iterable[str]) -> list[str]:
-    """Return the ports that notes tell of."""
-    return [text.removeprefix("port ") for text in notes if text.startswith("port ")]
+def read_places(notes: Iterable[str]) -> Mapping[str, int]:
+    """Return the ports that notes tell of, and how often each had moved.
+
+    >>> read_places(["port red/vm 3", "port red/new", "tag 17 zone 4 red/web red/app"])
+    {'red/vm': 3, 'red/new': 0}
+    """
+    return {found[1]: int(found[2] or 0) for found in filter(None, map(_PLACE.fullmatch, notes))}
 
 
 _TRANSLATED = "translated"

@@ -201,6 +201,10 @@ class Programs:
         """Say where a port without `host:` is; None: nowhere."""
         self.memo.set(queries.found_on, (port,), host)
 
+    def count_moves(self, port: str, moved: int) -> None:
+        """Say how often a port without `host:` has come to another host."""
+        self.memo.set(numbers.moves, (port,), moved or None)
+
     def bind(self, host: str, bridge: str, interface: str, number: int | None) -> None:
         """Say which OpenFlow number an interface has; None: it is absent."""
         self.memo.set(view.number_of, (host, bridge, interface), number)

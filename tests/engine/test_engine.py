@@ -276,6 +276,25 @@ def test_a_pinned_port_that_shows_up_elsewhere_is_refused_there(engine: Engine, 
     assert "showed up on hv1" in engine.status()["ports"]["refused"][0]
 
 
+@pytest.mark.parametrize("notes", [[], ["port red/web2"]], ids=["forgotten", "half-moved"])
+@pytest.mark.parametrize("late", [HV1, HV2], ids=["hv1-late", "hv2-late"])
+def test_after_a_restart_a_port_is_where_it_was_whoever_connects_first(
+    folder: Path, switches: Recorder, late: int, notes: list[str]
+) -> None:
+    """Both hosts have its interface; hv2 had the port, and hv1 either knows nothing of it or has not been told to forget it."""
+    edit(folder, ", host: hv2", "")
+    told = {HV1: (notes, {**INT1, "red.web2": 9}), HV2: (["port red/web2 1"], INT2)}
+    with running(folder, switches) as engine:
+        for dpid in sorted(told, key=late.__eq__):
+            engine.held(dpid, told[dpid][0])
+            engine.connected(dpid, told[dpid][1])
+            engine.reload()  # Answered by the same thread, after the connection has been handled.
+        wait_for(lambda: {HV1, HV2} <= switches.programs.keys())
+        assert switches.outputs(HV2) == {"port red/web2"}
+        assert switches.outputs(HV1) == {"port red/web1"}
+        assert notes or not switches.deltas, "it has been at the other host in between"
+
+
 def test_a_start_waits_for_the_hosts_to_tell_where_ports_are(folder: Path, switches: Recorder) -> None:
     edit(folder, ", host: hv2", "")
     with running(folder, switches) as engine:

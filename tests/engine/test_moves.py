@@ -86,6 +86,27 @@ def test_a_port_that_the_files_pin_to_another_host_is_announced_once_it_is_there
     assert world.tell("hv2", red_web1=8) == [(HV2, world.announcement("red/web1", 8))]
 
 
+def test_moves_are_counted_on_from_what_switches_remember() -> None:
+    world = World()
+    for host, number in (("hv1", 0), ("hv2", 1), ("hv1", 2)):
+        world.tell("hv2" if host == "hv1" else "hv1")
+        world.tell(host, blue_web1=5)
+        assert world.moves.count("blue/web1") == number
+    restarted = World()
+    restarted.observed.remember("hv1", {"blue.web1": 2})
+    restarted.tell("hv1", blue_web1=5)
+    assert restarted.moves.count("blue/web1") == 2
+    restarted.tell("hv2", blue_web1=8)
+    assert restarted.moves.count("blue/web1") == 3
+
+
+def test_where_a_port_is_counts_more_than_what_a_switch_that_comes_late_remembers() -> None:
+    world = World()
+    world.observed.remember("hv2", {"blue.web1": 6})
+    world.tell("hv1", blue_web1=5)
+    assert world.moves.count("blue/web1") == 7
+
+
 def test_an_announcement_is_repeated_twice_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.tell("hv1", blue_web1=5)

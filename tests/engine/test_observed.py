@@ -124,9 +124,28 @@ def test_of_claims_of_unknown_age_the_one_that_was_in_force_wins_in_every_order(
     for order in (("hv1", "hv2"), ("hv2", "hv1")):
         observed = Observed()
         for host in order:
-            observed.remember(host, [WEB1] if host == "hv2" else [])
+            observed.remember(host, {WEB1: 0} if host == "hv2" else {})
             tell(observed, host, blue_web1=5)
         assert observed.host_of(WEB1) == "hv2"
+
+
+def test_of_two_hosts_that_remember_a_port_the_one_wins_to_which_it_had_moved_last_in_every_order() -> None:
+    for order in (("hv1", "hv2"), ("hv2", "hv1")):
+        observed = Observed()
+        for host in order:
+            observed.remember(host, {WEB1: 1 if host == "hv2" else 0})
+            tell(observed, host, blue_web1=5)
+        assert observed.host_of(WEB1) == "hv2"
+
+
+def test_what_is_remembered_is_what_switches_told_last() -> None:
+    observed = Observed()
+    observed.remember("hv1", {WEB1: 2, WEB2: 0})
+    observed.remember("hv2", {WEB1: 3})
+    assert observed.remembered(WEB1) == {"hv1": 2, "hv2": 3}
+    observed.remember("hv1", {WEB2: 4})
+    observed.forget("hv2")
+    assert (observed.remembered(WEB1), observed.remembered(WEB2)) == ({}, {"hv1": 4})
 
 
 def test_of_claims_of_unknown_age_that_nobody_remembers_the_first_stays() -> None:

@@ -8,7 +8,7 @@ from controller.model.entities import Address
 from controller.model.ids import key
 from controller.pipeline.flow import Note, Origin, match
 from controller.pipeline.heard import Neighbour, neighbour_note
-from controller.pipeline.numbers import DRAINED, note, place_note, translated_note, translation
+from controller.pipeline.numbers import DRAINED, moves, note, place_note, translated_note, translation
 from controller.pipeline.outer import FloatingView, RouterView
 from controller.pipeline.program import Builder
 from controller.pipeline.registers import NETWORK, SOURCE
@@ -55,7 +55,7 @@ def _floating(builder: Builder, view: FloatingView) -> None:
 def _place(builder: Builder, port: PortView) -> None:
     if port.port.host is None and port.port.parent is None:
         where = match(**{SOURCE.field: SOURCE.is_(port.plug.key)})
-        text = place_note(port.port.name)
+        text = place_note(port.port.name, moves(port.network.memo, port.port.name) or 0)
         builder.flow("ledger", 1, where, [Note(text.encode())], kind="place", origin=port.origin)
 
 
