@@ -14,6 +14,7 @@ from typing import Any, Self
 from controller import control
 from controller.lab.namespaces import inside, ip
 from controller.lab.plan import port_commands
+from controller.pipeline.numbers import read_places
 from controller.wire.announce import announcements
 from tests.lab.net import ANY_PROTOCOL, Net
 from tests.scenarios.labs import PATIENCE_S, Stream, wait_until
@@ -69,6 +70,17 @@ def ports(net: Net) -> dict[str, Any]:
 def wait_refused(net: Net, *texts: str) -> None:
     """Wait until the controller refuses exactly these interfaces, in these words."""
     wait_until(lambda: ports(net).get("refused") == list(texts), f"refused: {texts}")
+
+
+def keepers(net: Net, port: str) -> set[str]:
+    """Return the hosts whose switches remember that they have a port: what a controller that starts anew goes by."""
+    found = set()
+    for host in net.lab.plan.hosts:
+        said = net.lab.exec_host(host, ["ovs-ofctl", "dump-flows", "br-int"], check=True).stdout
+        notes = (bytes.fromhex(note.replace(".", "")) for note in re.findall(r"note:([0-9a-f.]+)", said))
+        if port in read_places(note.rstrip(b"\0").decode() for note in notes):
+            found.add(host)
+    return found
 
 
 class RoamingStream(Stream):

@@ -21,6 +21,7 @@ from tests.lab.roaming import (
     Conversation,
     RoamingStream,
     Stranger,
+    keepers,
     ports,
     rename,
     wait_refused,
@@ -48,17 +49,19 @@ def elsewhere(net: Net) -> str:
 
 
 @pytest.mark.parametrize(("source", "target"), [("red/peer", "red/vm"), ("red/vm", "red/peer"), ("red/near", "red/vm")])
-def test_a_move_costs_a_stream_what_the_time_without_an_interface_costs(net: Net, source: str, target: str) -> None:
-    beyond = []
-    for _ in range(5):
+def test_a_move_costs_a_stream_one_gap_which_is_over_when_the_move_is(net: Net, source: str, target: str) -> None:
+    """How long the gap is, the benchmarks say (`python -m benchmarks roaming`)."""
+    for _ in range(2):
+        there = elsewhere(net)
         with RoamingStream(net, source, target) as stream:
-            away = net.lab.migrate("red/vm", elsewhere(net))
-            net.lab.wait_in_sync()
-        beyond.append(len(stream.lost) - away * stream.RATE)
-    # A machine that is busy with something else may cost one move more; a fabric that is slow costs every move more.
-    assert sorted(beyond)[2] <= 3, (
-        f"packets lost beyond the time without an interface, of {stream.RATE} a second: {beyond}"
-    )
+            began = stream.sent
+            net.lab.migrate("red/vm", there)
+            wait_until(lambda: keepers(net, "red/vm") == {there}, "the switches know where it is")  # noqa: B023
+            wait_until(lambda: net.ping(source, target), "both ends know each other again")
+            over = stream.sent + 1  # One may be on its way to the wire at this very moment.
+            wait_until(lambda: stream.sent > over + stream.RATE // 2, "the stream goes on")  # noqa: B023
+        assert stream.lost <= set(range(began, over)), "what was sent before the move or after it arrives"
+        assert not stream.lost or stream.lost == set(range(min(stream.lost), max(stream.lost) + 1)), "one gap"
 
 
 def test_a_move_is_announced_to_neighbours_near_and_far(net: Net) -> None:
@@ -185,6 +188,8 @@ def test_after_a_restart_the_port_is_where_it_was(net: Net) -> None:
     with Stranger(net, new, "red.vm", "red/vm"):
         for _ in range(3):
             wait_refused(net, f"port red/vm is on {new} now, {old} still has its interface")
+            # The controller knows of a move before the switches have all been told of it.
+            wait_until(lambda: keepers(net, "red/vm") == {new}, "the switches know where it is")
             net.lab.stop_controller()
             net.lab.start_controller()
             net.lab.wait_in_sync()
