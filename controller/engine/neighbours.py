@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -34,7 +34,7 @@ GRACE_S: Final = 1.0
 
 WAITING: Final = 3  # Packets for one neighbour, the newest; Linux keeps a few as well.
 WAITING_IN_ALL: Final = 256
-UNKNOWN: Final = 128  # Neighbours of a network that are asked for at a time.
+UNKNOWN: Final = 128  # Neighbours of a network that are asked for at a time, shared by those who want them.
 KNOWN: Final = 1024  # Neighbours of a network that are remembered.
 _HOSTS = 4  # From which a neighbour is asked for, besides those that always ask.
 
@@ -70,6 +70,7 @@ class _Entry(Generic[Packet]):
     """What is known of a neighbour, and who waits for it."""
 
     is_static: bool = False
+    asker: Hashable = None  # Who wanted it first.
     mac: int | None = None
     asks: int = 0  # That nobody has answered, of the present round; 0: there is none.
     is_doubtful: bool = False  # Nobody answered the last round.
@@ -140,14 +141,13 @@ class Neighbours(Generic[Packet]):
         if entry.mac is None:
             self._take(spot, entry, mac, now)
 
-    def want(self, spot: Spot, host: str, packet: Packet, now: float) -> None:
-        """Take a packet that waits for a neighbour on a host."""
+    def want(self, spot: Spot, host: str, packet: Packet, now: float, asker: Hashable = None) -> None:
+        """Take a packet that waits for a neighbour on a host; who is `asker` shares what room there is with the others."""
         entry = self._entries.get(spot)
         if entry is None:
-            if len(self._unknown.get(spot.network, ())) >= UNKNOWN:
-                self.counts["too many asked for"] += 1
+            if not self._make_room(spot.network, asker):
                 return
-            entry = _Entry()
+            entry = _Entry(asker=asker)
             self._enter(spot, entry, now)
         if len(entry.hosts) < _HOSTS:
             entry.hosts[host] = None
@@ -205,6 +205,23 @@ class Neighbours(Generic[Packet]):
         return self._queue[0][0] if self._queue else None
 
     # How it happens.
+
+    def _make_room(self, network: str, asker: Hashable) -> bool:
+        """Give up a question of whoever asks most, if there are too many; return False if that is the asker."""
+        unknown = self._unknown.get(network, {})
+        if len(unknown) < UNKNOWN:
+            return True
+        self.counts["too many asked for"] += 1
+        held: dict[Hashable, list[Spot]] = {}
+        for spot in unknown:
+            if not self._entries[spot].is_static:
+                held.setdefault(self._entries[spot].asker, []).append(spot)
+        most = max(held.values(), key=len, default=[])
+        if len(most) <= len(held.get(asker, ())) + 1:
+            return False
+        # The oldest has been asked for most often, and nobody has answered.
+        self._forget(most[0])
+        return True
 
     def _enter(self, spot: Spot, entry: _Entry[Packet], due: float) -> None:
         self._entries[spot] = entry

@@ -171,7 +171,9 @@ class Resolver:
 
     def _want(self, spots: Sequence[Spot], asked: Asked, now: float) -> None:
         spot = next((each for each in spots if not self._neighbours.knows(each)), spots[0])
-        self._neighbours.want(spot, asked.host.name, asked, now)
+        # Of what comes from elsewhere the switch knows the tenant's address space alone.
+        asker = asked.register(SPACE) if asked.port is None else asked.port.name
+        self._neighbours.want(spot, asked.host.name, asked, now, asker)
 
     def ask(self, spot: Spot, hosts: Collection[str]) -> bool:
         """Ask for a neighbour from hosts; from an external network's own in any case."""

@@ -43,8 +43,8 @@ class World:
     def refuse(self, packet: str) -> None:
         self.happened.append(f"refuse {packet}")
 
-    def want(self, packet: str, spot: Spot = HOST, host: str = "hv1") -> None:
-        self.neighbours.want(spot, host, packet, self.now)
+    def want(self, packet: str, spot: Spot = HOST, host: str = "hv1", asker: str = "red/a") -> None:
+        self.neighbours.want(spot, host, packet, self.now, asker)
 
     def hear(self, spot: Spot = HOST, mac: int = M1, *, is_weak: bool = False) -> None:
         self.neighbours.hear(spot.network, Heard(spot.address, mac, is_weak), self.now)
@@ -161,6 +161,21 @@ def test_a_scan_of_a_network_waits_for_so_many_and_leaves_other_networks_alone(m
     world.want("room again")
     world.hear()
     assert world.then()[-1] == "pass room again"
+
+
+def test_who_scans_a_network_gives_up_room_for_others_who_ask_there_until_all_have_the_same() -> None:
+    world = World()
+    scanned, wanted = spots(400)[:200], spots(400)[200:]
+    for spot in scanned:
+        world.want("scan", spot, asker="red/scanner")
+    for spot in wanted:
+        world.want("other", spot, asker="red/other")
+    told = world.then()
+    assert sum(f"ask {spot.address} hv1" in told for spot in wanted) == neighbours.UNKNOWN // 2
+    assert told.count("refuse scan") == neighbours.UNKNOWN // 2
+    assert len(world.neighbours) == neighbours.UNKNOWN
+    world.hear(wanted[0])
+    assert world.then()[-1] == "pass other"
 
 
 def test_of_too_many_neighbours_the_oldest_is_forgotten_and_learned_again_without_a_loss(
