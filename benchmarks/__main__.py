@@ -23,13 +23,14 @@ from benchmarks.offline import measure_alone, measure_offline
 from benchmarks.online import PARTS, measure_online
 from benchmarks.push import measure_push
 from benchmarks.report import print_run, write_json
+from benchmarks.roaming import ROAMING, measure_roaming
 from benchmarks.routed import ROUTED, measure_routed
 from benchmarks.security import measure_security
 from benchmarks.topology import write_topology
 from benchmarks.workload import CLIENTS, CROWD, DENSE, SIZES, generate
 
-_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security", ROUTED)
-_KNOWN = (*SIZES, "push", "crowd", "security", ROUTED, DHCP)
+_DEFAULT = ("push", "200", "1000", "10000", "crowd", "security", ROUTED, ROAMING)
+_KNOWN = (*SIZES, "push", "crowd", "security", ROUTED, ROAMING, DHCP)
 _LARGE = 5_000  # From so many ports on, files, compile and pack are measured once, in a process of their own.
 _EDITS_OF_A_CROWD = 20
 _QUESTIONS_S = 3.0
@@ -88,6 +89,9 @@ def _measure(name: str, base: Path, arguments: argparse.Namespace) -> Iterator[F
     elif name == DHCP:
         _say(f"{DHCP}: {CLIENTS.ports} clients on one host")
         yield from measure_dhcp(CLIENTS, directory, _QUESTIONS_S)
+    elif name == ROAMING:
+        _say(f"{ROAMING}: a port that moves while it is talked to")
+        yield from measure_roaming(directory)
     elif name == "security":
         yield from measure_security(directory, arguments.edits, _say)
     elif name == ROUTED:

@@ -12,6 +12,7 @@ from benchmarks.forwarding import ACROSS, SAME_HOST, SECURITY, passes_name, stre
 from benchmarks.large_router import ADDED, LARGE_ROUTER, ROUTE
 from benchmarks.large_router import JOINED as NETWORK_JOINED
 from benchmarks.members import JOINED, LARGE
+from benchmarks.roaming import BY_FAR, BY_ITSELF, BY_NEAR, ROAMING, beyond_name
 from benchmarks.routed import BOTH, ROUTED
 
 BARE = "the bare pipeline"
@@ -118,6 +119,7 @@ GOALS: tuple[Goal, ...] = (
     Goal(ROUTED, passes_name(SAME_HOST), 2, Unit.PASSES),
     # Two at each host, and one that takes the packet out of its tunnel.
     Goal(ROUTED, passes_name(BOTH), 5, Unit.PASSES),
+    *(Goal(ROAMING, beyond_name(by), 0.015) for by in (BY_FAR, BY_NEAR, BY_ITSELF)),
     *(Goal(LARGE_ROUTER, name, 0.020) for name in (ROUTE, NETWORK_JOINED, ADDED)),
     Goal(DHCP, ANSWERS, 1_000, Unit.PER_S, at_least=True),
     Goal(DHCP, ONE, 0.010),

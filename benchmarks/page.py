@@ -21,6 +21,7 @@ from benchmarks.large_router import LARGE_ROUTER
 from benchmarks.members import LARGE
 from benchmarks.peers import PEERS, WORKS, Span, Work
 from benchmarks.report import goal_rows, limit_text, machine_text, ratio_text
+from benchmarks.roaming import ROAMING
 from benchmarks.routed import ROUTED
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -95,6 +96,10 @@ def _routed(runs: Sequence[Run]) -> str:
     return _with_limits(runs[-1], (ROUTED,), "bridged")
 
 
+def _roaming(runs: Sequence[Run]) -> str:
+    return _with_limits(runs[-1], (ROAMING,), "limit")
+
+
 def _large_router(runs: Sequence[Run]) -> str:
     return _with_limits(runs[-1], (LARGE_ROUTER,), "prepared bytes")
 
@@ -149,6 +154,7 @@ _SECTIONS: dict[str, Callable[[Sequence[Run]], str]] = {
     "security": _security,
     "routed": _routed,
     "large-router": _large_router,
+    "roaming": _roaming,
     "peers": _peers,
     "machine": _machine,
     "runs": _runs,
