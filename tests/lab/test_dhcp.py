@@ -101,10 +101,11 @@ def test_a_lease_is_renewed_by_asking_the_router_itself(lab: Bring, tmp_path: Pa
     web1 = Guest(lab(FILES, asking=ASKING), "red/web1", tmp_path)
     said = web1.start(*UDHCPC)
     wait_until(lambda: "lease of 10.0.1.11 obtained" in said.read_text(), "a lease")
+    before = len(said.read_text())
     web1.tell(signal.SIGUSR1)
-    wait_until(lambda: said.read_text().count("lease of 10.0.1.11 obtained") == 2, "the lease is renewed")
-    assert "sending renew to server 10.0.1.1" in said.read_text()
-    assert said.read_text().count("broadcasting") == 2, "discover and select"
+    wait_until(lambda: "lease of 10.0.1.11 obtained" in said.read_text()[before:], "the lease is renewed")
+    assert "sending renew to server 10.0.1.1" in said.read_text()[before:]
+    assert "broadcasting" not in said.read_text()[before:]
     web1.end()
 
 

@@ -90,6 +90,11 @@ def pings(net: Net, pairs: Iterable[tuple[str, str]], version: int = 4) -> dict[
         return dict(zip(pairs, prober.ask(probes, EAGER), strict=True))
 
 
+def keep_all(receiver: socket.socket) -> None:
+    """Let a socket keep what comes while nobody reads, which a busy machine may not do for seconds."""
+    receiver.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
+
+
 class Stream:
     """Datagrams from one port to another, 200 a second unless told, while the block runs; `lost` says afterwards which did not arrive."""
 
@@ -99,7 +104,7 @@ class Stream:
         self._rate = rate
         with inside(net.lab.port_namespace(target)):
             self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._receiver.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
+        keep_all(self._receiver)
         self._receiver.bind(("", self.NUMBER))
         self._receiver.settimeout(PATIENCE_S)
         with inside(net.lab.port_namespace(source)):
@@ -164,7 +169,7 @@ class Wire:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ANY_PROTOCOL))
             self._socket.bind((interface, ANY_PROTOCOL))
         self._socket.setsockopt(_PACKET, _AUXDATA, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
+        keep_all(self._socket)
         self.frames: list[bytes] = []
 
     def __enter__(self) -> Self:

@@ -16,7 +16,9 @@ from typing import Self
 from controller.lab.beyond import INTERNET
 from controller.lab.namespaces import inside
 from tests.lab.net import Net
-from tests.scenarios.labs import PATIENCE_S
+from tests.scenarios.labs import PATIENCE_S, keep_all
+
+_LAST_S = 10.0  # For the end of a stream whose answers do not come any more.
 
 FABRIC = """\
 fabric: outward
@@ -172,9 +174,11 @@ class Echoes:
         with inside(net.lab.port_namespace(source)):
             self._here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._to = (target, number)
+        for each in (self._here, self._there):
+            keep_all(each)
         self._here.setblocking(False)
         self._there.settimeout(0.1)
-        self._over = threading.Event()
+        self._over, self._all_came = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=each) for each in (self._send, self._answer, self._listen)]
         self.sent: list[float] = []
         self.answered: dict[int, float] = {}
@@ -220,14 +224,19 @@ class Echoes:
                 self._here.sendto(struct.pack("!I", number), self._to)
             due += 1 / self.RATE
             time.sleep(max(0.0, due - time.monotonic()))
+        self._send_last()
 
-    @property
-    def _is_over(self) -> bool:
-        """Whether nothing more is to come: what was sent last is waited for a little."""
-        return self._over.is_set() and (len(self.answered) == len(self.sent) or time.monotonic() > self.sent[-1] + 0.5)
+    def _send_last(self) -> None:
+        """Send one more until it is answered: then all before it has been answered as well, or is lost."""
+        last, deadline = len(self.sent), time.monotonic() + _LAST_S
+        while last not in self.answered and time.monotonic() < deadline:
+            with suppress(OSError):
+                self._here.sendto(struct.pack("!I", last), self._to)
+            time.sleep(0.1)
+        self._all_came.set()
 
     def _answer(self) -> None:
-        while not self._is_over:
+        while not self._all_came.is_set():
             try:
                 data, sender = self._there.recvfrom(64)
             except TimeoutError:
@@ -236,7 +245,7 @@ class Echoes:
             self._there.sendto(data, sender)
 
     def _listen(self) -> None:
-        while not self._is_over:
+        while not self._all_came.is_set():
             try:
                 data = self._here.recv(64)
             except BlockingIOError:
