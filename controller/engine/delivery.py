@@ -4,6 +4,9 @@
 
 A phase is waited for before the next begins, but no switch is waited for longer than its share takes on a slow machine: one
 that does not answer is late, gets the rest when it comes back, and delays nobody until then.
+
+The rules of classes that ports have left end a moment later, and nobody waits for that; if they come back soon after, they come a moment
+before their ports (`controller.pipeline.left`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from controller.model.ids import host_of_dpid
+from controller.pipeline.content import judged
 from controller.pipeline.flow import Delta, Flow, Program
+from controller.pipeline.left import come_back, come_first, part
 from controller.pipeline.plan import pipeline
 from controller.pipeline.rollout import phases, roles
 from controller.switch.status import AuditReport, Reading, State, SwitchStatus
@@ -29,6 +34,10 @@ _SLOWEST_FLOWS_PER_S = 15_000.0  # for what it has to do.
 # A switch that has confirmed a bundle may send by the old flows until its datapath has been looked through, and what is outside takes a
 # moment to learn. Measured: some 10 ms with few flows in the datapath.
 HANDOVER_S = 0.25
+# Rules that nobody has any more wait as long as Open vSwitch may take to look its flows through: its default `max-revalidator`.
+LEFT_S = 0.5
+# So long a datapath may keep a flow that nobody follows: its default `max-idle` of 10 s, and some time to look it through.
+REMEMBERED_S = 12.0
 _KEPT = 20  # Change sets that `weft status` may tell of.
 
 
@@ -127,6 +136,9 @@ class Delivery:
         self._name = name
         self._role = roles(pipeline())
         self._late: dict[int, int] = {}  # Switches that have not confirmed a version in time.
+        # What is still to end, and when; other threads may look at it.
+        self._left: tuple[tuple[float, Mapping[int, Delta]], ...] = ()
+        self._ended: dict[tuple[int, int], float] = {}  # Datapath id and class -> when the class's rules ended there.
         self.record = Record()
 
     def deliver(
@@ -145,16 +157,23 @@ class Delivery:
             before_last: Is called when all but the last of several phases are done: what takes over is ready, what ends is still there.
                 Returns whether the outside has been told of something that has been handed over.
         """
-        steps = phases(deltas, self._role)
+        deltas = {dpid: self._with_left(dpid, delta) for dpid, delta in deltas.items()}
+        steps, left = part(phases(deltas, self._role), self._role)
+        first, steps = come_first(steps, self._recent(), self._role)
         flows = sum(map(len, deltas.values()))
         change = ChangeSet(self.record.last + 1, cause, "under way", len(deltas), flows, len(steps), 0, 0.0)
         self.record.put(change)
         behind: set[int] = set()
+        if first:
+            behind |= self._send(first)
+            time.sleep(HANDOVER_S)
         for number, step in enumerate(steps, 1):
             if 1 < number == len(steps) and before_last():
                 time.sleep(HANDOVER_S)
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
+        if left:
+            self._left += ((time.monotonic() + LEFT_S, left),)
         troubles = self.troubles(behind)
         state = "done" if not behind else "refused" if self.refused(behind) else "late"
         seconds = time.monotonic() - since
@@ -168,6 +187,53 @@ class Delivery:
             "".join(f"\n    {trouble}" for trouble in troubles),
         )
         return change
+
+    def deadlines(self) -> list[float]:
+        """Return when `end` has something to do."""
+        return [due for due, _ in self._left[:1]]
+
+    def end(self) -> None:
+        """End what changes have left, where datapaths have had the time to follow them."""
+        while self._left and self._left[0][0] <= time.monotonic():
+            (_, step), *rest = self._left
+            self._left = tuple(rest)
+            self._send(step)
+            for dpid, delta in step.items():
+                self._ended |= dict.fromkeys(
+                    ((dpid, each) for each in judged(delta.deletes.values())), time.monotonic()
+                )
+
+    def ending(self) -> set[int]:
+        """Return the switches that still hold what is to end; any thread may ask."""
+        return {dpid for _, step in self._left for dpid in step}
+
+    def forget(self, dpid: int) -> None:
+        """Leave the end of what a switch holds to its sync: it is told anew what to hold."""
+        self._keep(dpid, [Delta() for _ in self._left])
+
+    def _recent(self) -> dict[int, set[int]]:
+        """Return the classes whose rules a switch's datapath may still remember to be missing."""
+        since = time.monotonic() - REMEMBERED_S
+        self._ended = {who: when for who, when in self._ended.items() if when > since}
+        found: dict[int, set[int]] = {}
+        for dpid, each in self._ended:
+            found.setdefault(dpid, set()).add(each)
+        return found
+
+    def _with_left(self, dpid: int, delta: Delta) -> Delta:
+        """Return a bridge's change along with what was still to end there and comes back by it."""
+        kept = []
+        for _, step in self._left:
+            left, delta = come_back(step.get(dpid, Delta()), delta)
+            kept.append(left)
+        self._keep(dpid, kept)
+        return delta
+
+    def _keep(self, dpid: int, shares: Iterable[Delta]) -> None:
+        """Put these in the place of what is still to end on a switch."""
+        found = ((due, {**step, dpid: mine}) for (due, step), mine in zip(self._left, shares, strict=True))
+        steps = ((due, {each: share for each, share in step.items() if share}) for due, step in found)
+        self._left = tuple((due, step) for due, step in steps if step)
 
     def behind(self) -> set[int]:
         """Return the switches that have not confirmed what they were sent last; any thread may ask."""

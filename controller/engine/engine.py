@@ -149,6 +149,8 @@ class Engine(Mailbox):
             if any(what == "stop" for what, _ in batch):
                 return
             try:
+                if self.delivery is not None:
+                    self.delivery.end()
                 self._handle(batch)
             except Exception:
                 # A defect of ours must not end the thread that keeps the switches right; what was pushed stays.
@@ -161,7 +163,7 @@ class Engine(Mailbox):
         """Wait for events and return all that wait together; none once the time to gather is over."""
         # Nothing is announced while programs wait for the hosts.
         announced = self.gathering.deadlines() or self.moves.deadlines() + self.outward.deadlines()
-        ends = self.names.deadlines() + announced
+        ends = self.names.deadlines() + announced + (self.delivery.deadlines() if self.delivery else [])
         patience = max(0.0, min(ends) - time.monotonic()) if ends else None
         try:
             batch = [self._events.get(timeout=patience)]
@@ -354,6 +356,7 @@ class Engine(Mailbox):
             if self._given.get(dpid) is program:
                 continue
             deltas.pop(dpid, None)
+            delivery.forget(dpid)
             if self.observed.has(program.host, program.bridge) and not self.names.awaits(program.host):
                 switches.target(dpid, program)
                 self._given[dpid] = program

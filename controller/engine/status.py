@@ -16,7 +16,8 @@ def status(engine: Engine) -> dict[str, Any]:
     """Return the engine's state as JSON has it. Any thread may ask."""
     topology, report = engine.intent.topology, engine.intent.report
     known = engine.switches.statuses() if engine.switches else {}
-    switches = [_switch(dpid, seat, known.get(dpid)) for dpid, seat in engine.seats.items()]
+    ending = engine.delivery.ending() if engine.delivery else set()
+    switches = [_switch(dpid, seat, known.get(dpid), dpid in ending) for dpid, seat in engine.seats.items()]
     switches.sort(key=lambda switch: (switch["host"], switch["bridge"]))
     unbound = engine.observed.unplugged(topology) if topology else []
     return {
@@ -41,13 +42,16 @@ def status(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _switch(dpid: int, seat: Seat, found: SwitchStatus | None) -> dict[str, Any]:
+def _switch(dpid: int, seat: Seat, found: SwitchStatus | None, is_ending: bool) -> dict[str, Any]:
     audited = found.last_audit if found else None
+    state = found.state if found else State.DOWN
+    if is_ending and state is State.IN_SYNC:
+        state = State.SYNCING  # It holds all that is in force, and for a moment rules that nobody has any more.
     return {
         "host": seat.host,
         "bridge": seat.bridge,
         "dpid": f"{dpid:016x}",
-        "state": found.state.value if found else State.DOWN.value,
+        "state": state.value,
         "peer": found.peer if found else "",
         "flows_desired": found.flows_desired if found else 0,
         "flows_installed": found.flows_installed if found else 0,

@@ -35,6 +35,11 @@ def written(actions: Iterable[Action]) -> Iterator[Load]:
                 yield _JUDGED, action.value  # Rules ask for a class there, whichever side has it.
 
 
+def loads_class(pairs: Iterable[Load]) -> Iterator[int]:
+    """Yield the classes among the values that are written into packets."""
+    return (value for index, value in pairs if index == _JUDGED)
+
+
 def groups_of(flow: Flow) -> Iterator[int]:
     """Return the groups that a flow hands packets to."""
     return (action.group for action in flow.actions if isinstance(action, ToGroup))

@@ -12,15 +12,19 @@ Silence is known by what goes on beside it: others were heard all the while, and
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from controller import config, control
+from controller.lab.namespaces import inside
 from tests.lab.net import Net
 from tests.ovs.frames import frame
 from tests.scenarios.exchange import Exchange
@@ -47,6 +51,7 @@ NOBODY: Mapping[str, Sequence[str]] = {}
 # once; Open vSwitch promises it within 0.5 s (other_config:max-revalidator).
 AT_ONCE_S = 0.5
 
+_BURST, _PAUSE_S = 20, 0.001
 _ENOUGH = 25  # Messages of others in which one more of the silent would have come.
 _KNOCKS = 2  # So often those who are silent have tried.
 _SIGNS = 2  # So many messages say that somebody goes on.
@@ -211,6 +216,21 @@ class Live:
             lambda: [way for way in _ways(streams) if way.is_open and way.arrived_of(since) < messages],
             "silent, but should go on",
         )
+
+    def crowd(self, port: str, number: int = 3000) -> None:
+        """Let the datapath of a port's host remember so many flows more: a port sends from addresses that are not its own.
+
+        The longer it takes to look them all through, the longer old and new ones stand beside each other.
+        """
+        topology = config.load(self.net.lab.folder).topology
+        assert topology is not None
+        mine = request(topology, port, SERVER, "udp 9")
+        with inside(self.net.lab.port_namespace(port)), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind(("eth0", 0))
+            for each in range(number):
+                wire.send(frame(replace(mine, src=ip_address("10.9.0.1") + each)))
+                if each % _BURST == 0:
+                    time.sleep(_PAUSE_S)  # So many at a time find room, and nobody else's are lost.
 
     def refuses(self, source: str, target: str, number: int) -> None:
         """Require that new conversations are not let in: an announcement, sent later on the same path, comes alone."""

@@ -25,7 +25,7 @@ from tests.scenarios.test_security_live_rules import SIDES, ruled
 
 pytestmark = pytest.mark.lab
 
-EDITS, ROUNDS, SEED = 20, 4, 20260101
+EDITS, ROUNDS, SEED, TRADES = 20, 4, 20260101, 3
 
 
 def test_c1_a_server_that_may_speak_to_anybody_keeps_nothing_open(live: Live) -> None:
@@ -105,6 +105,25 @@ def test_b9_a_port_changes_its_groups_under_its_connections(live: Live, side: st
         edit("a")
         live.silent(of_b, beside=kept)
         live.goes_on(of_a)
+
+
+def test_a_port_trades_its_groups_while_its_host_has_many_flows_to_look_through(live: Live) -> None:
+    """Groups come, go and come back; a class that is left, or back, has its rules as long as any cached flow leads to it."""
+    groups = (
+        f"a: {{egress: [{rules('5001-5002')}]}}\nb: {{egress: [{rules('[5001, 5003]')}]}}\nopen: {{ingress: [{{}}]}}"
+    )
+
+    def edit(*mine: str) -> None:
+        live.edit(groups, {"server": ["open"], "near": mine, "far": mine})
+
+    edit("a")
+    kept = live.talk(BOTH, SERVER, 5001)
+    for _ in range(TRADES):
+        live.crowd(NEAR)
+        live.goes_on(kept)
+        with live.unharmed(kept):
+            for mine in (("a", "b"), ("b",), ("a",)):
+                edit(*mine)
 
 
 @SIDES
