@@ -13,7 +13,7 @@ from typing import Final
 from controller.answers.asked import Answerer, Asked, PacketOut
 from controller.answers.datagram import read, redirected
 from controller.answers.icmp import Own, error
-from controller.answers.ways import external_of
+from controller.answers.ways import external_of, mtu_of
 from controller.model.address import outer_mac, router_mac, wire_mac
 from controller.model.entities import ExternalNetwork, Network, Router, Topology
 from controller.model.ids import key
@@ -31,8 +31,7 @@ def answer(asked: Asked) -> Iterable[PacketOut]:
     frame = _as_seen(asked, _as_sent(asked))
     own = None if frame is None else own_at(asked, frame)
     # What is too big is so for the tunnel of the network that it is in, which need not be its sender's.
-    mtu = 0 if asked.network is None else asked.network.mtu
-    told = None if own is None or frame is None else error(asked.question, frame, own, mtu)
+    told = None if own is None or frame is None else error(asked.question, frame, own, mtu_of(asked, own.mac))
     if told is not None:
         yield to_sender(asked, told)
 

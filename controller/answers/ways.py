@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from controller.answers.asked import Asked
 from controller.graph.queries import space_name
+from controller.model.address import outer_mac
 from controller.model.entities import Address, ExternalNetwork, Network, Router
 from controller.model.ids import key
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
@@ -34,6 +35,22 @@ def place_of(asked: Asked) -> Network | ExternalNetwork | None:
     names = router.networks if router is not None else () if asked.network is None else (asked.network.name,)
     found = next((name for name in names if key("network", name) == number), "")
     return asked.topology.networks.get(found) or external_of(asked)
+
+
+def mtu_of(asked: Asked, mac: int) -> int:
+    """Return the longest packet that fits the way that one would take which came to a MAC of the router's; 0 if nobody knows.
+
+    In a network that is the way through its tunnels. From outside it leads to the port of a floating IP, or to any port of a router.
+    """
+    if asked.network is not None:
+        return asked.network.mtu
+    topology, external = asked.topology, external_of(asked)
+    floating = (each for each in topology.floating_ips.values() if external and each.external == external.name)
+    ports = [topology.ports[each.port].network for each in floating if outer_mac(each.name) == mac]
+    routers = (each for each in topology.routers.values() if external and each.external == external.name)
+    behind = (name for each in routers if outer_mac(each.name) == mac for name in each.networks)
+    networks = [topology.networks[name] for name in (*ports, *behind)]
+    return min((each.mtu for each in networks if each.type.is_tunnel), default=0)
 
 
 def target_of(frame: bytes) -> Address | None:

@@ -149,6 +149,21 @@ def outer_prefixes(memo: Memo, router_name: str) -> tuple[Prefix, ...]:
     return tuple(dict.fromkeys([*outer.cidrs, *routes]))
 
 
+@query
+def tunnel_mtu(memo: Memo, network_name: str) -> int | None:
+    """Return the longest packet that fits a network's tunnels, None where it has none."""
+    found = network(memo, network_name)
+    return found.mtu if found is not None and found.type.is_tunnel else None
+
+
+@query
+def tunnels_mtu(memo: Memo, router_name: str) -> int | None:
+    """Return the longest packet that fits the tunnels of all networks of a router, None where they have none."""
+    found = router(memo, router_name)
+    longest = (tunnel_mtu(memo, name) for name in (() if found is None else found.networks))
+    return min((each for each in longest if each is not None), default=None)
+
+
 def is_within(prefix: Prefix, other: Prefix) -> bool:
     """Return whether all addresses of a prefix are in another one."""
     return prefix.version == other.version and prefix.prefixlen >= other.prefixlen and prefix.network_address in other

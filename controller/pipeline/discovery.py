@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from controller.model.entities import Address
 from controller.pipeline.fields import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
@@ -11,7 +11,8 @@ from controller.pipeline.flow import Action, Match, Wanted, match, move, set_fie
 ARP_REQUEST, ARP_REPLY = 1, 2
 _ADVERTISEMENT = 136
 _TARGET_LINK_LAYER_OPTION = 2
-_SOLICITED_OVERRIDE, _ROUTER = 0x60000000, 0x80000000
+_SOLICITED, _OVERRIDE, _ROUTER = 0x40000000, 0x20000000, 0x80000000
+_ALL_NODES, _ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
 SOLICITATION: dict[str, Wanted] = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_type": 135, "icmpv6_code": 0}
 ADVERTISEMENT: dict[str, Wanted] = SOLICITATION | {"icmpv6_type": _ADVERTISEMENT}
 
@@ -27,6 +28,26 @@ def question(address: Address) -> dict[str, Wanted]:
     if isinstance(address, IPv4Address):
         return {"eth_type": ETH_ARP, "arp_op": ARP_REQUEST, "arp_tpa": int(address)}
     return SOLICITATION | {"nd_target": int(address)}
+
+
+def detection(address: IPv6Address) -> dict[str, Wanted]:
+    """Return the condition that somebody is about to take an address, and asks whether another has it."""
+    return question(address) | {"ipv6_src": 0}
+
+
+def contradict(address: IPv6Address, mac: int) -> list[Action]:
+    """Return the actions that tell everybody that a router has the address that somebody is about to take (RFC 4861, section 7.2.4).
+
+    Such a question has no option, so nor has the answer: who hears it needs none.
+    """
+    return [
+        set_field("eth_dst", _ALL_NODES_MAC),
+        set_field("eth_src", mac),
+        set_field("ipv6_dst", _ALL_NODES),
+        set_field("ipv6_src", int(address)),
+        set_field("nd_reserved", _OVERRIDE | _ROUTER),
+        set_field("icmpv6_type", _ADVERTISEMENT),
+    ]
 
 
 def answer(address: Address, mac: int, *, is_router: bool = False) -> list[Action]:
@@ -46,7 +67,7 @@ def answer(address: Address, mac: int, *, is_router: bool = False) -> list[Actio
         move("ipv6_src", "ipv6_dst"),
         set_field("ipv6_src", int(address)),
         set_field("nd_options_type", _TARGET_LINK_LAYER_OPTION),
-        set_field("nd_reserved", _SOLICITED_OVERRIDE | (_ROUTER if is_router else 0)),
+        set_field("nd_reserved", _SOLICITED | _OVERRIDE | (_ROUTER if is_router else 0)),
         set_field("icmpv6_type", _ADVERTISEMENT),
     ]
 

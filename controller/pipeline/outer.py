@@ -158,6 +158,11 @@ class RouterView:
         return self.router.addresses
 
     @property
+    def longest(self) -> int | None:
+        """The longest packet that may come in for it, as it may have to go through a tunnel; None is no limit."""
+        return ways_out.tunnels_mtu(self.memo, self.name)
+
+    @property
     def origin(self) -> Origin:
         """The origin of what it needs."""
         return Origin(f"router {self.name}", self.router.place)
@@ -191,6 +196,12 @@ class FloatingView:
     def is_at_home(self) -> bool:
         """Whether this is the host of its port, and translates it whoever else is alive."""
         return ways_out.own_host(self.memo, self.name) == self.on.name
+
+    @property
+    def longest(self) -> int | None:
+        """The longest packet that may come in for it; None is no limit: on its port's own host it is in no tunnel."""
+        port = queries.port(self.memo, self.floating.port)
+        return None if self.is_at_home or port is None else ways_out.tunnel_mtu(self.memo, port.network)
 
     @property
     def origin(self) -> Origin:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import SetField
+from controller.pipeline.nat import MeasureLength
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ OWNER = Register(
 )
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
 QUESTION = Register("question", "reg6", 23, 5, "what the controller is asked; only in packets that it gets")
-TOO_LONG = Register("too_long", "reg6", 28, 1, "1 if the packet does not fit the tunnel that it is to leave by")
+TOO_LONG = Register(
+    "too_long", "reg6", 28, 1, "1 if the packet does not fit the tunnel that it is to leave by, or may have to"
+)
 SCRATCH = Register(
     "scratch",
     "reg13",
@@ -94,11 +97,18 @@ REGISTERS = (
 
 REFUSED, KNOWN, ALLOWED, WOULD_REFUSE = range(4)  # What `VERDICT` holds.
 
+_ETHERNET = 14  # Bytes of the header that an MTU does not count.
+
 FROM_PORT, FROM_TUNNEL, FROM_PHYSICAL = 0, 1, 2
 NO_CLASS = 0
 # The bit of `TARGET` that all keys of sets have, and no single port: numbers have 16 bits, tags 12.
 SET_OF_PORTS = 1 << 31
 _TAG_AT = 16  # In `TARGET`.
+
+
+def measure(mtu: int) -> MeasureLength:
+    """Return the action that writes into `TOO_LONG` whether an IP packet is longer than this."""
+    return MeasureLength(mtu + _ETHERNET, BY_NAME[TOO_LONG.field].index, TOO_LONG.offset)
 
 
 def target_of(number: int, vlan: int) -> int:

@@ -147,6 +147,19 @@ def test_what_is_too_big_for_a_tunnel_is_told_its_mtu() -> None:
     assert read(out.frame).get_protocol(icmp.icmp).code == 4
 
 
+@pytest.mark.parametrize(("owner", "address"), [("red/main", "203.0.113.10"), ("red/203.0.113.20", "203.0.113.20")])
+def test_the_outside_is_told_what_fits_the_tunnels_and_of_the_packet_as_it_was(owner: str, address: str) -> None:
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
+    frame = packet(outer_mac(owner), source="8.8.8.8", target=address, size=1473)
+    for large, is_told in ((frame, True), (packet(outer_mac(owner), source="8.8.8.8", target="203.0.113.10"), False)):
+        asks = asked(Question.TOO_BIG, large, values, by=None, network=None)
+        told = [out.frame for out in answer(asks)]
+        assert bool(told) is is_told
+        if told:
+            assert (told[0][34:36], int.from_bytes(told[0][40:42], "big")) == (b"\x03\x04", 1450)
+            assert told[0][42:62] == frame[14:34]
+
+
 def at(place: str, target: str, frame_source: str = "10.0.1.11", by: Port | None = A) -> Asked:
     kind = "external" if place == "public" else "network"
     values = {NETWORK: key(kind, place), SPACE: key("space", "red/@main")}

@@ -115,7 +115,7 @@ def packet(random: Random, topology: Topology) -> Packet:
         made = replace(made, src=random.choice((random.choice(inner or [made.src]), random.choice(world))))
     dst = random.choice(_outside(random, topology, made.version or 4))
     own = {each.address for each in topology.floating_ips.values() if each.port == source.name}
-    if router is not None and dst in own.union(router.addresses) and made.protocol not in (wire.TCP, wire.UDP):
+    if router is not None and dst in own and made.protocol not in (wire.TCP, wire.UDP):
         # Translated, it is from itself and for itself: what has no ports then looks like its own answer.
         made = samples.ping(random, made, made.version or 4, source)
     if made.icmp_type in (wire.ECHO_REQUEST, wire.ECHO_REQUEST_6) and made.src not in source.ips:

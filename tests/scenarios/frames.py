@@ -121,3 +121,18 @@ def ping(eth_src: int, eth_dst: int, src: str, dst: str, ttl: int = 64) -> bytes
     head += ip_address(src).packed + ip_address(dst).packed
     head = head[:10] + checksum(head) + head[12:]
     return eth_dst.to_bytes(6, "big") + eth_src.to_bytes(6, "big") + b"\x08\x00" + head + echo
+
+
+def large(sent: bytes, length: int) -> bytes:
+    """Return a datagram's frame with so much more in it that the IP packet has this length."""
+    is_v4 = sent[12:14] == b"\x08\x00"
+    head = bytearray(sent[14 : 34 if is_v4 else 54])
+    upper = bytearray(sent[14 + len(head) :].ljust(length - len(head), b"\0")[: length - len(head)])
+    upper[4:8] = len(upper).to_bytes(2, "big") + b"\0\0"
+    if is_v4:
+        head[2:4], head[10:12] = length.to_bytes(2, "big"), b"\0\0"
+        head[10:12] = checksum(bytes(head))
+    else:
+        head[4:6] = len(upper).to_bytes(2, "big")
+        upper[6:8] = checksum(bytes(head[8:40]) + struct.pack(">II", len(upper), wire.UDP) + bytes(upper))
+    return sent[:14] + bytes(head) + bytes(upper)

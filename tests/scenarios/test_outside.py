@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ from tests.builders import (
 )
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import checksum, frame
-from tests.scenarios.frames import arp, ping, tagged
+from tests.scenarios.frames import ALL_NODES, arp, icmpv6_is_sound, large, ping, tagged
 
 pytestmark = pytest.mark.ovs
 
@@ -232,6 +232,65 @@ def test_who_has_an_outer_address_is_answered_by_its_host_alone(net: FabricTwin)
         for each in ("hv1", "hv2"):
             net.receive_wire(each, "physnet1", asked)
             assert net.wires == ([("physnet1", answer)] if each == where else [])
+
+
+@pytest.mark.parametrize("protocol", [47, 50, 2, wire.UDP])
+@pytest.mark.parametrize("source", ["red/web1", "red/web3"])
+def test_what_is_for_the_routers_own_address_is_not_taken_for_its_own_answer(
+    net: FabricTwin, source: str, protocol: int
+) -> None:
+    """Masked, it is from that address and for it: without ports, or with two that are the same, it looks like an answer."""
+    mine = net.topology.ports[source]
+    sent = Packet(
+        source, mine.mac, router_mac(mine.network), wire.IPV4, mine.ips[0], ip_address(ROUTER), protocol, 500, 500
+    )
+    assert not net.send(source, frame(sent))
+    assert not net.send(source, frame(sent))
+
+
+@pytest.mark.parametrize(("owner", "address"), [("red/main", ROUTER6)])
+def test_who_is_about_to_take_an_address_outside_is_told_before_everybody(
+    net: FabricTwin, owner: str, address: str
+) -> None:
+    target = IPv6Address(address)
+    group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(target) & 0xFFFFFF)
+    asked = Packet(
+        *(
+            "outside",
+            UPSTREAM,
+            0x3333FF000000 | int(target) & 0xFFFFFF,
+            wire.IPV6,
+            IPv6Address("::"),
+            group,
+            wire.ICMPV6,
+        ),
+        icmp_type=wire.NEIGHBOUR_SOLICITATION,
+        target=target,
+    )
+    assert not net.receive_wire("hv1", "physnet1", tagged(frame(asked), VLAN))
+    [(_, said)] = net.wires
+    plain = said[:12] + said[16:]
+    assert plain[:12] == ALL_NODES.to_bytes(6, "big") + outer_mac(owner).to_bytes(6, "big")
+    assert plain[22:54] == target.packed + IPv6Address("ff02::1").packed
+    assert plain[54:56] == b"\x88\0"
+    assert plain[58] == 0xA0, "router and override, and nobody has asked"
+    assert plain[62:78] == target.packed
+    assert icmpv6_is_sound(plain)
+
+
+@pytest.mark.parametrize(
+    ("owner", "address", "is_measured"),
+    [(f"red/{FLOAT1}", FLOAT1, False), (f"red/{FLOAT3}", FLOAT3, True), ("red/main", ROUTER, True)],
+)
+def test_what_does_not_fit_the_tunnels_behind_does_not_get_in(
+    net: FabricTwin, owner: str, address: str, is_measured: bool
+) -> None:
+    """At home a floating IP needs no tunnel; what is for the router may be for any of its ports."""
+    assert not out(net, "red/web3", sport=80, dport=1000)
+    sent = datagram(UPSTREAM, outer_mac(owner), CLIENT, address, 1000, 80)
+    for length, arrives in ((1450, True), (1451, not is_measured)):
+        found = net.receive_wire("hv1", "physnet1", tagged(large(sent, length), VLAN))
+        assert bool(found) is arrives, length
 
 
 def test_an_error_from_outside_is_about_the_connection_inside(net: FabricTwin) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -18,7 +17,7 @@ from controller.proof.packet import Packet
 from tests.builders import allow, fabric, group, host, network, physical_network, port, router
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import checksum, frame
-from tests.scenarios.frames import ARP_REPLY, arp, icmpv6_is_sound, own, ping, solicitation, udp, who_has
+from tests.scenarios.frames import ARP_REPLY, arp, icmpv6_is_sound, large, own, ping, solicitation, udp, who_has
 
 pytestmark = pytest.mark.ovs
 
@@ -190,21 +189,6 @@ def test_what_does_not_fit_a_tunnel_is_not_sent(net: FabricTwin, target: str, ve
 def datagram(source: Port, eth_dst: int, src: Address, dst: Address) -> bytes:
     kind = wire.IPV4 if src.version == 4 else wire.IPV6
     return frame(Packet(source.name, source.mac, eth_dst, kind, src, dst, wire.UDP, 1000, 9))
-
-
-def large(sent: bytes, length: int) -> bytes:
-    """Return a datagram's frame with so much more in it that the IP packet has this length."""
-    is_v4 = sent[12:14] == b"\x08\x00"
-    head = bytearray(sent[14 : 34 if is_v4 else 54])
-    upper = bytearray(sent[14 + len(head) :].ljust(length - len(head), b"\0")[: length - len(head)])
-    upper[4:8] = len(upper).to_bytes(2, "big") + b"\0\0"
-    if is_v4:
-        head[2:4], head[10:12] = length.to_bytes(2, "big"), b"\0\0"
-        head[10:12] = checksum(bytes(head))
-    else:
-        head[4:6] = len(upper).to_bytes(2, "big")
-        upper[6:8] = checksum(bytes(head[8:40]) + struct.pack(">II", len(upper), wire.UDP) + bytes(upper))
-    return sent[:14] + bytes(head) + bytes(upper)
 
 
 def test_equal_next_hops_share_the_flows(tmp_path: Path) -> None:

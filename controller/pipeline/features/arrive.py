@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv6Address
 
 from controller.graph import queries, ways_out
 from controller.model.address import BROADCAST_MAC, loop_mac, outer_mac, wire_mac
 from controller.model.entities import Address
 from controller.pipeline import discovery, echo
 from controller.pipeline.features.forward import to_others
-from controller.pipeline.fields import CT_INVALID, CT_RELATED, CT_REPLY, CT_TRACKED, ETH_ARP, VLAN_MASK
+from controller.pipeline.fields import (
+    CT_INVALID,
+    CT_RELATED,
+    CT_REPLY,
+    CT_TRACKED,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    VLAN_MASK,
+)
 from controller.pipeline.flow import Action, Match, Origin, Output, PopVlan, PortNumber, Resubmit, match, set_field
 from controller.pipeline.nat import ForgetConnection
 from controller.pipeline.outer import (
@@ -26,7 +36,7 @@ from controller.pipeline.outer import (
 )
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import FROM, FROM_PHYSICAL, NETWORK, QUESTION, SPACE, ZONE
+from controller.pipeline.registers import FROM, FROM_PHYSICAL, NETWORK, QUESTION, SPACE, TOO_LONG, ZONE, measure
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView
 
@@ -61,6 +71,9 @@ def _external(builder: Builder, view: ExternalView) -> None:
         builder.flow("arrived", priority, where, [ForgetConnection()], "routes", kind="translated", origin=view.origin)
     announce = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_op=discovery.ARP_REPLY)
     _hear(builder, announce, view)
+    for ethertype in (ETH_IPV4, ETH_IPV6):
+        long = match(**view.here, eth_type=ethertype, **{TOO_LONG.field: TOO_LONG.is_(1)})
+        builder.flow("owned", 300, long, [QUESTION.load(Question.TOO_BIG)], "tell", kind="too big", origin=view.origin)
     # A host asks by a MAC of its own: by the router's, the wire's switches would take that to be at whichever host asked last.
     mine = {**view.here, "eth_dst": wire_mac(view.name, view.on.name)}
     _hear(builder, match(**mine, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY), view, 150)
@@ -82,10 +95,13 @@ def _hear(builder: Builder, where: Match, view: ExternalView, priority: int = 10
     builder.flow("arriving", priority, where, asked, "tell", kind="neighbour heard", origin=view.origin)
 
 
-def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable[Address], origin: Origin) -> None:
+def _owned(
+    builder: Builder, view: ExternalView, owner: str, addresses: Iterable[Address], longest: int | None, origin: Origin
+) -> None:
     """Write what is answered in the name of a router or a floating IP, what it hears, and that it has what comes for it.
 
-    As long as a gateway that comes before this one is alive, that one has it.
+    As long as a gateway that comes before this one is alive, that one has it. What is longer than `longest` does not get in: its
+    sender is told as long as the packet is as it was sent.
     """
     before = rivals(view.on, owner)
     if before is None:
@@ -98,7 +114,8 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
         name = f"{view.name} {owner}"
         enter = [write_choice(builder, view.on, name, [(each, []) for each in before], mine, origin)]
     goto, kind = (None, "in reserve") if before else (has, "for us")
-    builder.flow("arriving", 150, match(**here, eth_dst=mac), enter, goto, kind=kind, origin=origin)
+    long: list[Action] = [] if longest is None else [measure(longest)]
+    builder.flow("arriving", 150, match(**here, eth_dst=mac), [*long, *enter], goto, kind=kind, origin=origin)
     for heard in (
         match(**here, eth_dst=mac, eth_type=ETH_ARP, arp_op=discovery.ARP_REPLY),
         match(**here, eth_dst=mac, **discovery.ADVERTISEMENT),
@@ -110,6 +127,9 @@ def _owned(builder: Builder, view: ExternalView, owner: str, addresses: Iterable
         onward = "back" if address.version == 4 else "announce"
         actions = discovery.answer(address, mac, is_router=True)
         builder.flow("owned", 200, asked, actions, onward, kind="answer", origin=origin)
+        if isinstance(address, IPv6Address):
+            taking = match(**here, **discovery.detection(address))
+            builder.flow("owned", 210, taking, discovery.contradict(address, mac), "back", kind="answer", origin=origin)
     if view.inside is not None:
         physical = view.external.physical_network
         # The bridge has learned that the MAC is elsewhere, as long as it was: who comes to have it gets the very first frame.
@@ -133,7 +153,7 @@ def _router(builder: Builder, view: RouterView) -> None:
     if not view.is_gateway:
         return
     outer = view.outer
-    _owned(builder, outer, view.name, view.addresses(), view.origin)
+    _owned(builder, outer, view.name, view.addresses(), view.longest, view.origin)
     for address in view.addresses():
         ethertype, _, field = family(address)
         mine = match(**outer.here, eth_type=ethertype, **{field: int(address)})
@@ -167,7 +187,7 @@ def _floating(builder: Builder, view: FloatingView) -> None:
         builder.flow("owned", 130, where, kind="has a floating IP", origin=view.origin)
     if not view.is_here:
         return
-    _owned(builder, outer, view.name, [floating.address], view.origin)
+    _owned(builder, outer, view.name, [floating.address], view.longest, view.origin)
     where = match(**outer.here, eth_type=ethertype, **{field: int(floating.address)})
     translate = [*view.router.enter(), view.router.translate(floating.fixed, builder.table("arrived"))]
     builder.flow("owned", 200, where, translate, kind="floating IP", origin=view.origin)
@@ -199,7 +219,7 @@ FEATURE = Feature(
             stage=Stage.ARRIVE,
             slot=0,
             matches=(NETWORK.field, "eth_dst", "arp_spa", *discovery.MATCHES),
-            writes=(QUESTION.field,),
+            writes=(QUESTION.field, TOO_LONG.field),
             next=("answering", "owned", "tell"),
             purpose="is it for a router or a floating IP that this host has, or will have when those before it are dead?",
             miss="dropped: from outside, and nobody here is meant",
@@ -218,9 +238,9 @@ FEATURE = Feature(
             name="owned",
             stage=Stage.ARRIVE,
             slot=2,
-            matches=(NETWORK.field, "eth_dst", *discovery.MATCHES, "ip_dst", "ipv6_dst"),
-            writes=(*discovery.WRITES, SPACE.field, ZONE.field, FROM.field),
-            next=("announce", "arrived", "back"),
+            matches=(NETWORK.field, TOO_LONG.field, "eth_dst", *discovery.MATCHES, "ip_dst", "ipv6_src", "ipv6_dst"),
+            writes=(*discovery.WRITES, SPACE.field, ZONE.field, FROM.field, QUESTION.field),
+            next=("announce", "arrived", "back", "tell"),
             purpose="the destination's address -> a floating IP, or a router that may know the connection",
             miss="dropped: nobody here has such an address",
         ),
@@ -261,6 +281,7 @@ FEATURE = Feature(
         "has a floating IP": "an inner address that is another one outside, whoever masks: it is reached by that alone",
         "translated": "the packet has a destination inside: its way is found as if the router had got it there",
         "invalid": "no connection can have this packet",
+        "too big": "it does not fit the tunnels behind: its sender is told what does, of the packet as it was sent (RFC 1191, RFC 8201)",
         "not asked for": "nobody inside has spoken to the sender: the router's own address offers nothing",
         "outer": "an address that the router leads to by its external network",
         "forged source": "an address that the router has inside, or that a port there may use: it does not come from outside",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from controller.graph import queries
 from controller.model.ids import key
-from controller.pipeline.fields import BY_NAME, ETH_IPV4, ETH_IPV6
+from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import (
     Action,
     Match,
@@ -24,7 +24,7 @@ from controller.pipeline.flow import (
     match,
     set_field,
 )
-from controller.pipeline.nat import ForgetEntrance, MeasureLength
+from controller.pipeline.nat import ForgetEntrance
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
 from controller.pipeline.registers import (
@@ -36,6 +36,7 @@ from controller.pipeline.registers import (
     TARGET,
     TARGET_CLASS,
     TOO_LONG,
+    measure,
 )
 from controller.pipeline.stamps import COMMIT_KINDS, COMMIT_MATCHES, COMMIT_WRITES, write_commits
 from controller.pipeline.tables import Feature, Scope, Stage, Table
@@ -44,8 +45,6 @@ from controller.pipeline.view import Claim, HostView, NetworkView, Plug
 _MULTICAST = (1 << 40, 1 << 40)
 _GROUP_BITS = 31  # Group numbers from 0xffffff00 on are reserved (OpenFlow 1.4, section 7.3.4.3).
 _SET_BITS = 31
-_ETHERNET = 14  # Bytes of the header that the MTU does not count.
-
 
 EVERYONE, OPEN = "all", "open"  # Sets of a network's ports: every one, and those without port security.
 
@@ -88,10 +87,9 @@ def _network(builder: Builder, view: NetworkView) -> None:
 
 def _measure(builder: Builder, view: NetworkView) -> None:
     """Write that what does not fit the network's tunnel is not sent, and its sender told."""
-    measure = MeasureLength(view.network.mtu + _ETHERNET, BY_NAME[TOO_LONG.field].index, TOO_LONG.offset)
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype)
-        builder.flow("leave", 100, where, [measure], "depart", kind="measured", origin=view.origin)
+        builder.flow("leave", 100, where, [measure(view.network.mtu)], "depart", kind="measured", origin=view.origin)
 
 
 def to_others(number: int, tag: int) -> list[Action]:

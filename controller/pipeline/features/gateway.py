@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.graph import queries, ways_out
 from controller.model.address import loop_mac, outer_mac, wire_mac
 from controller.model.entities import Address, Prefix, Route
+from controller.pipeline.echo import MATCHES, pings
 from controller.pipeline.features.router import PREFIXES
 from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
@@ -33,8 +34,10 @@ from controller.pipeline.view import HostView, NetworkView
 _FAMILIES = (IPV4, IPV6)
 
 
-def _ask(builder: Builder, table: str, priority: int, where: Match, question: Question, origin: Origin) -> None:
-    kind = "unknown next hop" if question is Question.NEIGHBOUR else "no way"
+def _ask(
+    builder: Builder, table: str, priority: int, where: Match, question: Question, origin: Origin, kind: str = ""
+) -> None:
+    kind = kind or ("unknown next hop" if question is Question.NEIGHBOUR else "no way")
     builder.flow(table, priority, where, [QUESTION.load(question)], "tell", kind=kind, origin=origin)
 
 
@@ -67,8 +70,24 @@ def _router(builder: Builder, view: RouterView) -> None:
         if view.router.snat:
             actions.append(view.translate(address, builder.table("outside"), is_source=True))
             builder.flow("masking", 100, where, actions, kind="masked", origin=view.origin)
+            _to_itself(builder, view, address, actions)
         else:
             _plainly(builder, view, family(address), actions)
+
+
+def _to_itself(builder: Builder, view: RouterView, address: Address, masked: list[Action]) -> None:
+    """Write what becomes of what is for the very address in whose name it would leave.
+
+    It answers pings. Of anything else, from itself and for itself and without ports, or with two that are the same, the tracker would
+    take the packet for its own answer.
+    """
+    ethertype, _, field = family(address)
+    mine = match(**view.in_space, eth_type=ethertype, **{field: int(address)})
+    _ask(builder, "masking", 650, mine, Question.NO_SERVICE, view.origin, "no service")
+    for asked, _ in pings():
+        if asked["eth_type"] == ethertype:
+            where = match(**view.in_space, **asked, **{field: int(address)})
+            builder.flow("masking", 660, where, masked, kind="masked", origin=view.origin)
 
 
 def _plainly(builder: Builder, view: RouterView, version: Family, actions: list[Action]) -> None:
@@ -288,9 +307,9 @@ FEATURE = Feature(
             name="masking",
             stage=Stage.OUTSIDE,
             slot=2,
-            matches=(SPACE.field, "eth_type", "ip_src", "ipv6_src"),
-            writes=(NETWORK.field, "eth_src"),
-            next=("keep", "outside"),
+            matches=(SPACE.field, *MATCHES, "ip_src", "ipv6_src", "ip_dst", "ipv6_dst"),
+            writes=(NETWORK.field, QUESTION.field, "eth_src"),
+            next=("keep", "outside", "tell"),
             purpose="this host leads out: in whose name?",
             miss="dropped: the router has no address of this version outside",
         ),
@@ -310,6 +329,7 @@ FEATURE = Feature(
         "in touch": "the host is in touch with others, or has but one to be in touch with",
         "masked": "it leaves in the router's own name (RFC 3022)",
         "as it is": "the router masks nothing",
+        "no service": "the address outside in whose name it would leave answers pings, and offers nothing: the sender is told",
         "floating IP": "what the port sends leaves in the name of its floating IP, on its own host if that is wired",
         "to the gateway": "this host does not lead the router out: another one does",
         "for the gateway": "another host has sent it here because the router leads out here",
