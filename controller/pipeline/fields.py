@@ -98,6 +98,7 @@ BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 
 # The bits of ct_state (ovs-fields(7)).
 CT_NEW, CT_ESTABLISHED, CT_RELATED, CT_REPLY, CT_INVALID, CT_TRACKED = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+CT_SOURCE_TRANSLATED, CT_TARGET_TRANSLATED = 0x40, 0x80
 
 # vlan_tci holds the tag in its low 12 bits and says with this bit that there is one (OpenFlow's OFPVID_PRESENT).
 VLAN_PRESENT = 0x1000

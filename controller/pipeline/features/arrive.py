@@ -12,8 +12,10 @@ from controller.pipeline import discovery, echo
 from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import (
     CT_INVALID,
+    CT_NEW,
     CT_RELATED,
     CT_REPLY,
+    CT_TARGET_TRANSLATED,
     CT_TRACKED,
     ETH_ARP,
     ETH_IPV4,
@@ -47,7 +49,7 @@ def _always(builder: Builder, host: HostView) -> None:
 
 # Priorities of `arrived`. A ping's answer goes where the ping came from, and a connection's answer may come from whom it was opened to;
 # between them and everything else are the sources, by their prefixes (`by_source`).
-_INVALID, _PINGS, _OWN, _ANSWERS, _ANYBODY = 1000, 950, 900, 850, 100
+_INVALID, _PINGS, _OWN, _LOST, _ANSWERS, _ANYBODY = 1000, 950, 900, 870, 850, 100
 
 
 def _external(builder: Builder, view: ExternalView) -> None:
@@ -66,6 +68,9 @@ def _external(builder: Builder, view: ExternalView) -> None:
     builder.flow("classify", 100, where, load, Stage.ARRIVE, kind="from outside", origin=view.origin)
     invalid = match(ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
     builder.flow("arrived", _INVALID, invalid, kind="invalid", origin=view.origin)
+    # Open vSwitch's own tracker lets go on as it is what it has no room for.
+    lost = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | CT_TARGET_TRANSLATED))
+    builder.flow("arrived", _LOST, lost, kind="not translated", origin=view.origin)
     answers = CT_TRACKED | CT_REPLY, CT_TRACKED | CT_REPLY | CT_RELATED
     for priority, where in ((_ANSWERS, match(**view.here, ct_state=answers)), (_ANYBODY, match(**view.here))):
         builder.flow("arrived", priority, where, [ForgetConnection()], "routes", kind="translated", origin=view.origin)
@@ -281,6 +286,7 @@ FEATURE = Feature(
         "has a floating IP": "an inner address that is another one outside, whoever masks: it is reached by that alone",
         "translated": "the packet has a destination inside: its way is found as if the router had got it there",
         "invalid": "no connection can have this packet",
+        "not translated": "the tracker has no room for one more translation",
         "too big": "it does not fit the tunnels behind: its sender is told what does, of the packet as it was sent (RFC 1191, RFC 8201)",
         "not asked for": "nobody inside has spoken to the sender: the router's own address offers nothing",
         "outer": "an address that the router leads to by its external network",

@@ -8,7 +8,7 @@ from controller.model.entities import Address, Prefix, Route
 from controller.pipeline.echo import MATCHES, pings
 from controller.pipeline.features.router import PREFIXES
 from controller.pipeline.features.tunnels import to_host
-from controller.pipeline.fields import CT_INVALID, CT_TRACKED, ETH_IPV4, ETH_IPV6
+from controller.pipeline.fields import CT_INVALID, CT_NEW, CT_SOURCE_TRANSLATED, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
 from controller.pipeline.nat import DecrementTtl, ForgetConnection
 from controller.pipeline.outer import (
@@ -194,6 +194,10 @@ def _external(builder: Builder, view: ExternalView) -> None:
     for ethertype, _, field in _FAMILIES:
         invalid = match(eth_type=ethertype, ct_state=(CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID))
         builder.flow("outside", 500, invalid, kind="invalid", origin=Origin("Weft: routers", None))
+        # Open vSwitch's own tracker lets go on as it is what it has no room for.
+        new = CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | CT_SOURCE_TRANSLATED
+        lost = match(eth_type=ethertype, ct_state=new)
+        builder.flow("outside", 450, lost, kind="not translated", origin=Origin("Weft: routers", None))
         version = 4 if ethertype == ETH_IPV4 else 6
         for prefix in view.external.cidrs:
             if prefix.version == version:
@@ -337,6 +341,7 @@ FEATURE = Feature(
         "forged source": "an address that the router does not have inside, or one that a wire's own network does not have",
         "no way": "the router has no way there: the sender is told",
         "invalid": "no connection can have this packet, or none could be translated",
+        "not translated": "the tracker has no room for one more translation",
         "address of ours": "a router or floating IP, here or elsewhere, of whichever tenant",
         "neighbour": "a host on the external network that has been heard",
         "gateway outside": "the next hop beyond the external network",

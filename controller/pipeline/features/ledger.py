@@ -35,7 +35,7 @@ def _translation(builder: Builder, view: RouterView) -> None:
     if zone:
         name = translation(view.name)
         where = match(**{NETWORK.field: NETWORK.is_(key("translation", view.name))})
-        text = note(None, zone, name, name)
+        text = note(None, zone, name, name, queries.connections(view.memo, view.router.tenant))
         builder.flow("ledger", 1, where, [Note(text.encode())], kind="translation", origin=view.origin)
     if zone and view.is_gateway and view.router.snat:
         for address in view.addresses():
@@ -90,7 +90,7 @@ FEATURE = Feature(
     ),
     kinds={
         "numbers": "a network's local tag, the conntrack zone of its address space, and how many connections that may hold",
-        "translation": "the conntrack zone of a router's translated addresses",
+        "translation": "the conntrack zone of a router's translated addresses, and how many connections it may hold",
         "translated": "for whom an address outside stands there: its connections end when that changes",
         "neighbour": "the MAC of a host that no file names, as it was heard last",
         "drained": "the host leads routers out only if nobody else can",
