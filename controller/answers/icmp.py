@@ -56,11 +56,15 @@ _NOBODY_V6: Final = (ip_network("::/127"),)
 
 
 class Own(NamedTuple):
-    """A router on the network that a packet came in by: its MAC, its addresses and the prefixes that are there."""
+    """A router on the network that a packet came in by: its MAC, its addresses and the prefixes that are there.
+
+    `is_for_others`: packets from its addresses are others', which it has masked, and these may be told.
+    """
 
     mac: int
     addresses: Sequence[Address]
     prefixes: Sequence[Prefix]
+    is_for_others: bool = False
 
 
 def error(question: Question, frame: bytes, own: Own, mtu: int = 0) -> bytes | None:
@@ -83,11 +87,8 @@ def may_be_told(packet: Datagram, own: Own) -> bool:
     """Return whether a packet's sender may be sent an error about it."""
     if packet.is_later_fragment or is_multicast_mac(packet.target_mac) or is_multicast_mac(packet.source_mac):
         return False
-    if (
-        packet.target.is_multicast
-        or packet.source.is_multicast
-        or packet.source in (*own.addresses, link_local(own.mac))
-    ):
+    mine = () if own.is_for_others else (*own.addresses, link_local(own.mac))
+    if packet.target.is_multicast or packet.source.is_multicast or packet.source in mine:
         return False
     if isinstance(packet.source, IPv6Address):
         return not any(packet.source in prefix for prefix in _NOBODY_V6) and not _is_error_v6(packet)

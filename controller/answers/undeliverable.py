@@ -21,19 +21,27 @@ from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Action, Output, PushVlan, Resubmit, set_field
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import FROM, FROM_TUNNEL, NETWORK, SPACE
+from controller.pipeline.registers import FROM, FROM_PHYSICAL, FROM_TUNNEL, NETWORK, SPACE
 
 _TARGET, _SOURCE = slice(0, 6), slice(6, 12)  # The MACs in a frame.
 
 
 def answer(asked: Asked) -> Iterable[PacketOut]:
     """Yield what tells the sender of a packet what became of it."""
+    router = _left_by(asked)
+    if router is not None:
+        yield from _told_outside(asked, router)
+        return
     frame = _as_seen(asked, _as_sent(asked))
     own = None if frame is None else own_at(asked, frame)
     # What is too big is so for the tunnel of the network that it is in, which need not be its sender's.
     told = None if own is None or frame is None else error(asked.question, frame, own, mtu_of(asked, own.mac))
     if told is not None:
         yield to_sender(asked, told)
+        external = external_of(asked) if asked.port is None else None
+        if external is not None and _router_by_mac(asked.topology, external, int.from_bytes(told[_TARGET], "big")):
+            # One of our addresses speaks to another. If it is on this very host, the wire leads to nobody.
+            yield _from_wire(external, told)
 
 
 def _as_seen(asked: Asked, frame: bytes) -> bytes | None:
@@ -53,6 +61,30 @@ def _as_seen(asked: Asked, frame: bytes) -> bytes | None:
     return None if is_masked and floating is None else frame
 
 
+def _left_by(asked: Asked) -> Router | None:
+    """Return the router by which a packet is on its way out already, in whomever's name; None if it is not."""
+    external = external_of(asked)
+    if external is None or _router_by_mac(asked.topology, external, int.from_bytes(asked.packet[_TARGET], "big")):
+        return None
+    return _router_by_mac(asked.topology, external, int.from_bytes(asked.packet[_SOURCE], "big"))
+
+
+def _told_outside(asked: Asked, router: Router) -> Iterable[PacketOut]:
+    """Yield what tells a sender whose packet may bear another name by now: it comes as if from the wire, and the tracker knows for whom."""
+    external = external_of(asked)
+    if external is not None:
+        own = Own(wire_mac(external.name, asked.host.name), router.addresses, external.cidrs, is_for_others=True)
+        told = error(asked.question, asked.packet, own)
+        if told is not None:
+            yield _from_wire(external, told)
+
+
+def _from_wire(external: ExternalNetwork, frame: bytes) -> PacketOut:
+    """Return the packet-out that has br-int take a frame for one of an external network."""
+    arrived = [NETWORK.load(key("external", external.name)), FROM.load(FROM_PHYSICAL)]
+    return PacketOut(frame, (*arrived, Resubmit(pipeline().tables["arriving"].number)))
+
+
 def own_at(asked: Asked, frame: bytes) -> Own | None:
     """Return the router as who sent a frame to it sees it; None where no router of the files is."""
     mac = int.from_bytes(frame[_TARGET], "big")
@@ -70,10 +102,10 @@ def own_at(asked: Asked, frame: bytes) -> Own | None:
 
 
 def nobody_there(asked: Asked) -> Iterable[PacketOut]:
-    """Yield what tells a port of the host that nobody has answered for the neighbour that its packet needs."""
+    """Yield what tells a packet's sender that nobody has answered for the neighbour that it needs."""
     packet = read(asked.packet)
-    # A sender elsewhere, or one in whose place the packet has got another source, cannot be told in words that it knows.
-    if (
+    # A sender elsewhere inside cannot be told in words that it knows.
+    if _left_by(asked) is not None or (
         asked.port is not None
         and packet is not None
         and (packet.source in asked.port.ips or not asked.port.port_security)

@@ -205,6 +205,32 @@ def test_nobody_is_told_of_what_it_did_not_send_so() -> None:
     assert not list(nobody_there(at("red/db", "10.0.2.50", by=None)))
 
 
+@pytest.mark.parametrize(("owner", "name"), [("red/main", "203.0.113.10"), ("red/203.0.113.20", "203.0.113.20")])
+def test_who_bears_another_name_already_is_told_as_if_from_the_wire(owner: str, name: str) -> None:
+    """The tracker knows whom the error is for; the sender may be on whatever host."""
+    frame = packet(0, source=name, target="203.0.113.50", by=format_mac(outer_mac(owner)))
+    values = {NETWORK: key("external", "public"), SPACE: key("space", "red/@main")}
+    for by in (A, None):
+        asks = asked(Question.NEIGHBOUR, frame, values, by=by, network=A.network if by else None)
+        (out,) = nobody_there(asks)
+        said = read(out.frame)
+        assert (said.get_protocol(icmp.icmp).type, said.get_protocol(icmp.icmp).code) == (3, 1)
+        assert (said.get_protocol(ipv4.ipv4).src, said.get_protocol(ipv4.ipv4).dst) == ("203.0.113.10", name)
+        assert said.get_protocol(ethernet).dst == format_mac(outer_mac(owner))
+        arriving = Resubmit(pipeline().tables["arriving"].number)
+        assert out.actions == (NETWORK.load(key("external", "public")), FROM.load(FROM_PHYSICAL), arriving)
+
+
+def test_one_of_our_addresses_that_speaks_to_another_is_told_on_this_host_as_well() -> None:
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
+    by = format_mac(outer_mac("red/203.0.113.20"))
+    frame = packet(outer_mac("red/main"), source="203.0.113.20", target="203.0.113.10", by=by, size=1473)
+    to_wire, to_host = answer(asked(Question.TOO_BIG, frame, values, by=None, network=None))
+    assert to_wire.frame == to_host.frame
+    assert to_wire.actions[-1] == Output(7)
+    assert to_host.actions[-1] == Resubmit(pipeline().tables["arriving"].number)
+
+
 def test_a_frame_that_is_the_routers_own_already_has_no_sender_to_tell() -> None:
     values = {FROM: FROM_TUNNEL, NETWORK: key("network", "red/web")}
     assert not list(answer(asked(Question.NO_HOST, packet(0, by=format_mac(WEB)), values, by=None)))

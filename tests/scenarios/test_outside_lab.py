@@ -13,7 +13,7 @@ from controller.lab.namespaces import inside
 from tests.lab.net import Net
 from tests.lab.test_routers_tell import drain, set_mtu
 from tests.scenarios.labs import running
-from tests.scenarios.outward import FABRIC, RED, ROUTER, WORLD, seen_as, server
+from tests.scenarios.outward import FABRIC, RED, ROUTER, WORLD, Told, seen_as, server, told
 
 pytestmark = pytest.mark.lab
 
@@ -54,6 +54,21 @@ def test_inside_everybody_reaches_floating_ips_of_ipv6(net: Net, source: str, po
     name = FLOATING[source][6] if source in FLOATING else ROUTER[6]
     with server(net, port, 80, 6):
         assert seen_as(net, source, FLOATING[port][6], 80) == name
+
+
+@VERSIONS
+@pytest.mark.parametrize("source", ["red/db2", "red/db4", "red/near", "red/far"])
+def test_who_is_masked_is_told_that_a_neighbour_outside_is_silent(net: Net, source: str, version: int) -> None:
+    """Their packets bear another name when that is known: the error comes in to that name, and is translated back."""
+    silent = "203.0.113.250" if version == 4 else "2001:db8:100::250"
+    unreachable = (3, 1) if version == 4 else (1, 3)
+    assert told(net, source, silent, seconds=10) == Told(ROUTER[version], *unreachable)
+
+
+@pytest.mark.parametrize("source", ["red/near", "red/far"])
+def test_what_does_not_fit_out_and_in_again_is_told_as_well(net: Net, source: str) -> None:
+    """To a floating IP at the gateway; what one address of ours says to another need not leave the host."""
+    assert sent(net, source, "red/far", FAR[4], 4) == 1450
 
 
 def sent(net: Net, source: str, target: str, to: str, version: int) -> int:
