@@ -17,6 +17,7 @@ from typing import NamedTuple
 import networkx as nx
 
 from controller.graph import queries
+from controller.graph.entering import enter
 from controller.memo import Memo
 from controller.model.entities import Topology
 
@@ -38,7 +39,7 @@ class Fabric:
     def __init__(self, topology: Topology, location: Mapping[str, str] | None = None) -> None:
         self.topology = topology
         self.memo = Memo()
-        queries.enter(self.memo, topology, None)
+        enter(self.memo, topology, None)
         for name, host in (location or {}).items():
             self.memo.set(queries.found_on, (name,), host)
         self.memo.settle()

@@ -6,7 +6,7 @@ part to what a network, an address space or a host must know, so that a tenant's
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
@@ -19,6 +19,7 @@ from controller.model.entities import (
     Host,
     HostKind,
     Network,
+    NetworkType,
     PhysicalNetwork,
     Place,
     Port,
@@ -52,38 +53,9 @@ connections: Input[int | None] = Input("connections of a tenant in one address s
 found_on: Input[str | None] = Input("the host of a port without host")
 drained: Input[bool | None] = Input("whether a host leads out only if nobody else can")
 
+_PROXIES = 2  # Hosts that pass on what others have for a network that they are not wired to: one, and one in reserve.
 
 Placed = Mapping[str, tuple[tuple[Port, str], ...]]
-
-
-def enter(memo: Memo, topology: Topology, before: Topology | None, changed: Collection[str] | None = None) -> None:
-    """Set the inputs to a topology where `before` was; only the `changed` tenants differ (None: anything may)."""
-    if changed is None:
-        _exchange(memo, host, before.hosts if before else {}, topology.hosts)
-        old_physical = before.physical_networks if before else {}
-        _exchange(memo, physical_network, old_physical, topology.physical_networks)
-        old_external = before.external_networks if before else {}
-        _exchange(memo, external_network, old_external, topology.external_networks)
-        memo.set(hosts, (), tuple(topology.hosts))
-        memo.set(physical_networks, (), tuple(topology.physical_networks))
-        memo.set(tenants, (), tuple(topology.tenants))
-    # Whatever differs is looked at by tenant: the whole is never walked for the change of a part.
-    everyone = (
-        changed if changed is not None else dict.fromkeys([*(before.tenants if before else ()), *topology.tenants])
-    )
-    for name in everyone:
-        for kind, section in (
-            *((network, "networks"), (group, "groups"), (port, "ports")),
-            *((address_group, "address_groups"), (router, "routers"), (floating_ip, "floating_ips")),
-        ):
-            _exchange(memo, kind, part(before, section, name), part(topology, section, name))
-        memo.set(networks_in, (name,), tuple(part(topology, "networks", name)) or None)
-        memo.set(ports_in, (name,), tuple(part(topology, "ports", name).values()) or None)
-        memo.set(routers_in, (name,), tuple(part(topology, "routers", name)) or None)
-        memo.set(floating_ips_in, (name,), tuple(part(topology, "floating_ips", name)) or None)
-        memo.set(groups_in, (name,), tuple(part(topology, "groups", name)) or None)
-        granted = topology.tenants.get(name)
-        memo.set(connections, (name,), None if granted is None else granted.connections)
 
 
 def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, Any]:
@@ -93,14 +65,6 @@ def part(topology: Topology | None, section: str, tenant: str) -> Mapping[str, A
         return whole.part(tenant)
     prefix = f"{tenant}/"
     return {name: each for name, each in whole.items() if name.startswith(prefix)}
-
-
-def _exchange(memo: Memo, kind: Input[Any], old: Mapping[str, object], new: Mapping[str, object]) -> None:
-    for name in old.keys() - new.keys():
-        memo.set(kind, (name,), None)
-    for name, each in new.items():
-        if old.get(name) is not each:
-            memo.set(kind, (name,), each)
 
 
 @query
@@ -297,15 +261,72 @@ def gateways(memo: Memo, router_name: str) -> tuple[str, ...]:
 
 
 @query
+def wires_of(memo: Memo, space: str) -> tuple[str, ...]:
+    """Return the networks of an address space that are on a physical network."""
+    known = ((name, network(memo, name)) for name in networks_of_space(memo, space))
+    return tuple(name for name, each in known if each is not None and each.physical_network is not None)
+
+
+@query
+def wired(memo: Memo, network_name: str) -> tuple[str, ...]:
+    """Return the hosts of Weft that are wired to a network's physical network."""
+    wanted = network(memo, network_name)
+    carrier = None if wanted is None else physical_network(memo, wanted.physical_network or "")
+    return () if carrier is None else tuple(name for name in carrier.hosts if is_programmed(memo, name))
+
+
+@query
+def beyond(memo: Memo, network_name: str) -> tuple[str, ...]:
+    """Return the networks of its router to which some host with a network's ports is not wired: that hands over what is for them."""
+    wanted = network(memo, network_name)
+    if wanted is None or wanted.type is NetworkType.LOCAL or router_of(memo, network_name) is None:
+        return ()
+    senders = {name for name in hosts_of(memo, network_name) if is_programmed(memo, name)}
+    others = wires_of(memo, space_of(memo, network_name))
+    return tuple(name for name in others if name != network_name and not senders.issubset(wired(memo, name)))
+
+
+@query
+def handing(memo: Memo, network_name: str) -> tuple[str, ...]:
+    """Return the networks from which some host hands over what is for a network."""
+    known = networks_of_space(memo, space_of(memo, network_name))
+    return tuple(name for name in known if network_name in beyond(memo, name))
+
+
+@query
+def proxies(memo: Memo, network_name: str, source: str) -> tuple[str, ...]:
+    """Return the hosts that pass on what hosts without a wire have for others than ports of a network, the one that does first.
+
+    They are wired to it, and packets of the network `source` get there. Those of whose signs of life everybody knows come first.
+    """
+    found = [name for name in wired(memo, network_name) if is_carried(memo, name, source)]
+
+    def place(name: str) -> tuple[bool, bool, int, str]:
+        each = host(memo, name)
+        is_watched = each is not None and each.gateway
+        return bool(drained(memo, name)), not is_watched, key("proxy", f"{network_name} {name}"), name
+
+    return tuple(sorted(found, key=place)[:_PROXIES])
+
+
+@query
+def proxies_of(memo: Memo, space: str) -> tuple[str, ...]:
+    """Return the hosts that pass on what hosts without a wire have for networks of an address space."""
+    ways = ((name, source) for name in wires_of(memo, space) for source in handing(memo, name))
+    return tuple(sorted({where for name, source in ways for where in proxies(memo, name, source)}))
+
+
+@query
 def spaces_by_host(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
-    """Return host -> the address spaces that it must know because of one tenant's ports, or to lead out of them."""
+    """Return host -> the address spaces that it must know because of one tenant's ports, or as they lead out of them or pass on."""
     found: dict[str, set[str]] = {}
     for name, ports in placed(memo, tenant).items():
         for where in {where for _, where in ports}:
             found.setdefault(where, set()).add(space_of(memo, name))
     for name in routers_in(memo, tenant) or ():
-        for where in gateways(memo, name):
-            found.setdefault(where, set()).add(space_name(name))
+        space = space_name(name)
+        for where in (*gateways(memo, name), *proxies_of(memo, space)):
+            found.setdefault(where, set()).add(space)
     return {where: tuple(sorted(names)) for where, names in found.items()}
 
 
@@ -324,10 +345,12 @@ def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
 
 @query
 def hosts_of_space(memo: Memo, space: str) -> tuple[str, ...]:
-    """Return the hosts that have a port in an address space, or lead out of it, in name order."""
+    """Return the hosts that have a port in an address space, lead out of it or pass on what is for it, in name order."""
     found = {where for name in networks_of_space(memo, space) for where in hosts_of(memo, name)}
     router_name = router_of_space(space)
-    return tuple(sorted(found if router_name is None else found.union(gateways(memo, router_name))))
+    if router_name is not None:
+        found.update(gateways(memo, router_name), proxies_of(memo, space))
+    return tuple(sorted(found))
 
 
 @query

@@ -36,7 +36,10 @@ class Translate:
 
 @dataclass(frozen=True, slots=True)
 class ChooseWay:
-    """Write a number below `ways` into the low `bits` of a field, the same for all packets of a connection (NXAST_MULTIPATH)."""
+    """Write a number below `ways` into the low `bits` of a field, the same for all packets of a connection (NXAST_MULTIPATH).
+
+    Addresses and ports decide, whatever the MACs are: so hosts that route a packet one after the other choose alike.
+    """
 
     ways: int
     field: int

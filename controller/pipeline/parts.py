@@ -15,6 +15,7 @@ from controller.graph import queries, ways_out
 from controller.graph.identities import Identity, Spot, identities
 from controller.memo import Memo, emitting, query
 from controller.model.entities import Address, Direction, Port
+from controller.pipeline.handed import Placed, hands_over, placed_addresses
 from controller.pipeline.heard import heard_on
 from controller.pipeline.known import Known, known_addresses
 from controller.pipeline.outer import ExternalView, FloatingView, RouterView
@@ -41,7 +42,7 @@ _MAKERS = {scope: [(each, each.flows[scope]) for each in _PIPELINE.features if s
 class _Made(NamedTuple):
     """The flows of one subject of many, which are made again when it is another, and for no other reason."""
 
-    subject: Identity | Known
+    subject: Identity | Known | Placed
     part: Part
 
 
@@ -61,6 +62,8 @@ def host_parts(memo: Memo, host: str) -> None:
         memo.require(class_part, host, groups)
     for network in queries.unreached_by(memo, host):
         memo.require(unreached_part, host, network)
+        if hands_over(memo, host, network):
+            memo.require(placed_part, host, network)
     for name in ways_out.routers_on(memo, host):
         memo.require(router_part, host, name)
         for floating in ways_out.floating_of_router(memo, name):
@@ -132,6 +135,24 @@ def _address_flows(memo: Memo, network: str) -> Mapping[tuple[str, int], _Made]:
 @query
 def _addresses(memo: Memo, network: str) -> Part:
     return join(made.part for made in _address_flows(memo, network).values())
+
+
+@query
+def _placed_flows(memo: Memo, network: str) -> Mapping[tuple[str, int], _Made]:
+    """Return what the places of a network's addresses need; those that were here before keep what they have."""
+    before: Mapping[tuple[str, int], _Made] = memo.previous() or {}
+    found = {}
+    for spot, placed in placed_addresses(memo, network).items():
+        made = before.get(spot)
+        if made is None or made.subject != placed:
+            made = _Made(placed, _built(memo, Scope.PLACED, network, placed).part(None))
+        found[spot] = made
+    return found
+
+
+@query
+def _places(memo: Memo, network: str) -> Part:
+    return join(made.part for made in _placed_flows(memo, network).values())
 
 
 @query
@@ -222,6 +243,12 @@ def space_part(memo: Memo, host: str, space: str) -> Part:
 def unreached_part(memo: Memo, host: str, network: str) -> Part:
     """Return what a network of a router needs on a host that cannot reach it."""
     return _part(memo, Scope.UNREACHED, NetworkView(HostView(memo, host), network))
+
+
+@emitting
+def placed_part(memo: Memo, _host: str, network: str) -> Part:
+    """Return what the places of a network's addresses need; the host is not wired to the network."""
+    return _places(memo, network)
 
 
 @emitting

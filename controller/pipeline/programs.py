@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from controller.graph import homes, queries
+from controller.graph.entering import enter
 from controller.memo import Memo, query
 from controller.model.entities import Address, Topology
 from controller.model.ids import Exhausted, integration_dpid, physical_dpid, tunnel_dpid
@@ -180,7 +181,7 @@ class Programs:
     def enter(self, topology: Topology, changed: Collection[str] | None = None) -> None:
         """Take a topology; only the `changed` tenants differ from the last (None: anything may)."""
         before, self.topology = self.topology, topology
-        queries.enter(self.memo, topology, before, changed)
+        enter(self.memo, topology, before, changed)
         if changed is None:
             self.memo.set(masks.mask_limit, (), topology.masks)
             for name in before.tenants.keys() - topology.tenants.keys() if before else ():

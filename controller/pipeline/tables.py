@@ -100,6 +100,7 @@ class Scope(Enum):
     RULES = "(groups): the rules of ports of one combination of groups, as far as they name no groups"
     CLASS = "(groups): what else these ports need"
     ADDRESS = "(network, known.Known): what an address of a network needs"
+    PLACED = "(network, handed.Placed): what the place of an address needs on hosts that cannot reach its network"
     SPACE = "(view.HostView, address space): what the address space of a router needs on a host"
     UNREACHED = "view.NetworkView: what a network of a router needs on a host that cannot reach it"
     ROUTER = "outer.RouterView: what a router that leads out needs on a host that knows it"

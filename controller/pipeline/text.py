@@ -303,7 +303,7 @@ def _action(action: Action, names: _Names) -> str:
         case MeasureLength(longest, index, bit):
             return f"check_pkt_larger({longest})->{_subfield(index, bit, 1)}"
         case ChooseWay(ways, index, bits):
-            return f"multipath(symmetric_l4,0,modulo_n,{ways},0,{_subfield(index, 0, bits)})"
+            return f"multipath(symmetric_l3l4+udp,0,modulo_n,{ways},0,{_subfield(index, 0, bits)})"
         case _:
             assert_never(action)
 

@@ -47,9 +47,16 @@ What is routed arrives from the router's MAC there (from that of the sender's ho
 two if it has been outside. It is never flooded, and no port reaches itself by its own address so. The sender's rules see it as it was
 sent, the receiver's as it arrives.
 
+| which host routes | |
+|---|---|
+| the sender's is wired to the network, or the network is on no physical network | the sender's |
+| all ports that may use the MAC are on one host, and packets of the sender's network get there | that one |
+| they are on several, or no port has it | the first of the wired hosts that packets of the sender's network get to |
+| there is none such | none |
+
 | is there a path | |
 |---|---|
-| another network | by a router that joins both, from a host that Weft programs; then as below, from the sender's host into that network |
+| another network | by a router that joins both, from a host that Weft programs; then as below, from the host that routes there |
 | a `local` network | on one host only |
 | a `flat` or `vlan` network | between hosts that are wired to its physical network |
 | any other | yes |
@@ -332,7 +339,7 @@ class Oracle:
 
     def _arrives(self, packet: Packet, source: Port, target: Port, seen: Packet) -> Decision:
         """Return whether a packet arrives that the target would get as `seen`."""
-        reason = None if seen.dst != packet.dst else self._ways.no_path(source, target)
+        reason = None if seen.dst != packet.dst else self._ways.no_path(source, target, seen.eth_dst)
         if reason is not None:
             return Decision(False, f"no path: {reason}", None, source.place)
         is_discovery = packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED and not packet.later_fragment

@@ -131,7 +131,8 @@ class Routing:
                 owner = self._segments.with_address(step.network, dst)
                 is_hidden = owner is not None and self._routers.has_floating(owner, dst)
                 if not is_hidden and self._routers.no_exit(router, port, floating=False) is None:
-                    yield port, replace(inside, eth_src=self._mac_on(step.network, port), eth_dst=mac)
+                    at = self._segments.host(port)
+                    yield port, replace(inside, eth_src=self._mac_on(step.network, at), eth_dst=mac)
 
     def _on_wire(self, router: Router, packet: Packet, name: Address, next_hop: Address) -> tuple[str, Packet] | None:
         """Return what is seen on the external network of a packet that leaves in this name; None if nobody has the next hop."""
@@ -152,13 +153,13 @@ class Routing:
 
     def _arrivals(self, network: str, mac: int, packet: Packet) -> Iterator[tuple[Port, Packet]]:
         source = self._topology.ports[packet.source]
+        at, _ = self._segments.router_host(source, network, mac)
         for port in self._segments.with_mac(network, mac):
             if port is not source:
-                yield port, replace(packet, eth_src=self._mac_on(network, source), eth_dst=mac)
+                yield port, replace(packet, eth_src=self._mac_on(network, at), eth_dst=mac)
 
-    def _mac_on(self, network: str, routed_at: Port) -> int:
-        """Return the MAC from which the host of a port sends what it routes into a network."""
-        host = self._segments.host(routed_at)
+    def _mac_on(self, network: str, host: str | None) -> int:
+        """Return the MAC from which a host sends what it routes into a network."""
         if self._topology.networks[network].type.is_provider and host is not None:
             return wire_mac(network, host)
         return router_mac(network)
@@ -194,4 +195,6 @@ class Routing:
             return Routed(reason=f"{floating.address} is unreachable, no port of {network} has {floating.fixed}")
         seen = replace(packet, dst=floating.fixed, eth_dst=mac)
         ports = self._segments.with_mac(network, mac)
-        return Routed(tuple((port, replace(seen, eth_src=self._mac_on(network, port))) for port in ports))
+        return Routed(
+            tuple((port, replace(seen, eth_src=self._mac_on(network, self._segments.host(port)))) for port in ports)
+        )

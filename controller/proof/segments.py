@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.model.entities import Address, HostKind, NetworkType, Port, Topology
+from controller.model.ids import key
 
 Heard = Mapping[tuple[str, Address], int]  # Network and address -> MAC.
 
@@ -93,10 +94,14 @@ class Segments:
 
     def no_path(self, source: Port, target: Port) -> str | None:
         """Return why no frame for the target's network, sent where the source is, reaches the target; or None."""
+        return self.no_path_from(self._host[source.name], source, target)
+
+    def no_path_from(self, here: str | None, source: Port, target: Port) -> str | None:
+        """Return why no frame of a source reaches the target if a host sends it into the target's network; or None."""
         if source is target:
             return None
         network = self._topology.networks[target.network]
-        here, there = self._host[source.name], self._host[target.name]
+        there = self._host[target.name]
         if network.type is NetworkType.LOCAL and (here is None or here != there):
             return f"{network.name} is local to a host, {source.name} is on {here or 'none'}, {target.name} on {there}"
         if network.physical_network is not None and here != there:
@@ -105,6 +110,28 @@ class Segments:
                 if host is not None and host not in wired:
                     return f"{host} with {port.name} is not wired to {network.physical_network}"
         return None
+
+    def router_host(self, source: Port, network: str, mac: int) -> tuple[str | None, str | None]:
+        """Return the host that routes what a port sends to a MAC of another network, and why there is none; None if either is unknown.
+
+        It is the port's own host, if that is wired to the network. If not, it is the one host of all ports that may use the MAC, or else
+        a proxy: of the hosts that are wired the gateways come before the others, in an order that follows from their names.
+        """
+        here, physical = self._host[source.name], self._topology.networks[network].physical_network
+        wired = () if physical is None else self._topology.physical_networks[physical].hosts
+        if here is None or physical is None or here in wired:
+            return here, None
+        places = {self._host[port.name] for port in self.with_mac(network, mac)}
+        takers = [name for name in (places if len(places) == 1 else wired) if name is not None]
+        takers = [name for name in takers if name in wired and self.reaches(source, name)]
+
+        def order(name: str) -> tuple[bool, int, str]:
+            return not self._topology.hosts[name].gateway, key("proxy", f"{network} {name}"), name
+
+        if not takers:
+            where = f"{here} with {source.name} is not wired to {physical}"
+            return None, f"{where}, and {source.network} reaches no host that is and could route for it"
+        return min(takers, key=order), None
 
     def reaches(self, port: Port, host: str) -> bool:
         """Return whether frames of the port's network travel between the port and another host."""

@@ -11,6 +11,8 @@ from controller.proof.routers import Routers, Step, is_routed
 from controller.proof.segments import Segments
 from controller.proof.verdict import Decision, Way
 
+_NOBODY = 0  # The MAC of no port.
+
 
 class Ways:
     """All ways in one topology."""
@@ -37,8 +39,11 @@ class Ways:
         around = self._around(sender, receiver, version) if floating else []
         return around or found if isinstance(found, Decision) else [*found, *around]
 
-    def no_path(self, source: Port, target: Port) -> str | None:
-        """Return why nothing that one port sends reaches the other by its own address, bridged or routed; or None."""
+    def no_path(self, source: Port, target: Port, mac: int | None = None) -> str | None:
+        """Return why nothing that one port sends reaches the other by its own address, bridged or routed; or None.
+
+        What is routed goes to a MAC, the target's own unless another is given.
+        """
         if source.network != target.network:
             router = self._routers.of(source.network)
             if router is None or router is not self._routers.of(target.network):
@@ -48,6 +53,8 @@ class Ways:
                 )
             if not self._segments.is_programmed(source):
                 return self._unserved(source)
+            at, reason = self._segments.router_host(source, target.network, target.mac if mac is None else mac)
+            return reason or self._segments.no_path_from(at, source, target)
         return self._segments.no_path(source, target)
 
     def no_way_back(self, way: Way, *, is_routed: bool = False) -> str | None:
@@ -135,6 +142,8 @@ class Ways:
                 reason = self.no_path(sender, port)
             elif not self._topology.networks[step.network].type.is_provider:
                 reason = f"no port of {step.network} has {step.next_hop}"
+            else:
+                _, reason = self._segments.router_host(sender, step.network, _NOBODY)
             yield Way(sender, port, dst.version, src, dst, refusal=reason)
 
     def _out(self, sender: Port, router: Router, src: Address, dst: Address) -> Way:

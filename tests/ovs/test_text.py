@@ -184,7 +184,7 @@ INSTRUCTIONS: list[tuple[Match, tuple[Action, ...], int | None, str]] = [
      "ct(commit,table=8,zone=5,nat(dst=fd00::1))"),
     (IPV4, (DecrementTtl(), ForgetConnection(), ForgetEntrance()), 4, "dec_ttl,ct_clear,set_field:0->in_port,goto_table:4"),
     (IPV4, (MeasureLength(1464, REG0, 28),), 4, "check_pkt_larger(1464)->NXM_NX_REG0[28],goto_table:4"),
-    (IPV4, (ChooseWay(3, REG0, 8),), 4, "multipath(symmetric_l4,0,modulo_n,3,0,NXM_NX_REG0[0..7]),goto_table:4"),
+    (IPV4, (ChooseWay(3, REG0, 8),), 4, "multipath(symmetric_l3l4+udp,0,modulo_n,3,0,NXM_NX_REG0[0..7]),goto_table:4"),
     (IPV4, (Conjunction(77, 1, 2), Conjunction(78, 2, 3)), None, "conjunction(77,1/2),conjunction(78,2/3)"),
     ((), (Note(bytes(range(6))),), None, "note:00.01.02.03.04.05"),
     ((), (Metered(METER.id), Output(2)), 4, "meter:5,output:2,goto_table:4"),

@@ -13,6 +13,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ("seed", "--packets", PER_FABRIC),
         ("traced_seed", "--traced", soak.PER_FABRIC),
         ("outer_seed", "--packets", PER_FABRIC),
+        ("beyond_seed", "--packets", 3 * PER_FABRIC),
     ):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, range(-(-metafunc.config.getoption(option) // each)))

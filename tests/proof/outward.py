@@ -64,10 +64,10 @@ def with_ways_out(random: Random, topology: Topology) -> Topology:
 def _may_lead(topology: Topology, router: Router, gateways: Collection[str]) -> bool:
     """Return whether each network of a router reaches all gateways, of which any may lead, or none."""
     networks = [topology.networks[name] for name in router.networks]
-    reached = set(gateways).intersection(samples.WIRED)
-    is_wired = any(network.type.is_provider for network in networks)
+    wires = {network.physical_network for network in networks if network.physical_network is not None}
+    reached = [set(gateways).intersection(samples.WIRED[name]) for name in wires]
     is_local = any(network.type is NetworkType.LOCAL for network in networks)
-    return not is_local and (not is_wired or not reached or reached == gateways)
+    return not is_local and all(not each or each == gateways for each in reached)
 
 
 def _leading_out(random: Random, router: Router, external: str, number: int) -> Router:

@@ -18,7 +18,8 @@ from controller.proof.packet import Packet
 from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port, router
 
 VLANS = (1, 4094, 7, 100, 2048)  # Of subports; 5 is nobody's, and that of a frame which is `tagged`.
-HOSTS, WIRED, VTEP = ("hv1", "hv2", "hv3"), ("hv1", "hv2"), "rack9"
+HOSTS, VTEP = ("hv1", "hv2", "hv3"), "rack9"
+WIRED = {"physnet1": ("hv1", "hv2"), "physnet2": ("hv2", "hv3")}  # Nobody has both but hv2.
 PORTS = (1, 22, 53, 80, 443, 1023, 1024, 3306, 5000, 5999, 6000, 65535)
 PROTOCOLS = {4: (wire.TCP, wire.UDP, wire.SCTP, wire.ICMP, 47), 6: (wire.TCP, wire.UDP, wire.SCTP, wire.ICMPV6, 47)}
 ICMP_TYPES = {4: (0, 3, 8, 8, 8, 13), 6: (1, 128, 128, 128, 129, 133, 134, 137, 143, 144)}
@@ -50,7 +51,8 @@ def dice(seed: int) -> Random:
 
 def topology(random: Random) -> Topology:
     """Two tenants with equal addresses, three hosts and a foreign VTEP, every type of network among them, some joined by routers."""
-    entities: list[Entity] = [*map(host, HOSTS), host(VTEP, vtep=True), physical_network("physnet1", *WIRED)]
+    entities: list[Entity] = [*map(host, HOSTS), host(VTEP, vtep=True)]
+    entities += [physical_network(name, *hosts) for name, hosts in WIRED.items()]
     kinds = ["vxlan", "vxlan", "vxlan", "gre", "geneve", "vlan", "vlan", "local", "flat"]
     random.shuffle(kinds)
     for tenant in ("red", "blue"):
@@ -138,14 +140,14 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
 
 
 def _network(random: Random, name: str, kind: str, groups: Sequence[str], place: int | None) -> list[Entity]:
-    physical = "physnet1" if kind in ("vlan", "flat") else None
+    physical = random.choice(("physnet1", "physnet1", "physnet2")) if kind in ("vlan", "flat") else None
     shapes = (("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ())
     cidrs = [at(place or 0, cidr) for cidr in random.choice(shapes if place is None else shapes[:3])]
     # Where ports have low addresses, routers have high ones.
     gateways = [cidr.replace("0/24", "254").replace("/64", "fffe") for cidr in cidrs]
     dhcp = random.random() < 0.5
     entities: list[Entity] = [network(name, *cidrs, kind=kind, physical=physical, gateways=gateways, dhcp=dhcp)]
-    hosts = WIRED if physical else HOSTS if kind == "local" else (*HOSTS, *HOSTS, VTEP)
+    hosts = WIRED[physical] if physical else HOSTS if kind == "local" else (*HOSTS, *HOSTS, VTEP)
     for number in range(1, random.randrange(3, 7)):
         allowed: list[tuple[str, str | None]] = []
         if cidrs and random.random() < 0.3:
@@ -194,7 +196,9 @@ def packet(random: Random, fabric_: Topology) -> Packet:
 def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Packet:
     """A packet to a router's MAC, for a port, for the router itself, for where a static route leads, or for nobody."""
     version = random.choice([4, *(ip.version for ip in source.ips)])
-    target = random.choice([each for each in fabric_.ports.values() if each.network in by.networks])
+    targets = [each for each in fabric_.ports.values() if each.network in by.networks]
+    beyond = [each for each in targets if is_beyond(fabric_, source, each)]
+    target = random.choice(beyond if beyond and random.random() < 0.5 else targets)
     gateways = [each for name in by.networks for each in fabric_.networks[name].gateways if each.version == version]
     dst = _address(random, target, version)
     makers: list[_Maker] = [ip_packet] * 12 + [_neighbour, _neighbour, _dhcp, _other]
@@ -214,6 +218,47 @@ def _through(random: Random, fabric_: Topology, by: Router, source: Port) -> Pac
         ttl=random.choice((*[64] * 8, 255, 2, 1)),
     )
     return random.choice(makers)(random, plain, version, target)
+
+
+def beyond(random: Random) -> Topology:
+    """A fabric like any other, where ports on hosts without a wire have much to send to networks there, and rules let more pass."""
+    while True:
+        found = topology(random)
+        if len(_beyond(found)) >= 8:
+            break
+    ports = {
+        name: replace(each, groups=each.groups if random.random() < 0.5 else ()) for name, each in found.ports.items()
+    }
+    # Who has no groups lets nothing in, unless it is without port security.
+    secure = {name: each.port_security and bool(each.groups or random.random() < 0.3) for name, each in ports.items()}
+    return replace(found, ports={name: replace(each, port_security=secure[name]) for name, each in ports.items()})
+
+
+def beyond_packet(random: Random, fabric_: Topology) -> Packet:
+    """A packet from a port on a host without a wire, rather for a network there."""
+    source, _ = random.choice(_beyond(fabric_))
+    by = next(each for each in fabric_.routers.values() if source.network in each.networks)
+    made = _through(random, fabric_, by, source)
+    return forged(random, made, made.version or 4, source) if random.random() < 0.1 else made
+
+
+def _beyond(fabric_: Topology) -> list[tuple[Port, Port]]:
+    ports = [each for each in fabric_.ports.values() if each.host != VTEP]
+    joined = {name: each.name for each in fabric_.routers.values() for name in each.networks}
+    return [
+        (source, target)
+        for source in ports
+        for target in ports
+        if source.network in joined
+        and joined[source.network] == joined.get(target.network)
+        and is_beyond(fabric_, source, target)
+    ]
+
+
+def is_beyond(fabric_: Topology, source: Port, target: Port) -> bool:
+    """Whether a port is on a network that the other's host is not wired to."""
+    physical = fabric_.networks[target.network].physical_network
+    return physical is not None and source.host not in fabric_.physical_networks[physical].hosts
 
 
 def ping(_random: Random, plain: Packet, version: int, _target: Port) -> Packet:

@@ -10,6 +10,7 @@ from controller.pipeline.features.router import PREFIXES
 from controller.pipeline.features.tunnels import to_host
 from controller.pipeline.fields import CT_INVALID, CT_NEW, CT_SOURCE_TRANSLATED, CT_TRACKED, ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import Action, Match, Origin, Resubmit, match, set_field
+from controller.pipeline.handed import led_out_by, speakers
 from controller.pipeline.nat import DecrementTtl, ForgetConnection
 from controller.pipeline.outer import (
     IPV4,
@@ -237,20 +238,18 @@ def _network(builder: Builder, view: NetworkView) -> None:
     from_port = FROM.is_(FROM_PORT)
     if view.on.name in gateways:
         mine = wire_mac(view.name, view.on.name)
-        speakers = _sources(view)
+        allowed = speakers(view)
         for ethertype, source, _ in _FAMILIES:
             where = match(**here, eth_dst=mine, eth_type=ethertype)
-            if speakers is None:
+            if allowed is None:
                 builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
                 continue
             builder.flow("router", 90, where, kind="forged source", origin=origin)
-            for prefix in speakers:
+            for prefix in allowed:
                 if family(prefix.network_address)[0] == ethertype:
                     where = match(**here, eth_dst=mine, eth_type=ethertype, **{source: prefix})
                     builder.flow("router", 100, where, goto="routes", kind="for the gateway", origin=origin)
-    before = gateways[: gateways.index(view.on.name)] if view.on.name in gateways else gateways
-    # On a wire a MAC that is not there would be flooded.
-    before = tuple(each for each in before if queries.is_carried(view.memo, each, view.name))
+    before = led_out_by(view)
     for other in before:
         to_host(builder, view, wire_mac(view.name, other), other, "by the gateway", origin)
     if not before or view.way_out() is None:
@@ -267,20 +266,6 @@ def _network(builder: Builder, view: NetworkView) -> None:
     for ethertype in (ETH_IPV4, ETH_IPV6):
         where = match(**here, **{FROM.field: from_port}, eth_type=ethertype)
         builder.flow("leaving", 150, where, [choice], kind="to the gateway", origin=origin)
-
-
-def _sources(view: NetworkView) -> list[Prefix] | None:
-    """Return the prefixes that a network's own ports send from, where others may send as well; None where it need not be looked at.
-
-    On a wire, and behind a VTEP that is not ours, nobody guards sources: what comes from there speaks for its own network at most.
-    """
-    memo, members = view.memo, queries.members(view.memo, view.name)
-    is_shared = view.network.type.is_provider or not all(queries.is_programmed(memo, where) for _, where in members)
-    if not is_shared or not all(port.port_security for port, _ in members):
-        return None
-    further = [allowed.ip for port, _ in members for allowed in port.allowed]
-    behind = [route.to for route in queries.routes_via(memo, view.name)]
-    return list(dict.fromkeys([*view.network.cidrs, *further, *behind]))
 
 
 FEATURE = Feature(

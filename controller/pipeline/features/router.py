@@ -24,6 +24,7 @@ from controller.pipeline.fields import (
     PROTO_ICMPV6,
 )
 from controller.pipeline.flow import Action, Move, Origin, Wanted, match, set_field
+from controller.pipeline.handed import at_host, beyond_wire, hands_over, place_of, takes_for
 from controller.pipeline.known import Known, has_strangers, longest_prefix, next_hop, router_addresses
 from controller.pipeline.nat import ChooseWay, DecrementTtl
 from controller.pipeline.program import Builder
@@ -99,7 +100,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
     # The host of the sender routes: what comes from elsewhere has been routed, or is for the network's own ports.
     mine = here | {FROM.field: FROM.is_(FROM_PORT)}
     for ethertype in (ETH_IPV4, ETH_IPV6):
-        look = _look(view, ethertype)
+        look = look_at(view, ethertype)
         where = match(**mine, eth_type=ethertype)
         builder.flow("router", 100, where, look, "routes", kind="for the router", origin=origin)
     # Nor is anything else of it for others, whoever listens to MACs that nobody has.
@@ -120,7 +121,7 @@ def _network(builder: Builder, view: NetworkView) -> None:
         _connected(builder, view, prefix, origin)
     _routes(builder, view, name, is_reached=True)
     for address in _elsewhere(view):
-        ethertype, field = _family(address)
+        ethertype, field = family(address)
         where = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype, **{field: int(address)})
         _tell(builder, "resolve", 250, where, Question.NO_HOST, "another host's", origin)
 
@@ -144,7 +145,7 @@ def _routes(builder: Builder, view: NetworkView, router: str, *, is_reached: boo
             _static(builder, view, router, prefix, routes, is_reached=is_reached)
 
 
-def _look(view: NetworkView, ethertype: int) -> list[Action]:
+def look_at(view: NetworkView, ethertype: int) -> list[Action]:
     """Return the actions that look at the destination as far as any route does.
 
     Prefixes of many lengths then cost the datapath one mask, and hostile destinations no more (`controller.pipeline.whole`).
@@ -173,10 +174,12 @@ def _connected(builder: Builder, view: NetworkView, prefix: Prefix, origin: Orig
 
 def _into(view: NetworkView) -> list[Action]:
     """Return the actions by which a packet comes from the router into a network."""
+    # What was handed over may be for others on the wire as well.
+    enter = [FROM.load(FROM_PORT)] if takes_for(view.memo, view.on.name, view.name) else []
     # On a wire the switches learn where a MAC is, so each host sends from one of its own.
     is_shared = view.network.type.is_provider
     source = wire_mac(view.name, view.on.name) if is_shared else router_mac(view.name)
-    return [NETWORK.load(view.key), set_field("eth_src", source)]
+    return [*enter, NETWORK.load(view.key), set_field("eth_src", source)]
 
 
 def _static(
@@ -191,14 +194,18 @@ def _static(
     base = key("route", f"{view.space} {prefix}", 32 - _WAYS) << _WAYS
     choose: list[Action] = [ChooseWay(len(routes), BY_NAME[SCRATCH.field].index, _WAYS)] if len(routes) > 1 else []
     where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
-    actions: list[Action] = [DecrementTtl(), SCRATCH.load(base), *choose]
+    actions: list[Action] = [SCRATCH.load(base), *choose]
     priority = PREFIXES + prefix.prefixlen
     builder.flow("routes", priority, where, actions, "hops", kind="static route", origin=origin)
     for number, route in mine:
-        chosen = match(**_in_space(view), **{SCRATCH.field: base | number})
+        chosen = match(**_in_space(view), **{SCRATCH.field: base | number}, eth_type=ethertype)
         via = Origin(f"router {router}: route to {prefix} via {route.via}", route.place)
         hop = next_hop(view.memo, view.name, route.via) if is_reached and route.via not in _elsewhere(view) else None
-        if not is_reached:
+        if not is_reached and hands_over(view.memo, view.on.name, view.name):
+            there = place_of(view.memo, view.name, route.via)
+            load = SCRATCH.load(beyond_wire(view.name) if there is None else at_host(there))
+            builder.flow("hops", 100, chosen, [load], "handover", kind="next hop beyond", origin=via)
+        elif not is_reached:
             _tell(builder, "hops", 100, chosen, Question.NO_ROUTE, "no wire", via)
         elif hop is None:
             is_asked = has_strangers(view.memo, view.name) and route.via not in _elsewhere(view)
@@ -206,12 +213,12 @@ def _static(
             asks = [*_into(view), QUESTION.load(question)]
             builder.flow("hops", 100, chosen, asks, "tell", kind="unknown next hop", origin=via)
         else:
-            forward = [*_into(view), SCRATCH.load(0), set_field("eth_dst", hop)]
+            forward = [*_into(view), DecrementTtl(), SCRATCH.load(0), set_field("eth_dst", hop)]
             builder.flow("hops", 100, chosen, forward, Stage.FORWARD, kind="next hop", origin=via)
 
 
 def _unreached(builder: Builder, view: NetworkView) -> None:
-    """Write that a router has its address on a network wherever it is, and no way there from a host without a wire to it."""
+    """Write that a router has its address on a network wherever it is; a host without a wire to it hands over what is for others."""
     name = queries.router_of(view.memo, view.name)
     if name is None:
         return
@@ -220,13 +227,18 @@ def _unreached(builder: Builder, view: NetworkView) -> None:
     for prefix in view.network.cidrs:
         ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
         where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
-        _tell(builder, "routes", PREFIXES + prefix.prefixlen, where, Question.NO_ROUTE, "no wire", origin)
+        priority = PREFIXES + prefix.prefixlen
+        if hands_over(view.memo, view.on.name, view.name):
+            load = [SCRATCH.load(beyond_wire(view.name))]
+            builder.flow("routes", priority, where, load, "beyond", kind="network beyond", origin=origin)
+        else:
+            _tell(builder, "routes", priority, where, Question.NO_ROUTE, "no wire", origin)
     _routes(builder, view, name, is_reached=False)
 
 
 def _own_addresses(builder: Builder, view: NetworkView, origin: Origin) -> None:
     for own in router_addresses(view.memo, view.name):
-        ethertype, field = _family(own.address)
+        ethertype, field = family(own.address)
         where = match(**_in_space(view), eth_type=ethertype, **{field: int(own.address)})
         builder.flow("routes", _OWN, where, goto="own", kind="own address", origin=origin)
 
@@ -234,7 +246,7 @@ def _own_addresses(builder: Builder, view: NetworkView, origin: Origin) -> None:
 def _address(builder: Builder, network: str, known: Known) -> None:
     if not known.is_routed:
         return
-    ethertype, field = _family(known.address)
+    ethertype, field = family(known.address)
     where = match(
         **{NETWORK.field: NETWORK.is_(key("network", network))}, eth_type=ethertype, **{field: int(known.address)}
     )
@@ -247,7 +259,7 @@ def _neighbour(builder: Builder, host: HostView, network: str, address: Address)
     """Write who has an address of which no file tells."""
     mac = neighbour(host.memo, network, address)
     if mac is not None and queries.router_of(host.memo, network) is not None:
-        ethertype, field = _family(address)
+        ethertype, field = family(address)
         where = match(
             **{NETWORK.field: NETWORK.is_(key("network", network))}, eth_type=ethertype, **{field: int(address)}
         )
@@ -260,7 +272,8 @@ def _in_space(view: NetworkView) -> dict[str, Wanted]:
     return {SPACE.field: SPACE.is_(view.space_key)}
 
 
-def _family(address: Address) -> tuple[int, str]:
+def family(address: Address) -> tuple[int, str]:
+    """Return what tells an address's version in packets, and their field for destinations."""
     return (ETH_IPV4, "ip_dst") if isinstance(address, IPv4Address) else (ETH_IPV6, "ipv6_dst")
 
 
@@ -296,7 +309,7 @@ FEATURE = Feature(
             *("routes", Stage.ROUTE, 1),
             (SPACE.field, "eth_type", "ip_proto", "icmpv6_type", "nw_ttl", "ip_dst", "ipv6_src", "ipv6_dst"),
             (NETWORK.field, SCRATCH.field, "eth_src"),
-            ("own", "hops", "resolve", "leaving"),
+            ("own", "hops", "beyond", "resolve", "leaving"),
             "the longest prefix -> a network of the router, or a static route's next hops",
             "cannot be reached: only IP comes here, and what nothing leads to is told of",
         ),
@@ -310,9 +323,9 @@ FEATURE = Feature(
         ),
         _table(
             *("hops", Stage.ROUTE, 3),
-            (SPACE.field, SCRATCH.field),
+            (SPACE.field, SCRATCH.field, "eth_type"),
             (NETWORK.field, SCRATCH.field, "eth_src", "eth_dst"),
-            (Stage.FORWARD,),
+            ("handover", Stage.FORWARD),
             "a static route's next hop -> its network and MAC",
             "cannot be reached: routes lead to hops that there are",
         ),
@@ -332,7 +345,9 @@ FEATURE = Feature(
         "own address": "an address of the router, on whichever network",
         "expired": "its time to live is over: its sender is told (RFC 792, RFC 4443)",
         "never routed": "multicast and link-local addresses mean their own network only",
-        "no wire": "the host is not wired to the physical network of a network of the router: the sender is told",
+        "no wire": "nothing here reaches the physical network of a network of the router: the sender is told",
+        "network beyond": "a network of the router that the host is not wired to: another host routes what is for it",
+        "next hop beyond": "a next hop on such a network",
         "not for routers": "a router speaks IP only, and nobody else has its MAC",
         "no route": "the router knows no way: the sender is told",
         "connected network": "a network of the router: the packet is in it from now on",
@@ -356,4 +371,5 @@ FEATURE = Feature(
         Scope.UNREACHED: _unreached,
     },
     sends=frozenset({"connected network", "static route", "next hop", "known address", "neighbour"}),
+    leaves=frozenset({"network beyond", "next hop beyond"}),
 )
