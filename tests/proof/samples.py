@@ -140,7 +140,9 @@ def _rule(random: Random, tenant: str, groups: Sequence[str], line: int) -> Rule
 
 
 def _network(random: Random, name: str, kind: str, groups: Sequence[str], place: int | None) -> list[Entity]:
-    physical = random.choice(("physnet1", "physnet1", "physnet2")) if kind in ("vlan", "flat") else None
+    physical = "physnet1" if kind in ("vlan", "flat") else None
+    if kind == "vlan" and random.random() < 0.4:
+        physical = "physnet2"
     shapes = (("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24", "fd00::/64"), ("10.0.0.0/24",), ())
     cidrs = [at(place or 0, cidr) for cidr in random.choice(shapes if place is None else shapes[:3])]
     # Where ports have low addresses, routers have high ones.
