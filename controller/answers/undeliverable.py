@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.answers.asked import Answerer, Asked, PacketOut
-from controller.answers.datagram import read, redirected
+from controller.answers.datagram import Datagram, read, redirected
 from controller.answers.icmp import Own, error
 from controller.answers.ways import external_of, mtu_of
 from controller.model.address import outer_mac, router_mac, wire_mac
@@ -102,15 +102,35 @@ def own_at(asked: Asked, frame: bytes) -> Own | None:
 
 
 def nobody_there(asked: Asked) -> Iterable[PacketOut]:
-    """Yield what tells a packet's sender that nobody has answered for the neighbour that it needs."""
+    """Yield what tells a packet's sender that nobody has answered for the neighbour that it needs.
+
+    It may be a port whose own host has handed the packet over to this one.
+    """
     packet = read(asked.packet)
-    # A sender elsewhere inside cannot be told in words that it knows.
-    if _left_by(asked) is not None or (
+    if asked.port is None and asked.network is not None and packet is not None:
+        yield from _to_whom_handed_over(asked, asked.network, packet)
+    # Any other sender elsewhere inside cannot be told in words that it knows.
+    elif _left_by(asked) is not None or (
         asked.port is not None
         and packet is not None
         and (packet.source in asked.port.ips or not asked.port.port_security)
     ):
         yield from answer(replace(asked, question=Question.NO_HOST))
+
+
+def _to_whom_handed_over(asked: Asked, at: Network, packet: Datagram) -> Iterable[PacketOut]:
+    """Yield what tells a port on another host, by its address: of the frame that it sent nothing is left."""
+    names = () if asked.router is None else asked.router.networks
+    ports = (each for each in asked.topology.ports.values() if each.network in names)
+    sender = next((each for each in ports if packet.source in each.ips), None)
+    if sender is None or sender.network == at.name:
+        return
+    network = asked.topology.networks[sender.network]
+    mac = wire_mac(network.name, asked.host.name) if network.type.is_provider else router_mac(network.name)
+    frame = mac.to_bytes(6, "big") + sender.mac.to_bytes(6, "big") + asked.packet[12:]
+    told = error(Question.NO_HOST, frame, Own(mac, network.gateways, network.cidrs))
+    if told is not None:
+        yield _into(asked, network, told)
 
 
 def to_sender(asked: Asked, frame: bytes) -> PacketOut:
@@ -119,11 +139,16 @@ def to_sender(asked: Asked, frame: bytes) -> PacketOut:
         return asked.back(frame)
     if asked.register(FROM) == FROM_TUNNEL and asked.network is not None:
         # Another host's: as if it were of this host, it finds its way by its MAC.
-        known = [NETWORK.load(key("network", asked.network.name)), SPACE.load(asked.register(SPACE))]
-        return PacketOut(frame, (*known, Resubmit(pipeline().tables["forward"].number)))
+        return _into(asked, asked.network, frame)
     external = external_of(asked)
     vlan = external.vlan if external is not None else asked.network.segment if asked.network is not None else None
     return PacketOut(frame, (*tag(vlan), Output(asked.in_port)))
+
+
+def _into(asked: Asked, network: Network, frame: bytes) -> PacketOut:
+    """Return the packet-out that lets a frame find its way in a network of the packet's address space."""
+    known = [NETWORK.load(key("network", network.name)), SPACE.load(asked.register(SPACE))]
+    return PacketOut(frame, (*known, Resubmit(pipeline().tables["forward"].number)))
 
 
 def tag(vlan: int | None) -> tuple[Action, ...]:

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 from random import Random
 
 from controller.model.address import BROADCAST_MAC, link_local, parse_mac, router_mac
-from controller.model.entities import Address, Port, Router, Rule, Topology
+from controller.model.entities import Address, NetworkType, Port, Router, Rule, Topology
 from controller.proof import packet as wire
 from controller.proof.packet import Packet
 from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port, router
@@ -246,10 +246,11 @@ def beyond_packet(random: Random, fabric_: Topology) -> Packet:
 
 def _beyond(fabric_: Topology) -> list[tuple[Port, Port]]:
     ports = [each for each in fabric_.ports.values() if each.host != VTEP]
+    senders = [each for each in ports if fabric_.networks[each.network].type is not NetworkType.LOCAL]
     joined = {name: each.name for each in fabric_.routers.values() for name in each.networks}
     return [
         (source, target)
-        for source in ports
+        for source in senders
         for target in ports
         if source.network in joined
         and joined[source.network] == joined.get(target.network)
