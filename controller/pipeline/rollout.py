@@ -271,7 +271,8 @@ def _phase_of_put(flow: Flow, former: Flow | None, whole: _Whole, gained: Abstra
         return whole.told if role is Role.TELL else Phase.RECEIVE if sends is None else sends
     was = whole.role(former)
     if sends is not None:
-        return sends if was in _FIRST else Phase.BREAK
+        # What has led elsewhere until now does so until all that the new way needs is there.
+        return max(sends, _FIRST[was]) if was in _FIRST else Phase.BREAK
     waits = was in (Role.RECEIVE, Role.COPY) and loses_copies(flow, former)
     return Phase.BREAK if waits and not (role is Role.COPY and copies(former, flow) <= gained) else Phase.RECEIVE
 

@@ -20,17 +20,22 @@ PER_FABRIC = 250
 def test_what_is_handed_over_goes_where_the_oracle_says(tmp_path: Path, beyond_seed: int) -> None:
     topology = samples.beyond(samples.dice(beyond_seed))
     oracle, random = Oracle(topology), samples.dice(beyond_seed + 2_000_000)
-    delivered = 0
     with FabricTwin(tmp_path, topology) as twin:
         twin.load(compile_fabric(topology, bindings=twin.bindings))
         for _ in range(PER_FABRIC):
-            packet = samples.beyond_packet(random, topology)
-            found = disagreement(oracle, twin, packet)
+            found = disagreement(oracle, twin, samples.beyond_packet(random, topology))
             assert found is None, f"seed {beyond_seed}\n{found}"
+
+
+def test_much_of_what_is_handed_over_is_meant_to_arrive() -> None:
+    arrives = 0
+    for seed in range(4):
+        topology = samples.beyond(samples.dice(seed))
+        oracle, random = Oracle(topology), samples.dice(seed + 2_000_000)
+        for packet in (samples.beyond_packet(random, topology) for _ in range(PER_FABRIC)):
             source = topology.ports[packet.source]
-            delivered += any(
+            arrives += any(
                 decision.allowed and samples.is_beyond(topology, source, topology.ports[name])
                 for name, decision in oracle.receivers(packet).items()
             )
-    # Where hosts hand over at all, some of it arrives.
-    assert delivered > 0
+    assert arrives > 4 * PER_FABRIC // 10
