@@ -143,7 +143,8 @@ class Tenant(Strict):
     connections: Annotated[int, Whole("a number of connections", 1, 10_000_000)] | None = Field(
         default=None,
         description="How many connections may be tracked at a time in each of its address spaces on each host, and as many be "
-        "translated for each router that leads out there; what would open one more is dropped. By default no limit of its own. It holds on hosts where `weft host limits --watch` runs.",
+        "translated for each router that leads out there; what would open one more is dropped. "
+        "By default no limit of its own. It holds on hosts where `weft host limits --watch` runs.",
     )
 
 

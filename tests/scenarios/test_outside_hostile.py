@@ -28,7 +28,7 @@ from tests.builders import (
     router,
 )
 from tests.ovs.fabric import FabricTwin
-from tests.ovs.frames import frame
+from tests.ovs.frames import frame, unreachable
 from tests.scenarios.frames import arp, tagged
 
 pytestmark = pytest.mark.ovs
@@ -116,10 +116,13 @@ def test_what_is_asked_answers_whoever_else_may_use_its_address(net: FabricTwin)
     """Nothing leads to an allowed address inside, so it is looked for outside; its answer is no stranger's."""
     web1 = net.topology.ports["red/web1"]
     net.send("red/web1", datagram(web1.mac, router_mac("red/web"), "10.0.1.11", ALLOWED))
-    assert len(net.wires) == 1
+    [(_, sent)] = net.wires
+    left = sent[:12] + sent[16:]
     src, dst = ip_address(ALLOWED), ip_address(RED)
     back = Packet("x", UPSTREAM, outer_mac("red/main"), wire.IPV4, src, dst, wire.UDP, 80, 1000)
     assert list(net.receive_wire("hv1", "physnet1", tagged(frame(back), VLAN))) == ["red/web1"]
+    error = unreachable(replace(back, eth_src=back.eth_dst, eth_dst=back.eth_src, src=dst, dst=src), left)
+    assert list(net.receive_wire("hv1", "physnet1", tagged(error, VLAN))) == ["red/web1"]
 
 
 def test_another_tenant_with_the_same_addresses_is_no_member_either(net: FabricTwin) -> None:

@@ -13,7 +13,6 @@ from controller.pipeline.features.forward import to_others
 from controller.pipeline.fields import (
     CT_INVALID,
     CT_NEW,
-    CT_RELATED,
     CT_REPLY,
     CT_TARGET_TRANSLATED,
     CT_TRACKED,
@@ -47,9 +46,8 @@ def _always(builder: Builder, host: HostView) -> None:
     write_in_touch(builder, host, "answering", "owned", "in touch")
 
 
-# Priorities of `arrived`. A ping's answer goes where the ping came from, and a connection's answer may come from whom it was opened to;
-# between them and everything else are the sources, by their prefixes (`by_source`).
-_INVALID, _PINGS, _OWN, _LOST, _ANSWERS, _ANYBODY = 1000, 950, 900, 870, 850, 100
+# Priorities of `arrived`. A ping's answer goes where the ping came from; above everybody are the sources, by their prefixes (`by_source`).
+_INVALID, _PINGS, _OWN, _LOST, _ANYBODY = 1000, 950, 900, 870, 100
 
 
 def _external(builder: Builder, view: ExternalView) -> None:
@@ -71,9 +69,8 @@ def _external(builder: Builder, view: ExternalView) -> None:
     # Open vSwitch's own tracker lets go on as it is what it has no room for.
     lost = match(ct_state=(CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | CT_TARGET_TRANSLATED))
     builder.flow("arrived", _LOST, lost, kind="not translated", origin=view.origin)
-    answers = CT_TRACKED | CT_REPLY, CT_TRACKED | CT_REPLY | CT_RELATED
-    for priority, where in ((_ANSWERS, match(**view.here, ct_state=answers)), (_ANYBODY, match(**view.here))):
-        builder.flow("arrived", priority, where, [ForgetConnection()], "routes", kind="translated", origin=view.origin)
+    forget = [ForgetConnection()]
+    builder.flow("arrived", _ANYBODY, match(**view.here), forget, "routes", kind="translated", origin=view.origin)
     announce = match(**view.here, eth_type=ETH_ARP, eth_dst=BROADCAST_MAC, arp_op=discovery.ARP_REPLY)
     _hear(builder, announce, view)
     for ethertype in (ETH_IPV4, ETH_IPV6):
@@ -213,6 +210,11 @@ def _inside(builder: Builder, view: NetworkView) -> None:
         ethertype, source, _ = family(prefix.network_address)
         where = match(**{SPACE.field: SPACE.is_(view.space_key)}, eth_type=ethertype, **{source: prefix})
         builder.flow("arrived", by_source(prefix, whose), where, kind="forged source", origin=origin)
+        if whose is Whose.ALLOWED:
+            # Nothing leads to it inside, so it is looked for outside: whom somebody asked there answers, or tells of an error.
+            answers = where + match(ct_state=(CT_TRACKED | CT_REPLY, CT_TRACKED | CT_REPLY))
+            priority, forget = by_source(prefix, Whose.OUTER), [ForgetConnection()]
+            builder.flow("arrived", priority, tuple(sorted(answers)), forget, "routes", kind="asked for", origin=origin)
 
 
 FEATURE = Feature(
@@ -289,6 +291,7 @@ FEATURE = Feature(
         "not translated": "the tracker has no room for one more translation",
         "too big": "it does not fit the tunnels behind: its sender is told what does, of the packet as it was sent (RFC 1191, RFC 8201)",
         "not asked for": "nobody inside has spoken to the sender: the router's own address offers nothing",
+        "asked for": "an answer, or an error, to what somebody inside has sent there, though a port may use the address",
         "outer": "an address that the router leads to by its external network",
         "forged source": "an address that the router has inside, or that a port there may use: it does not come from outside",
         "echo": "a ping of the router's own address",
