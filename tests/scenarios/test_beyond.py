@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from controller.pipeline.heard import Neighbour
 from controller.proof import packet as wire
 from controller.proof.oracle import Oracle
 from controller.proof.packet import Packet
-from tests.builders import allow, fabric, group, host, network, physical_network, port, router
+from tests.builders import allow, external_network, fabric, group, host, network, physical_network, port, router
 from tests.ovs.fabric import Deliveries, FabricTwin
 from tests.ovs.frames import frame
 from tests.scenarios.frames import udp
@@ -147,13 +148,30 @@ def test_both_hosts_choose_the_same_of_equal_next_hops(net: FabricTwin) -> None:
 
 
 def test_what_does_not_come_from_the_networks_own_ports_is_not_routed_for_them(net: FabricTwin) -> None:
-    """A machine on the wire cannot send by a MAC that stands for the router on a host: only tunnels are taken from."""
+    """On the wire nobody is meant by a MAC that stands for the router in the tunnel's network."""
     asker = net.topology.ports["red/web1"]
     forged = Packet(
         "red/lan2", MACHINE.mac, wire_mac(WEB, "hv2"), wire.IPV4, asker.ips[0], ip_address("10.0.3.13"), wire.UDP, 1, 9
     )
     sent = frame(forged)
     assert not net.receive_wire("hv2", "physnet1", sent[:12] + bytes.fromhex("8100006e") + sent[12:])
+
+
+def test_the_second_proxy_has_what_is_for_the_wire_while_the_first_is_dead(tmp_path: Path) -> None:
+    """Everybody watches gateways; nobody else is needed for that, and no controller."""
+    base = topology()
+    public = external_network("public", "203.0.113.0/24", physical="physnet1", vlan=199)
+    hosts = {name: replace(each, gateway=name in ("hv2", "hv4")) for name, each in base.hosts.items()}
+    watched = replace(base, hosts=hosts, external_networks={public.name: public})
+    with FabricTwin(tmp_path, watched) as net:
+        net.load(compile_fabric(watched, bindings=net.bindings, heard=[MACHINE]))
+        first, second = queries.proxies(net.graph.memo, LAN, WEB)
+        assert {first, second} == {"hv2", "hv4"}
+        for is_dead, wanted in ((False, first), (True, second), (False, first)):
+            net.kill(first, is_dead=is_dead)
+            assert not sent_to(net, "10.0.3.77")
+            [(_, got)] = net.wires
+            assert macs(got) == (MACHINE.mac, wire_mac(LAN, wanted))
 
 
 def test_the_oracle_and_who_may_reach_whom_say_the_same() -> None:
