@@ -79,7 +79,9 @@ class Judge:
         if not (is_dhcp or is_untracked(packet) or packet.opens_nothing) and _happens(random, 0.15):
             yield from self._later_fragment(first)
         if packet.protocol in wire.WITH_PORTS and _happens(random, 0.2):
-            yield from self._judged(replace(first, fragment="first"), expected, "a first fragment")[1]
+            # The fragments of a datagram share a next hop of several, which need not be that of whole packets: no ports are hashed.
+            apart = self._expected(packet)
+            yield from self._judged(replace(first, fragment="first"), apart, "a first fragment")[1]
         for name in expected:
             # What a router answered is over.
             answer = None if name == packet.source else answer_to(self.oracle, packet, name)
