@@ -43,6 +43,7 @@ from tests.proof.reach import named_type, reach_of
 from tests.proof.samples import dice
 from tests.proof.stories import story
 from tests.proof.strangers import Stranger, strangers
+from tests.proof.tailor import Tailor
 from tests.proof.thorough import Thorough
 from tests.wire.test_against_ovs import Wire
 
@@ -92,6 +93,7 @@ class _Hunt:
     tried: set[int] = field(default_factory=set)
     is_asked: bool = False  # Whether it is known that it can be noticed at all.
     cubes: list[Cube] = field(default_factory=list)
+    is_tailored: bool = False  # Whether conversations have been made for it.
     is_at_end: bool = False  # Whether no conversation is left that may tell it apart.
     is_settled: bool = False
 
@@ -110,6 +112,7 @@ class Sweep:
         self._waiting = Aim(())
         self._trails: list[tuple[int, ...]] = []  # By conversation: what it leaves behind.
         self._alike: dict[str, Alike] = {}
+        self._tailors: dict[str, Tailor] = {}
 
     def __enter__(self) -> Self:
         self._twin.__enter__()
@@ -142,17 +145,18 @@ class Sweep:
 
     def more(self, count: int | None = None) -> bool:
         """Judge so many further conversations, or all, with the flows as they are; return whether there were any."""
-        return self._judged(self._waiting.first(count))
+        return self._judged(self._waiting.take(self._waiting.first(count)))
 
-    def _judged(self, numbers: list[int]) -> bool:
-        for each in self._waiting.take(numbers):
+    def _judged(self, conversations: Iterable[Conversation]) -> bool:
+        before_all = len(self.conversations)
+        for each in conversations:
             self._judge.watch = partial(self._meetings.note, number=len(self.conversations))
             before = self._judge.trail
             self.wrong += map(self._judge.report, self._judge.judge(each))
             self._trails.append(_since(before, self._judge.trail))
             self.conversations.append(each)
         self._judge.watch = None
-        return bool(numbers)
+        return len(self.conversations) > before_all
 
     def unforeseen(self) -> Iterator[str]:
         """Yield what has come to a table and is not among what can come."""
@@ -208,7 +212,7 @@ class Sweep:
         if found is None:
             found = self._found(hunt, _TRACED)
         if found is None and not self._untried(hunt):
-            hunt.is_at_end = not self._aim(hunt, hunt.cubes, _AIMED)
+            hunt.is_at_end = not self._aim(hunt, hunt.cubes, _AIMED) and not self._tailor(hunt)
             found = self._found(hunt, _TRACED)
         if found is not None:
             score.found[found] += 1
@@ -218,7 +222,21 @@ class Sweep:
     def _aim(self, hunt: _Hunt, cubes: list[Cube], count: int) -> bool:
         """Judge some conversations in which such packets may come to the lie's table; return whether there were any."""
         self._waiting.learn(self._meetings, self.conversations)
-        return self._judged(self._waiting.at(hunt.lie.program.host, cubes, count))
+        return self._judged(self._waiting.take(self._waiting.at(hunt.lie.program.host, cubes, count)))
+
+    def _tailor(self, hunt: _Hunt) -> bool:
+        """Judge some conversations that are made to come to the lie's table as what it tells apart; return whether there were any."""
+        if hunt.is_tailored:
+            return False
+        hunt.is_tailored = True
+        host = hunt.lie.program.host
+        if host not in self._tailors:
+            flows = (flow for program in self.programs if program.host == host for flow in program.flows.values())
+            ports = self._topology.ports
+            self._tailors[host] = Tailor(flows, lambda name: ports[name].port_security)
+        mets = list(self._meetings.at(hunt.lie.place))
+        made = self._tailors[host].tailored(hunt.cubes, mets, self.conversations)
+        return self._judged(list(islice(made, _AIMED)))
 
     def _untried(self, hunt: _Hunt) -> list[int]:
         """Return the conversations that a lie reaches and that it has not been tried in."""
