@@ -77,7 +77,7 @@ def measure_roaming(directory: Path, moves: int = _MOVES) -> Iterator[Figure]:
 def _measure_moves(
     site: Site, players: Roaming, source: Port, target: Port, moves: int, away: list[float]
 ) -> list[float]:
-    """Move the port to and fro; return what was lost each time beyond the time without an interface, which `away` gets."""
+    """Move the port back and forth; return what was lost each time beyond the time without an interface, which `away` gets."""
     name, spaces = full_name(players.mover), [site.lab.port_namespace(full_name(each)) for each in (source, target)]
     until = time.monotonic() + _MOVES_S
     lost: list[float] = []
