@@ -141,8 +141,9 @@ def _owned(
         where = match(in_port=view.inside, vlan_tci=(view.tag, VLAN_MASK), eth_dst=loop_mac(owner))
         back: list[Action] = [set_field("eth_dst", mac), Output(PortNumber.IN_PORT)]
         builder.flow("wire", 300, where, back, kind="to ourselves", origin=origin, physical=physical)
-        again = [set_field("eth_dst", loop_mac(owner)), *to_others(PortNumber.IN_PORT, view.tag)]
-        builder.flow("back", 150, match(**here, eth_dst=mac), again, kind="to ourselves", origin=origin)
+    # That is br-int's own, and there before the other bridge has told its ports.
+    again = [set_field("eth_dst", loop_mac(owner)), *to_others(PortNumber.IN_PORT, view.tag)]
+    builder.flow("back", 150, match(**here, eth_dst=mac), again, kind="to ourselves", origin=origin)
 
 
 def _router(builder: Builder, view: RouterView) -> None:

@@ -48,11 +48,14 @@ def _network(builder: Builder, view: NetworkView) -> None:
     origin = Origin(f"router {name}", queries.router_place(view.memo, name))
     if takes(view.memo, view.on.name, view.name) and view.on.name not in queries.gateways(view.memo, name):
         _take(builder, view, origin)
-    hosts = takers(view.memo, view.on.name, view.name)
+    hosts, led = takers(view.memo, view.on.name, view.name), led_out_by(view)
+    for other in hosts:
+        if other not in led:
+            # What br-tun is to hold does not wait for the ports of br-int.
+            to_host(builder, view, wire_mac(view.name, other), other, "by the wired host", origin)
     if not hosts or view.way_out() is None:
         return
     mine = {NETWORK.field: NETWORK.is_(view.key), FROM.field: FROM.is_(FROM_PORT)}
-    led = led_out_by(view)
     for other in hosts:
         mac = wire_mac(view.name, other)
         enter = [set_field("eth_dst", mac), SCRATCH.load(0)]
@@ -62,7 +65,6 @@ def _network(builder: Builder, view: NetworkView) -> None:
             # To those that lead out, there is a way already (`controller.pipeline.features.gateway`).
             where = match(**mine, eth_dst=mac)
             builder.flow("forward", 200, where, goto="leave", kind="to the wired host", origin=origin)
-            to_host(builder, view, mac, other, "by the wired host", origin)
     for beyond in queries.beyond(view.memo, view.name):
         if not queries.is_carried(view.memo, view.on.name, beyond):
             _by_proxy(builder, view, beyond, origin)
