@@ -14,7 +14,7 @@ from controller.pipeline.flow import Flow, SetField
 from controller.pipeline.registers import PEER
 from controller.proof.packet import Packet
 from tests.proof.aim import Conversation
-from tests.proof.cubes import Cube, agrees, meet, of_match
+from tests.proof.cubes import ONES, Cube, agrees, meet, of_match
 from tests.proof.meetings import Met
 from tests.proof.traced import is_untracked
 
@@ -116,7 +116,7 @@ def _changed(packet: Packet, lacking: Cube, state: Mapping[int, int], way: int) 
             continue
         attribute = _CHANGED[index][way]
         held = getattr(packet, attribute)
-        if held is None:
+        if held is None or (not isinstance(held, int) and held.max_prefixlen != ONES[index].bit_length()):
             return None
         number = int(held) & ~mask | value
         changes[attribute] = _like(held, number)
