@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import threading
@@ -70,6 +71,7 @@ _RECVERR = {4: 11, 6: 25}  # IP_RECVERR, linux/in.h; IPV6_RECVERR, linux/in6.h
 _ERROR = struct.Struct("=IBBBBII")  # sock_extended_err, linux/errqueue.h
 _TRACED = 33434  # Where traceroute begins.
 _MAX_HOPS = 8
+_TRIES = 20
 _UNREACHABLE = {4: 3, 6: 1}
 
 
@@ -160,6 +162,28 @@ def seen_as(net: Net, source: str, target: str, number: int, seconds: float = PA
         own.settimeout(seconds)
         own.connect((target, number))
         return own.recv(64).decode()
+
+
+def flaps(net: Net) -> int:
+    """Return how often hosts have changed their minds of whether others are alive."""
+    return sum(sum(flaps_at(net, host).values()) for host in net.lab.plan.hosts)
+
+
+def flaps_at(net: Net, host: str) -> dict[str, int]:
+    """Return how often a host has changed its mind of whether another one is alive, by interface."""
+    columns = ["ovs-vsctl", "--format=csv", "--no-headings", "--columns=name,bfd_status", "list", "interface"]
+    said = net.lab.exec_host(host, columns, check=True).stdout
+    return {name: int(count) for name, count in re.findall(r'^"?([^",]+)"?,.*flap_count="*(\d+)', said, re.MULTILINE)}
+
+
+def until_calm(net: Net) -> Iterator[None]:
+    """Yield until no host has changed its mind in between: a machine that is busy with other things sends signs of life late."""
+    for _ in range(_TRIES):
+        before = flaps(net)
+        yield
+        if flaps(net) == before:
+            return
+    raise AssertionError("hosts do not agree any more on who is alive")
 
 
 class Echoes:

@@ -5,7 +5,6 @@ How much is lost, and for how long, the benchmarks say (`python -m benchmarks ro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from controller.lab.namespaces import inside, ip, kill
 from tests.faults.site import DAEMON, daemon_of
 from tests.lab.net import Net
 from tests.scenarios.labs import running, wait_until, write
-from tests.scenarios.outward import FILES, ROUTER, Echoes
+from tests.scenarios.outward import FILES, ROUTER, Echoes, flaps_at, until_calm
 
 pytestmark = pytest.mark.lab
 
@@ -35,7 +34,6 @@ ports:
 """
 TWO = {**FILES, "tenants/blue.yaml": BLUE}
 ACTIVE, STANDBY = "gw2", "gw1"  # Of red's router; of blue's it is the other way round.
-_TRIES = 20  # Signs of life come ten times a second, and a machine that is busy with other things may be late.
 FLOATING = "203.0.113.22"  # Of a port without a wire of its own.
 
 
@@ -78,18 +76,6 @@ def sessions(net: Net, host: str) -> dict[str, str]:
         name, _, rest = block.partition(" ----")
         found[name] = rest.split("Local Session State: ")[1].split()[0]
     return found
-
-
-def flaps(net: Net) -> int:
-    """Return how often hosts have changed their minds of whether others are alive."""
-    return sum(sum(flaps_at(net, host).values()) for host in net.lab.plan.hosts)
-
-
-def flaps_at(net: Net, host: str) -> dict[str, int]:
-    """Return how often a host has changed its mind of whether another one is alive, by interface."""
-    columns = ["ovs-vsctl", "--format=csv", "--no-headings", "--columns=name,bfd_status", "list", "interface"]
-    said = net.lab.exec_host(host, columns, check=True).stdout
-    return {name: int(count) for name, count in re.findall(r'^"?([^",]+)"?,.*flap_count="*(\d+)', said, re.MULTILINE)}
 
 
 def flaps_of_living(net: Net, host: str) -> dict[str, int]:
@@ -160,13 +146,10 @@ def test_g11_s31_the_first_gateway_takes_over_again_and_nothing_flaps(net: Net, 
         wait_until(lambda: all_alive(net), "all hosts are alive again")
         net.lab.wait_in_sync()
         near.goes_on(300)
-        for _ in range(_TRIES):
-            calm, turns = (len(near.sent), len(far.sent)), flaps(net)
+        for _ in until_calm(net):
+            calm = len(near.sent), len(far.sent)
             far.goes_on(400)
-            if flaps(net) == turns:
-                break
         other.goes_on()
-    assert flaps(net) == turns, "hosts do not agree any more on who is alive"
     assert [max(each.lost, default=0) < first for each, first in zip((near, far), calm, strict=True)] == [True, True]
 
 
@@ -195,15 +178,11 @@ def test_g11_s31_a_gateway_that_is_cut_off_answers_nobody_outside(net: Net, cont
 
 
 def test_s31_a_restart_of_the_controller_moves_no_gateway(net: Net) -> None:
-    for _ in range(_TRIES):
-        turns = flaps(net)
+    for _ in until_calm(net):
         with three_streams(net) as streams:
             net.lab.stop_controller()
             streams[0].goes_on()
             net.lab.start_controller()
             net.lab.wait_in_sync()
             streams[0].goes_on()
-        if flaps(net) == turns:
-            break
-    assert flaps(net) == turns, "hosts do not agree any more on who is alive"
     assert [each.lost for each in streams] == [[], [], []]

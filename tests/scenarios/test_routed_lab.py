@@ -28,6 +28,7 @@ from tests.scenarios.outward import (
     server,
     told,
     trace,
+    until_calm,
 )
 
 pytestmark = pytest.mark.lab
@@ -168,11 +169,12 @@ def test_s35_packets_that_wait_for_a_neighbour_all_arrive(net: Net) -> None:
 
 
 def test_a_restart_of_the_controller_costs_translated_streams_nothing(net: Net) -> None:
-    with Echoes(net, "red/db2") as masked, Echoes(net, "red/near", number=4244) as floating:
-        net.lab.stop_controller()
-        masked.goes_on()
-        net.lab.start_controller()
-        net.lab.wait_in_sync()
-        masked.goes_on()
+    for _ in until_calm(net):
+        with Echoes(net, "red/db2") as masked, Echoes(net, "red/near", number=4244) as floating:
+            net.lab.stop_controller()
+            masked.goes_on()
+            net.lab.start_controller()
+            net.lab.wait_in_sync()
+            masked.goes_on()
     assert (masked.lost, floating.lost) == ([], [])
     assert (masked.seen, floating.seen) == ({ROUTER[4]}, {FLOATING["red/near"]})
