@@ -17,6 +17,7 @@ from controller.wire.flush import Flush, flush, messages
 from controller.wire.message import HEADER, MessageType
 from tests.ovs.frames import frame
 from tests.ovs.twin import Twin
+from tests.scenarios.labs import wait_until
 from tests.wire.test_against_ovs import Wire
 
 pytestmark = pytest.mark.ovs
@@ -97,7 +98,7 @@ def open_all(twin: Twin) -> None:
         kind = 0x0800 if src.version == 4 else 0x86DD
         twin.inject(f"p{zone}", frame(Packet("one", 2, 3, kind, src, dst, 17, sport=1000, dport=2000)))
     twin.settle()
-    assert tracked(twin) == set(CONNECTIONS)
+    wait_until(lambda: tracked(twin) == set(CONNECTIONS), "all connections are tracked")
 
 
 def tracked(twin: Twin) -> set[Connection]:
