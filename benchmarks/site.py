@@ -8,6 +8,7 @@ those that a machine can carry are simulated: they connect to the same controlle
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from controller.lab.lab import Lab
 from controller.lab.plan import port_commands
 from controller.model.entities import Topology
 from controller.model.names import interface_name
+
+_LEARNED_S = 5.0  # A neighbour may be learned between what the controller says and what the switches say.
 
 
 class Site:
@@ -108,12 +111,16 @@ class Site:
 
     def check_counts(self) -> None:
         """Compare what the controller says that the switches hold with what they say; raise Late if that differs."""
-        self.controller.wait_in_sync()
-        told = installed(self.controller.status() or {"switches": ()})
-        found = self.count_flows()
-        theirs = {place: flows for place, flows in told.items() if place[0] in self.hosts}
-        if found != theirs:
-            raise Late(f"the controller says that the switches hold {theirs}, but they hold {found}")
+        deadline = time.monotonic() + _LEARNED_S
+        while True:
+            self.controller.wait_in_sync()
+            told = installed(self.controller.status() or {"switches": ()})
+            found = self.count_flows()
+            theirs = {place: flows for place, flows in told.items() if place[0] in self.hosts}
+            if found == theirs:
+                break
+            if time.monotonic() > deadline:
+                raise Late(f"the controller says that the switches hold {theirs}, but they hold {found}")
         simulated = sum(flows for place, flows in told.items() if place[0] not in self.hosts)
         if simulated != sum(self.simulation.flows().values()):
             raise Late(f"the controller says that the simulated switches hold {simulated:,} flows, which they do not")
