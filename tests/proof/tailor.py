@@ -122,7 +122,8 @@ def _changed(packet: Packet, lacking: Cube, state: Mapping[int, int], way: int) 
         changes[attribute] = _like(held, number)
     made = replace(packet, **changes)
     # Neighbour messages are packets of another form.
-    return made if changes and is_untracked(made) is is_untracked(packet) else None
+    is_of_form = made.icmp_type == packet.icmp_type or not (is_untracked(made) or is_untracked(packet))
+    return made if changes and is_of_form else None
 
 
 def _like(held: int | Address, number: int) -> int | Address:
