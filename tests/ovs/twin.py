@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ _SENTINEL_BRIDGE = "br-sentinel"
 _SENTINEL_FRAME = bytes.fromhex("ffffffffffff02000000000188b5") + bytes(46)
 _PCAP_HEADER = 24
 _DEADLINE = 20.0
+_QUEUE = 99  # Frames that may be left at a dummy port at the most.
 AT_ONCE = 64  # Frames that may wait at a dummy port: it drops what comes when a hundred do.
 
 
@@ -46,7 +48,7 @@ class Twin:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._offsets: dict[str, int] = {}
         self._sentinels = 0
-        self._queued = 0  # The most frames that one call let arrive at a port since the last wait.
+        self._queued: Counter[str] = Counter()  # Frames that have arrived since the last wait, by port.
         self._control: Unixctl | None = None
 
     def __enter__(self) -> Self:
@@ -90,7 +92,8 @@ class Twin:
         process.wait()
         (self.directory / "switch.ctl").unlink()
         self._offsets.clear()
-        self._sentinels = self._queued = 0
+        self._sentinels = 0
+        self._queued.clear()
         self._start_switch()
         # What is in the database is there again once the next change of it is done.
         self.configure(
@@ -146,7 +149,7 @@ class Twin:
 
     def inject(self, port: str, *frames: bytes) -> None:
         """Let frames arrive at a dummy port, at most `AT_ONCE` before it is waited for them."""
-        self._queued = max(self._queued, len(frames))
+        self._queued[port] += len(frames)
         self.control.call("netdev-dummy/receive", port, *(frame.hex() for frame in frames))
 
     def settle(self) -> None:
@@ -160,7 +163,8 @@ class Twin:
             self.add_bridge(_SENTINEL_BRIDGE, {"sentinel-in": 1, "sentinel-out": 2})
             self.install(_SENTINEL_BRIDGE, ["flow add in_port=1,actions=output:2"])
         self._sentinels += 1
-        waiting, self._queued = max(1, self._queued), 0
+        waiting = min(max(self._queued.values(), default=1), _QUEUE)
+        self._queued.clear()
         self.control.call("netdev-dummy/receive", "sentinel-in", *[_SENTINEL_FRAME.hex()] * waiting)
         deadline = time.monotonic() + _DEADLINE
         while waiting > 0:
