@@ -169,7 +169,7 @@ class Live:
         over = time.monotonic()
         self._hears(streams, over)
         # That a segment was there twice is told only when the second is.
-        within(1.0, lambda: all(stream.repairs <= repaired[stream] for stream in streams))
+        within(5.0, lambda: all(stream.repairs <= repaired[stream] for stream in streams))
         lost = [f"{way}: {lost} of {way.sent}" for way in _ways(streams) if (lost := len(way.lost(began, over)))]
         lost += [f"{stream}: {n} segments" for stream in streams if (n := stream.repairs - repaired[stream]) > 0]
         assert not lost, f"lost, but should not be: {lost}"
