@@ -232,6 +232,11 @@ class Live:
                 if each % _BURST == 0:
                     time.sleep(_PAUSE_S)  # So many at a time find room, and nobody else's are lost.
 
+    def disperse(self, port: str) -> None:
+        """Let the datapath of a port's host forget its flows: later stories have nothing to do with the crowd."""
+        host = self.net.lab.plan.ports[port].host
+        self.net.lab.exec_host(host, ["ovs-appctl", "revalidator/purge"], check=True)
+
     def refuses(self, source: str, target: str, number: int) -> None:
         """Require that new conversations are not let in: an announcement, sent later on the same path, comes alone."""
         topology = config.load(self.net.lab.folder).topology

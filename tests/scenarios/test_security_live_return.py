@@ -124,6 +124,7 @@ def test_a_port_trades_its_groups_while_its_host_has_many_flows_to_look_through(
         with live.unharmed(kept):
             for mine in (("a", "b"), ("b",), ("a",)):
                 edit(*mine)
+    live.disperse(NEAR)
 
 
 @SIDES
