@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from controller.memo import Cell, Memo
 from controller.model.entities import Topology
 from controller.model.names import PATCH_TO_INTEGRATION, PATCH_TO_TUNNEL, interface_name
 from controller.pipeline.programs import Programs
 from tests.builders import Entity, address_group, allow, fabric, group, host, network, port
+from tests.pipeline.counted import computations
 
 HOSTS = ("hv1", "hv2", "hv3", "hv4")
 PER_NETWORK = 10
@@ -62,15 +62,7 @@ def cost(
     programs.ask_for(HOSTS)
     programs.settle()
     programs.take()
-    counted: Counter[str] = Counter()
-    compute = Memo._compute
-
-    def counting(memo: Memo, cell: Cell) -> None:
-        counted[cell.query.name] += 1
-        compute(memo, cell)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Memo, "_compute", counting)
+    with computations(monkeypatch) as counted:
         programs.enter(after(topology), {"t0"})
         programs.settle()
     return counted, sum(map(len, programs.take().values()))

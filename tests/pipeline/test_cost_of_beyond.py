@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from controller.graph.fabric import Fabric
-from controller.memo import Cell, Memo
 from controller.model.entities import Topology
 from controller.pipeline.compile import assumed_bindings, compile_fabric
 from controller.pipeline.flow import Delta
 from controller.pipeline.programs import Programs
 from tests.builders import Entity, allow, fabric, group, host, network, physical_network, port, router
+from tests.pipeline.counted import computations
 from tests.pipeline.world import same
 
 WIRED = ("hv2", "hv3")
@@ -67,15 +67,7 @@ def cost(
     programs.ask_for(base.hosts)
     programs.settle()
     programs.take()
-    counted: Counter[str] = Counter()
-    compute = Memo._compute
-
-    def counting(memo: Memo, cell: Cell) -> None:
-        counted[cell.query.name] += 1
-        compute(memo, cell)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Memo, "_compute", counting)
+    with computations(monkeypatch) as counted:
         programs.enter(after(base), {"red"})
         programs.settle()
     deltas = programs.take()
