@@ -121,15 +121,8 @@ def _class_flows(memo: Memo, groups: Groups) -> Part:
 
 @query
 def _address_flows(memo: Memo, network: str) -> Mapping[tuple[str, int], _Made]:
-    """Return what the addresses of a network need; those that were here before keep what they have."""
-    before: Mapping[tuple[str, int], _Made] = memo.previous() or {}
-    found = {}
-    for spot, known in known_addresses(memo, network).items():
-        made = before.get(spot)
-        if made is None or made.subject != known:
-            made = _Made(known, _built(memo, Scope.ADDRESS, network, known).part(None))
-        found[spot] = made
-    return found
+    """Return what the addresses of a network need."""
+    return _kept(memo, Scope.ADDRESS, network, known_addresses(memo, network))
 
 
 @query
@@ -139,15 +132,8 @@ def _addresses(memo: Memo, network: str) -> Part:
 
 @query
 def _placed_flows(memo: Memo, network: str) -> Mapping[tuple[str, int], _Made]:
-    """Return what the places of a network's addresses need; those that were here before keep what they have."""
-    before: Mapping[tuple[str, int], _Made] = memo.previous() or {}
-    found = {}
-    for spot, placed in placed_addresses(memo, network).items():
-        made = before.get(spot)
-        if made is None or made.subject != placed:
-            made = _Made(placed, _built(memo, Scope.PLACED, network, placed).part(None))
-        found[spot] = made
-    return found
+    """Return what the places of a network's addresses need."""
+    return _kept(memo, Scope.PLACED, network, placed_addresses(memo, network))
 
 
 @query
@@ -285,6 +271,20 @@ def class_part(memo: Memo, _host: str, groups: Groups) -> Part:
 def addresses_part(memo: Memo, _host: str, network: str) -> Part:
     """Return what the addresses of a network need; the host has the network."""
     return _addresses(memo, network)
+
+
+def _kept(
+    memo: Memo, scope: Scope, network: str, subjects: Mapping[tuple[str, int], Known | Placed]
+) -> dict[tuple[str, int], _Made]:
+    """Return what each of a network's subjects needs; those that were here before keep what they have."""
+    before: Mapping[tuple[str, int], _Made] = memo.previous() or {}
+    found = {}
+    for spot, subject in subjects.items():
+        made = before.get(spot)
+        if made is None or made.subject != subject:
+            made = _Made(subject, _built(memo, scope, network, subject).part(None))
+        found[spot] = made
+    return found
 
 
 def _part(memo: Memo, scope: Scope, *subject: object) -> Part:
