@@ -59,9 +59,6 @@ class ByTenant(Mapping[str, Entity]):
         # Dictionaries compare their values by identity first, so parts that are shared cost nothing.
         return self.parts == other.parts or self._filled() == other._filled()
 
-    # What is compared by content has no hash. Python says it so, for which mypy and typeshed know no annotation (mypy#4266).
-    __hash__ = None  # type: ignore[assignment]
-
     def items(self) -> ItemsView[str, Entity]:
         """Return names and entities, part by part."""
         return _Items(self)
