@@ -27,12 +27,12 @@ PACE = Pace(3, 0.3)  # Silence is believed after 0.9 s.
 
 
 class Heard:
-    """What one port receives while the block runs."""
+    """What an interface of a namespace receives while the block runs."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, interface: str = "eth0") -> None:
         with inside(namespace):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ANY_PROTOCOL))
-            self._socket.bind(("eth0", ANY_PROTOCOL))
+            self._socket.bind((interface, ANY_PROTOCOL))
         self._socket.setblocking(False)
         self.frames: list[bytes] = []
 
@@ -55,6 +55,7 @@ class Heard:
         deadline = time.monotonic() + seconds
         seen = 0
         while True:
+            self._read()
             for frame in self.frames[seen:]:
                 if wanted(frame):
                     return frame
@@ -62,7 +63,6 @@ class Heard:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 return None
-            self._read()
 
     def _read(self) -> None:
         while True:

@@ -164,6 +164,22 @@ def seen_as(net: Net, source: str, target: str, number: int, seconds: float = PA
         return own.recv(64).decode()
 
 
+def sessions(net: Net, host: str) -> dict[str, str]:
+    """Return the state of a host's BFD sessions, by interface."""
+    said = net.lab.exec_host(host, ["ovs-appctl", "bfd/show"]).stdout
+    found: dict[str, str] = {}
+    for block in said.split("---- ")[1:]:
+        name, _, rest = block.partition(" ----")
+        found[name] = rest.split("Local Session State: ")[1].split()[0]
+    return found
+
+
+def all_alive(net: Net) -> bool:
+    """Whether every host knows of all gateways, and they of all hosts, that they are alive."""
+    expected = {"gw1": 3, "gw2": 3, "hv1": 2, "hv2": 2}
+    return all(list(sessions(net, host).values()) == ["up"] * count for host, count in expected.items())
+
+
 def flaps(net: Net) -> int:
     """Return how often hosts have changed their minds of whether others are alive."""
     return sum(sum(flaps_at(net, host).values()) for host in net.lab.plan.hosts)
@@ -213,7 +229,9 @@ class Echoes:
             thread.start()
         deadline = time.monotonic() + PATIENCE_S
         while len(self.answered) < self.RATE // 4:
-            assert time.monotonic() < deadline, "nothing is answered"
+            if time.monotonic() > deadline:
+                self._end()
+                raise AssertionError("nothing is answered")
             time.sleep(0.01)
         self._began, self._since = len(self.sent), time.monotonic()
         return self
@@ -221,6 +239,9 @@ class Echoes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._over.set()
         for thread in self._threads:
             thread.join(PATIENCE_S)

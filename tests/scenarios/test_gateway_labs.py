@@ -16,11 +16,14 @@ from controller.graph.fabric import Fabric
 from controller.graph.queries import gateways
 from controller.lab.beyond import INTERNET
 from controller.lab.build import carry_underlay, introduce
-from controller.lab.namespaces import inside, ip, kill
+from controller.lab.namespaces import bridge, inside, ip, kill
+from controller.lab.prober import EAGER, UDP, Probe, Prober
+from controller.model.address import outer_mac
+from controller.model.names import liveness_port
 from tests.faults.site import DAEMON, daemon_of
-from tests.lab.net import Net
+from tests.lab.net import Heard, Net
 from tests.scenarios.labs import running, wait_until, write
-from tests.scenarios.outward import FILES, ROUTER, Echoes, flaps_at, until_calm
+from tests.scenarios.outward import FILES, ROUTER, WORLD, Echoes, all_alive, flaps_at, sessions, until_calm
 
 pytestmark = pytest.mark.lab
 
@@ -62,32 +65,27 @@ def restart(net: Net) -> None:
     introduce(net.lab._state)
 
 
+@contextmanager
+def out_of_sight(net: Net, *hosts: str) -> Iterator[None]:
+    """Have the underlay pass nothing between some hosts, while each of them reaches all others."""
+    numbers = [net.lab._state.hosts[host] for host in hosts]
+    for word in ("on", "off"):
+        with inside(net.lab._state.namespace()):
+            bridge(f"link set dev u{number} isolated {word}" for number in numbers)
+        if word == "on":
+            yield
+
+
 FAULTS = pytest.mark.parametrize(
     ("fail", "mend"), [(crash, restart), (cut, splice)], ids=["switch-killed", "underlay-cut"]
 )
 Fault = Callable[[Net], None]
 
 
-def sessions(net: Net, host: str) -> dict[str, str]:
-    """Return the state of a host's BFD sessions, by interface."""
-    said = net.lab.exec_host(host, ["ovs-appctl", "bfd/show"]).stdout
-    found: dict[str, str] = {}
-    for block in said.split("---- ")[1:]:
-        name, _, rest = block.partition(" ----")
-        found[name] = rest.split("Local Session State: ")[1].split()[0]
-    return found
-
-
 def flaps_of_living(net: Net, host: str) -> dict[str, int]:
     """Return the same of those whom the host takes for alive now."""
     states, counts = sessions(net, host), flaps_at(net, host)
     return {name: counts[name] for name, state in states.items() if state == "up"}
-
-
-def all_alive(net: Net) -> bool:
-    """Whether every host knows of all gateways, and they of all hosts, that they are alive."""
-    expected = {"gw1": 3, "gw2": 3, "hv1": 2, "hv2": 2}
-    return all(list(sessions(net, host).values()) == ["up"] * count for host, count in expected.items())
 
 
 @contextmanager
@@ -164,17 +162,34 @@ def test_g11_s31_who_is_only_called_from_outside_is_found_at_the_other_gateway(n
 @pytest.mark.parametrize("controller", ["controller", "no-controller"])
 def test_g11_s31_a_gateway_that_is_cut_off_answers_nobody_outside(net: Net, controller: str) -> None:
     """It still has its wire; who asks there for an address of the fabric would find it, and be led nowhere."""
+    theirs = outer_mac(f"red/{FLOATING}").to_bytes(6, "big")
     with Echoes(net, INTERNET, FLOATING, at="red/far", number=80) as calls:
         cut(net)
         calls.goes_on()
+        wait_until(lambda: "up" not in sessions(net, ACTIVE).values(), "the gateway hears nobody")
         if controller == "no-controller":
             net.lab.stop_controller()
-        first = len(calls.sent)
-        for _ in range(10):
-            with inside(net.lab.port_namespace("@public-router")):
-                ip(["neigh flush all"])
-            calls.goes_on(20)
-    assert [number for number in calls.lost if number >= first] == []
+        wire = f"p{net.lab._state.hosts[ACTIVE]}-0"
+        with Heard(net.lab._state.namespace(), wire) as said:
+            for _ in range(10):
+                with inside(net.lab.port_namespace("@public-router")):
+                    ip(["neigh flush all"])
+                calls.goes_on(20)
+            assert said.find(lambda frame: frame[6:12] == theirs, seconds=0) is None
+
+
+def test_s31_who_had_to_lead_out_for_a_while_finds_the_address_at_the_other_gateway(net: Net) -> None:
+    """For one host alone the gateway was dead: what the other one has sent in its place told the wire's bridge there where the MAC is."""
+    with out_of_sight(net, "hv2", ACTIVE):
+        wait_until(lambda: sessions(net, "hv2")[liveness_port(ACTIVE)] == "down", "hv2 does not hear it")
+        names = "red/far", INTERNET
+        with Prober({name: net.lab.port_namespace(name) for name in names}) as prober:
+            prober.attend("red/far", 4, [])
+            prober.attend(INTERNET, 4, [(UDP, 4243)])
+            assert prober.ask([Probe("red/far", WORLD[4], UDP, 4243)], EAGER)[0].reached == {INTERNET}
+    wait_until(lambda: all_alive(net), "all hosts are alive again")
+    with Echoes(net, "blue/w1", FLOATING, at="red/far", number=80) as calls:
+        calls.goes_on()
 
 
 def test_s31_a_restart_of_the_controller_moves_no_gateway(net: Net) -> None:

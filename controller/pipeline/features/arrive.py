@@ -126,6 +126,11 @@ def _owned(
     for address in addresses:
         asked = match(**here, **discovery.question(address))
         builder.flow("arriving", 200, asked, enter, goto, kind=kind, origin=origin)
+        if has_rivals(view.on, owner):
+            # Another gateway speaks to this one by the host's own MAC: of the owner's it may have learned that it has that itself.
+            ethertype, _, field = family(address)
+            told = match(**here, eth_dst=wire_mac(view.name, view.on.name), eth_type=ethertype, **{field: int(address)})
+            builder.flow("arriving", 160, told, [*long, *enter], goto, kind=kind, origin=origin)
         onward = "back" if address.version == 4 else "announce"
         actions = discovery.answer(address, mac, is_router=True)
         builder.flow("owned", 200, asked, actions, onward, kind="answer", origin=origin)
@@ -226,7 +231,7 @@ FEATURE = Feature(
             name="arriving",
             stage=Stage.ARRIVE,
             slot=0,
-            matches=(NETWORK.field, "eth_dst", "arp_spa", *discovery.MATCHES),
+            matches=(NETWORK.field, "eth_dst", "arp_spa", "ip_dst", "ipv6_dst", *discovery.MATCHES),
             writes=(QUESTION.field, TOO_LONG.field),
             next=("answering", "owned", "tell"),
             purpose="is it for a router or a floating IP that this host has, or will have when those before it are dead?",
@@ -278,7 +283,7 @@ FEATURE = Feature(
     ),
     kinds={
         "from outside": "a frame of an external network",
-        "for us": "the MAC, or a question for an address, of a router or a floating IP",
+        "for us": "the MAC, or a question for an address, of a router or a floating IP; or the address, by another gateway",
         "in reserve": "the same, and another gateway has it as long as that one is alive",
         "in touch": "the host is in touch with others, or has but one to be in touch with",
         "answer": "somebody on the wire asks for an address of ours that is here",

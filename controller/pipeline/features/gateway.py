@@ -174,12 +174,13 @@ def _outer(builder: Builder, view: ExternalView, outer: ways_out.Outer) -> None:
     origin = Origin(f"{outer.owner} on external network {view.name}", view.external.place)
     ethertype, _, field = family(outer.address)
     where = match(**view.here, eth_type=ethertype, **{field: int(outer.address)})
-    there = [set_field("eth_dst", outer_mac(outer.owner)), *view.out()]
-    back = [set_field("eth_dst", loop_mac(outer.owner)), *view.out()]
+    there, back = ([set_field("eth_dst", mac(outer.owner)), *view.out()] for mac in (outer_mac, loop_mac))
     before = rivals(view.on, outer.owner)
     if before:
         name = f"{view.name} {outer.address}"
-        actions = [write_choice(builder, view.on, name, [(each, there) for each in before], back, origin)]
+        # The wire's bridge here may have learned that the owner's MAC is here, and would drop the frame.
+        others = [(each, [set_field("eth_dst", wire_mac(view.name, each)), *view.out()]) for each in before]
+        actions = [write_choice(builder, view.on, name, others, back, origin)]
     else:
         actions = there if before is None else back
     # Open vSwitch's own tracker would take what comes back for a packet of the connection that it has just been in. A bucket of a
