@@ -164,8 +164,8 @@ def test_a_host_that_comes_back_with_its_claim_does_not_win(net: Net) -> None:
 def test_an_interface_of_any_name_is_the_port_that_its_iface_id_says(lab: Bring) -> None:
     net = lab(NAMED)
     rename(net, "red/vm", "tap7")
+    wait_until(lambda: net.ping("red/peer", "red/vm"), "the port has come by its new name")
     net.lab.wait_in_sync()
-    assert net.ping("red/peer", "red/vm")
     with RoamingStream(net, "red/peer", "red/vm") as stream:
         net.lab.stop_controller()
         net.lab.start_controller()

@@ -132,10 +132,6 @@ class Scales:
 
     def cost(self, source: str, frames: Iterable[bytes]) -> Cost:
         """Return what the datapath holds after a port has sent these frames and nobody anything else."""
-        return self.weigh_frames(source, frames)[0]
-
-    def weigh_frames(self, source: str, frames: Iterable[bytes]) -> tuple[Cost, list[str]]:
-        """Return what `cost` does, and the megaflows."""
         sent = list(frames)
         for _ in range(_TRIES):
             self._send(interface_name(source), sent)
@@ -144,7 +140,7 @@ class Scales:
             # have changed meanwhile: the switch then looks through its megaflows, and takes some for outdated, or all.
             counted = sum(1 + int(_COUNT.findall(line)[0]) for line in held if "recirc_id(0)," in line)
             if counted == len(sent) and masks == self._masks():
-                return Cost(masks, len(held)), held
+                return Cost(masks, len(held))
         raise AssertionError(f"{counted} of {len(sent)} frames are in the megaflows")
 
     def _masks(self) -> int:

@@ -65,8 +65,9 @@ def test_masks_are_counted_as_open_vswitch_counts_them(scales: Scales) -> None:
     topology = crowd(SHAPES["remote groups and prefixes"]())
     scales.load(topology)
     hostile = Hostile(topology, NEAR, FAR, Direction.EGRESS).frames(100)
-    cost, held = scales.weigh_frames(NEAR, filter(is_told_whole, hostile))
-    assert cost.masks == len(set(map(mask, held)))
+    cost = scales.cost(NEAR, filter(is_told_whole, hostile))
+    # What has just come to be may be left out once.
+    assert cost.masks in [len(set(map(mask, scales.megaflows()))) for _ in range(2)]
 
 
 def is_told_whole(frame: bytes) -> bool:
