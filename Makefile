@@ -19,7 +19,8 @@ PYTEST ?= .venv/bin/python -m pytest
 
 SWITCHES := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping
 TOOLS := tcpdump:tcpdump mn:mininet dockerd:docker.io docker-compose:docker-compose debootstrap:debootstrap \
-	dhclient:isc-dhcp-client udhcpc:udhcpc dhcpcd:dhcpcd-base
+	dhclient:isc-dhcp-client udhcpc:udhcpc dhcpcd:dhcpcd-base traceroute:traceroute iperf3:iperf3 \
+	curl:curl
 
 .PHONY: demo test soak sweep check format lint types spelling pages architecture goldens docs bench clean programs tools
 
