@@ -261,10 +261,14 @@ def gateways(memo: Memo, router_name: str) -> tuple[str, ...]:
 
 
 @query
-def wires_of(memo: Memo, space: str) -> tuple[str, ...]:
-    """Return the networks of an address space that are on a physical network."""
-    known = ((name, network(memo, name)) for name in networks_of_space(memo, space))
-    return tuple(name for name, each in known if each is not None and each.physical_network is not None)
+def wires_of(memo: Memo, space: str) -> Mapping[str, tuple[str, ...]]:
+    """Return physical network -> the networks of an address space that are on it, in name order."""
+    found: dict[str, list[str]] = {}
+    for name in networks_of_space(memo, space):
+        each = network(memo, name)
+        if each is not None and each.physical_network is not None:
+            found.setdefault(each.physical_network, []).append(name)
+    return {physical: tuple(names) for physical, names in found.items()}
 
 
 @query
@@ -282,15 +286,25 @@ def beyond(memo: Memo, network_name: str) -> tuple[str, ...]:
     if wanted is None or wanted.type is NetworkType.LOCAL or router_of(memo, network_name) is None:
         return ()
     senders = {name for name in hosts_of(memo, network_name) if is_programmed(memo, name)}
-    others = wires_of(memo, space_of(memo, network_name))
-    return tuple(name for name in others if name != network_name and not senders.issubset(wired(memo, name)))
+    carried = wires_of(memo, space_of(memo, network_name)).values()
+    others = {name for names in carried if not senders.issubset(wired(memo, names[0])) for name in names}
+    return tuple(sorted(others - {network_name}))
+
+
+@query
+def handed_over(memo: Memo, space: str) -> Mapping[str, tuple[str, ...]]:
+    """Return network -> the networks of an address space from which some host hands over what is for it, in name order."""
+    found: dict[str, list[str]] = {}
+    for source in networks_of_space(memo, space):
+        for name in beyond(memo, source):
+            found.setdefault(name, []).append(source)
+    return {name: tuple(sources) for name, sources in found.items()}
 
 
 @query
 def handing(memo: Memo, network_name: str) -> tuple[str, ...]:
     """Return the networks from which some host hands over what is for a network."""
-    known = networks_of_space(memo, space_of(memo, network_name))
-    return tuple(name for name in known if network_name in beyond(memo, name))
+    return handed_over(memo, space_of(memo, network_name)).get(network_name, ())
 
 
 @query
@@ -312,7 +326,7 @@ def proxies(memo: Memo, network_name: str, source: str) -> tuple[str, ...]:
 @query
 def proxies_of(memo: Memo, space: str) -> tuple[str, ...]:
     """Return the hosts that pass on what hosts without a wire have for networks of an address space."""
-    ways = ((name, source) for name in wires_of(memo, space) for source in handing(memo, name))
+    ways = ((name, source) for name, sources in handed_over(memo, space).items() for source in sources)
     return tuple(sorted({where for name, source in ways for where in proxies(memo, name, source)}))
 
 
@@ -324,9 +338,8 @@ def spaces_by_host(memo: Memo, tenant: str) -> Mapping[str, tuple[str, ...]]:
         for where in {where for _, where in ports}:
             found.setdefault(where, set()).add(space_of(memo, name))
     for name in routers_in(memo, tenant) or ():
-        space = space_name(name)
-        for where in (*gateways(memo, name), *proxies_of(memo, space)):
-            found.setdefault(where, set()).add(space)
+        for where in (*gateways(memo, name), *proxies_of(memo, space_name(name))):
+            found.setdefault(where, set()).add(space_name(name))
     return {where: tuple(sorted(names)) for where, names in found.items()}
 
 
@@ -339,8 +352,7 @@ def spaces_here(memo: Memo, host_name: str, tenant: str) -> tuple[str, ...]:
 @query
 def spaces_on(memo: Memo, host_name: str) -> tuple[str, ...]:
     """Return the address spaces that a host must know, in name order."""
-    found = {space for tenant in tenants(memo) or () for space in spaces_here(memo, host_name, tenant)}
-    return tuple(sorted(found))
+    return tuple(sorted({space for tenant in tenants(memo) or () for space in spaces_here(memo, host_name, tenant)}))
 
 
 @query

@@ -11,6 +11,7 @@ import pytest
 from controller.graph.fabric import Fabric
 from controller.model.entities import FloatingIp, Route, Router, Topology
 from controller.pipeline.compile import assumed_bindings, compile_fabric
+from controller.pipeline.flow import Bindings
 from controller.pipeline.programs import Programs
 from tests.builders import (
     Entity,
@@ -26,6 +27,7 @@ from tests.builders import (
     port,
     router,
 )
+from tests.pipeline.counted import readings
 from tests.pipeline.world import same
 
 Change = Callable[[Topology], Topology]
@@ -83,23 +85,32 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
 }
 
 
-def hosts_of_change(before: Topology, after: Topology) -> tuple[set[str], int]:
-    """Return the hosts that are sent something, and how many flows and groups that are."""
+def assumed(topology: Topology) -> dict[str, Bindings]:
+    graph = Fabric(topology)
+    return {name: assumed_bindings(graph, each) for name, each in topology.hosts.items()}
+
+
+def running(before: Topology, after: Topology) -> Programs:
+    """Return the programs of a fabric whose switches have all the ports that another one needs."""
     programs = Programs()
     programs.enter(before)
-    graph = Fabric(after)
-    bindings = {name: assumed_bindings(graph, each) for name, each in after.hosts.items()}
-    for name, known in bindings.items():
+    for name, known in assumed(after).items():
         for bridge, ports in known.ports.items():
             for interface, number in ports.items():
                 programs.bind(name, bridge, interface, number)
     programs.ask_for(before.hosts)
     programs.settle()
     programs.take()
+    return programs
+
+
+def hosts_of_change(before: Topology, after: Topology) -> tuple[set[str], int]:
+    """Return the hosts that are sent something, and how many flows and groups that are."""
+    programs = running(before, after)
     programs.enter(after, {"red"})
     programs.settle()
     deltas = programs.take()
-    for fresh in compile_fabric(after, bindings=bindings, hosts=after.hosts):
+    for fresh in compile_fabric(after, bindings=assumed(after), hosts=after.hosts):
         assert same(programs.programs[fresh.dpid], fresh)
     return {programs.programs[dpid].host for dpid in deltas}, sum(map(len, deltas.values()))
 
@@ -117,6 +128,27 @@ def test_a_routers_hosts_alone_are_told_of_what_is_joined_to_it(change: str) -> 
 def test_what_is_taken_from_a_router_goes_from_its_hosts_alone(change: str) -> None:
     edit, concerned = CHANGES[change]
     assert hosts_of_change(edit(topology()), topology())[0] <= concerned
+
+
+@pytest.mark.parametrize("kind", ["vxlan", "vlan"])
+def test_a_network_that_joins_looks_at_each_other_one_a_few_times(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Not at each for the sake of each, which would make a router of two hundred networks a hundred times as dear as one of twenty."""
+
+    def looks(count: int) -> int:
+        names = [f"red/n{number}" for number in range(count)]
+        entities: list[Entity] = [*map(host, RED), physical_network("physnet1", "hv1", "hv2")]
+        for number, name in enumerate(names):
+            physical, segment = ("physnet1", 100 + number) if kind == "vlan" else (None, None)
+            entities.append(network(name, f"10.0.{number}.0/24", kind=kind, physical=physical, segment=segment))
+            entities.append(port(f"red/p{number}", name, f"10.0.{number}.10", host=RED[number % 2]))
+        before, after = (fabric(*entities, router("red/main", *some)) for some in (names[:-1], names))
+        programs = running(before, after)
+        programs.enter(after, {"red"})
+        with readings(monkeypatch) as read:
+            programs.settle()
+        return read.total()
+
+    assert looks(80) < 6 * looks(20)
 
 
 def test_a_hundred_floating_ips_more_cost_a_hundred_times_one() -> None:
