@@ -1,9 +1,9 @@
 """A tenant's part after an edit, from its part before: ports whose entries are the same are taken over.
 
 This is for edits of ports, groups, address groups, routers and floating IPs of a tenant that shares no networks, where nothing was wrong
-and nothing comes to be: then a port depends on its own entry alone, and on what others have in its network. Routers and floating IPs
-are made anew each time. Whatever else was edited, whatever is in doubt and whatever is wrong is left to `build_parts`, which makes the
-whole part anew.
+and nothing comes to be: then a port depends on its own entry alone, and on what others have in its network. Floating IPs are made anew
+each time, as their ports may have other addresses. Whatever else was edited, whatever is in doubt and whatever is wrong is left to
+`build_parts`, which makes the whole part anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from controller.config.fabric import Fabric
 from controller.config.groups import GroupContext
 from controller.config.ports import Draft, GroupsOf, PortContext, draft_port, names_of
 from controller.config.problem import Problems
+from controller.config.routers import SECTION as ROUTERS
 from controller.config.routers import RouterContext
 from controller.config.schema import TenantFile
 from controller.config.shared import ADDRESS_GROUPS, GROUPS, Loan, Others, still_holds
@@ -78,7 +79,7 @@ def amend_part(
     ports = _ports(edit, networks)
     if ports is None:
         return None
-    filters = before.filters if _has_same_filters(edit) else build_filters(edit.context())
+    filters = before.filters if _stand(edit, GROUPS, ADDRESS_GROUPS) else build_filters(edit.context())
     keys = _keys(before, filters, ports)
     if keys is None:
         return None
@@ -127,9 +128,9 @@ def _stateless(content: TenantFile) -> set[str]:
 def _networks(edit: _Edit) -> Mapping[str, Network]:
     """Return the networks, where they stand now."""
     before = edit.before.networks
-    places = {name: edit.declared.place("networks", name.partition("/")[2]) for name in before}
-    if all(network.place == places[name] for name, network in before.items()):
+    if _stand(edit, "networks"):
         return before
+    places = {name: edit.declared.place("networks", name.partition("/")[2]) for name in before}
     return {name: replace(network, place=places[name]) for name, network in before.items()}
 
 
@@ -137,15 +138,17 @@ def _ways(edit: _Edit, networks: Mapping[str, Network], ports: Mapping[str, Port
     """Return the routers, where they stand now, and the floating IPs, which depend on the ports' addresses."""
     tenant = edit.fabric.tenants[edit.before.tenant]
     context = RouterContext(edit.fabric, tenant, edit.declared, networks, reporter)
-    return build_ways(context, ports, routers_of(context))
+    # What they were warned of is to be said again.
+    is_same = networks is edit.before.networks and not edit.before.problems.warnings and _stand(edit, ROUTERS)
+    return build_ways(context, ports, edit.before.ways.routers if is_same else routers_of(context))
 
 
-def _has_same_filters(edit: _Edit) -> bool:
-    """Whether groups and address groups are what they were, and every word of them where it was."""
+def _stand(edit: _Edit, *sections: str) -> bool:
+    """Whether sections are what they were, and every word of them where it was."""
     new, old = edit.declared.source.outline, edit.before.declared.source.outline
     if new is None or old is None:
         return False
-    return all(new.sections.get(each) == old.sections.get(each) for each in (GROUPS, ADDRESS_GROUPS))
+    return all(new.sections.get(each) == old.sections.get(each) for each in sections)
 
 
 def _ports(edit: _Edit, networks: Mapping[str, Network]) -> Mapping[str, Port] | None:
