@@ -6,7 +6,8 @@ A phase is waited for before the next begins, but no switch is waited for longer
 that does not answer is late, gets the rest when it comes back, and delays nobody until then.
 
 The rules of classes that ports have left end a moment later, and nobody waits for that; if they come back soon after, they come a moment
-before their ports (`controller.pipeline.left`).
+before their ports (`controller.pipeline.left`). So do the connections of addresses that ports have given up, and who is given one of these
+addresses waits for that (`controller.pipeline.resting`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from controller.pipeline.content import judged
 from controller.pipeline.flow import Delta, Flow, Program
 from controller.pipeline.left import come_back, come_first, part
 from controller.pipeline.plan import pipeline
+from controller.pipeline.resting import gives_away, hands_over, rest, silenced
 from controller.pipeline.rollout import phases, roles
 from controller.switch.status import AuditReport, Reading, State, SwitchStatus
 
@@ -34,7 +36,7 @@ _SLOWEST_FLOWS_PER_S = 15_000.0  # for what it has to do.
 # A switch that has confirmed a bundle may send by the old flows until its datapath has been looked through, and what is outside takes a
 # moment to learn. Measured: some 10 ms with few flows in the datapath.
 HANDOVER_S = 0.25
-# Rules that nobody has any more wait as long as Open vSwitch may take to look its flows through: its default `max-revalidator`.
+# What nobody has any more waits as long as Open vSwitch may take to look its flows through: its default `max-revalidator`.
 LEFT_S = 0.5
 # So long a datapath may keep a flow that nobody follows: its default `max-idle` of 10 s, and some time to look it through.
 REMEMBERED_S = 12.0
@@ -157,8 +159,11 @@ class Delivery:
             before_last: Is called when all but the last of several phases are done: what takes over is ready, what ends is still there.
                 Returns whether the outside has been told of something that has been handed over.
         """
+        self._let_rest(deltas)
         deltas = {dpid: self._with_left(dpid, delta) for dpid, delta in deltas.items()}
         steps, left = part(phases(deltas, self._role), self._role)
+        silent = silenced(deltas.values())
+        steps, resting = rest(steps, silent)
         first, steps = come_first(steps, self._recent(), self._role)
         flows = sum(map(len, deltas.values()))
         change = ChangeSet(self.record.last + 1, cause, "under way", len(deltas), flows, len(steps), 0, 0.0)
@@ -170,10 +175,11 @@ class Delivery:
         for number, step in enumerate(steps, 1):
             if 1 < number == len(steps) and before_last():
                 time.sleep(HANDOVER_S)
+            if number > 1 and hands_over(step, silent):
+                time.sleep(LEFT_S)
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
-        if left:
-            self._left += ((time.monotonic() + LEFT_S, left),)
+        self._left += tuple((time.monotonic() + LEFT_S, each) for each in (left, resting) if each)
         troubles = self.troubles(behind)
         state = "done" if not behind else "refused" if self.refused(behind) else "late"
         seconds = time.monotonic() - since
@@ -219,6 +225,13 @@ class Delivery:
         for dpid, each in self._ended:
             found.setdefault(dpid, set()).add(each)
         return found
+
+    def _let_rest(self, deltas: Mapping[int, Delta]) -> None:
+        """Wait until what is still to end has ended of addresses that a change gives to somebody else."""
+        for due, step in self._left:
+            if any(gives_away(step[dpid], deltas[dpid]) for dpid in step.keys() & deltas.keys()):
+                time.sleep(max(0.0, due - time.monotonic()))
+        self.end()
 
     def _with_left(self, dpid: int, delta: Delta) -> Delta:
         """Return a bridge's change along with what was still to end there and comes back by it."""

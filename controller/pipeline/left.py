@@ -29,12 +29,19 @@ def part(steps: Iterable[Shares], role: Callable[[Flow], Role]) -> tuple[list[di
     """Return the phases of a change without the rules of classes that ports have left, and what is to be done to end these."""
     steps = list(steps)
     classes = {dpid: _left(_whole(steps, dpid), role) for step in steps for dpid in step}
+    return apart(steps, lambda dpid, deletes: _rules(deletes, classes[dpid], role))
+
+
+def apart(
+    steps: Iterable[Shares], ends_later: Callable[[int, Mapping[FlowKey, Flow]], Mapping[FlowKey, Flow]]
+) -> tuple[list[dict[int, Delta]], dict[int, Delta]]:
+    """Return the phases of a change without some of the flows that go, and the end of these."""
     now: list[dict[int, Delta]] = []
     later: dict[int, Delta] = {}
     for step in steps:
         shares: dict[int, Delta] = {}
         for dpid, delta in step.items():
-            gone = _rules(delta.deletes, classes[dpid], role)
+            gone = ends_later(dpid, delta.deletes)
             rest = replace(delta, deletes={key: flow for key, flow in delta.deletes.items() if key not in gone})
             if rest:
                 shares[dpid] = rest
@@ -74,12 +81,12 @@ def come_first(
 
 
 def come_back(later: Delta, change: Delta) -> tuple[Delta, Delta]:
-    """Return what is left to be ended when a change follows, and that change with the rest: the rules of classes that it brings back.
+    """Return what is left to be ended when a change follows, and that change with the rest: what it brings back, and rules of its classes.
 
     They are still there, so what comes takes their place, and what does not come goes with this change.
     """
     comes = judged(change.puts.values()) | set(loads_class(loads(change.puts, change.group_puts)))
-    back = {key: flow for key, flow in later.deletes.items() if judged([flow]) & comes}
+    back = {key: flow for key, flow in later.deletes.items() if key in change.puts or judged([flow]) & comes}
     if not back:
         return later, change
     there = {key: flow for key, flow in back.items() if key in change.puts}

@@ -16,7 +16,7 @@ before anything new is allowed:
 
 A port that moves is so made ready where it comes to, then every sender turns to it, then it ends where it was. A flow that is
 replaced changes at once: it is due when its successor is, unless it only loses outputs, or receives and its successor sends.
-Connections end with the last phase, when nobody is left who could open them again under the address that has another owner.
+Connections end with the last phase, when nobody is left who could open them again under the address; datapaths follow first (`resting`).
 The two bridges that a patch port joins are two switches. What touches one bridge only needs no order.
 """
 

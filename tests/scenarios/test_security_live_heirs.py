@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from controller import config
-from tests.faults.site import crash_controller
-from tests.scenarios.labs import write
+from controller.engine.delivery import LEFT_S
+from controller.pipeline.plan import pipeline
+from tests.faults.site import crash_controller, daemon_of
+from tests.faults.threads import still
+from tests.scenarios.labs import wait_until, write
 from tests.scenarios.live import BOTH, FABRIC, FAR, NEAR, PLACES, TENANT, Live, red, rules
 from tests.scenarios.streams import Stream
 
@@ -19,6 +23,9 @@ pytestmark = pytest.mark.lab
 OLD, HEIR, LAST = "red/old", "red/heir", 6
 GROUPS = f"own: {{ingress: [{rules(5001)}]}}\nother: {{ingress: [{rules(5002)}]}}\nopen: {{ingress: [{{}}]}}"
 OPEN = {"near": ["open"], "far": ["open"]}
+
+CLASSIFY = pipeline().tables["classify"].number
+SIGNS, TRIES, SLACK_S = 5, 5, 0.1
 
 HEIRS = pytest.mark.parametrize("group", ["own", "other"])
 PLACED = pytest.mark.parametrize("place", ["hv1", "hv2"], ids=["same-host", "two-hosts"])
@@ -76,6 +83,51 @@ def test_an_address_brings_no_connections_along_past_a_dead_controller(live: Liv
         plug(live)
         live.net.lab.start_controller()
         lives_its_own_life(live, "own", talk)
+
+
+@pytest.mark.parametrize("when", ["at-once", "soon-after"])
+def test_an_address_brings_no_connections_along_that_its_old_owner_opens_again_on_its_way_out(
+    live: Live, when: str
+) -> None:
+    """The old owner's host has confirmed its end and lets it speak for a moment more: its heir elsewhere gets no answers to that."""
+    for _ in range(TRIES):
+        with old_owner(live, "own") as talk:
+            moment = speaks_on(
+                live, talk, (lambda: live.save(GROUPS, OPEN)) if when == "soon-after" else heir_elsewhere(live)
+            )
+            heir_elsewhere(live)()
+            live.apply()
+            plug(live)
+            if moment < LEFT_S - SLACK_S:
+                lives_its_own_life(live, "own", talk)
+                assert strays(live, HEIR) == {"datagrams": 0, "segments": 0}
+                return
+    raise AssertionError("the machine is so busy that nothing can be said")
+
+
+def heir_elsewhere(live: Live) -> Callable[[], None]:
+    """What gives the address to a port of the other host."""
+    return lambda: name_heir(live, "own", "hv2")
+
+
+def speaks_on(live: Live, talk: Sequence[Stream], end: Callable[[], None]) -> float:
+    """End a port while the datapath of its host does not follow, so that it is heard for a while; return for how long, in seconds."""
+    heard = next(stream for stream in talk if (stream.kind, stream.client, stream.server) == ("udp", OLD, FAR))
+    heard.back.is_open = False  # It is the old owner that opens the connection again, not who answers it.
+    began = time.monotonic()
+    with still(daemon_of(live.net, "hv1", "ovs-vswitchd"), "revalidator"):
+        end()
+        wait_until(lambda: not is_taken_in(live), "its host has taken the change")
+        since = time.monotonic()
+        wait_until(lambda: heard.there.arrived_of(since) >= SIGNS, "it is heard")
+    heard.back.is_open = True
+    return time.monotonic() - began
+
+
+def is_taken_in(live: Live) -> bool:
+    """Whether the flows of the old owner's host take in what it sends."""
+    said = live.net.lab.exec_host("hv1", ["ovs-ofctl", "dump-flows", "br-int", f"table={CLASSIFY}"], check=True).stdout
+    return f"dl_src=02:00:00:00:08:{LAST:02x}" in said
 
 
 def heir_files(live: Live, group: str, place: str) -> Path:

@@ -1,0 +1,76 @@
+"""Addresses that ports give up: nobody has them before every datapath has followed the end of their owners.
+
+When a port goes, its host confirms so, the others forget the connections of its addresses, and whoever gets one of them begins with none.
+But the host's datapath may send by its cached flows for some moments more. What comes in these moments opens connections again, on
+hosts that have just forgotten them, where nobody can tell by whom they were opened: it was somebody elsewhere. An heir on such a host would
+be given all answers to its forerunner, as long as somebody sends any. So connections end once datapaths have followed:
+
+* The flows that answer for the address of a port that goes stay until then, and its connections end with them.
+* A change that gives the address to somebody else waits for that.
+* If one change does both, its phase in which addresses change hands waits.
+
+When it is time, `controller.engine.delivery` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+
+from controller.pipeline.content import sender
+from controller.pipeline.flow import Delta, Flow, FlowKey
+from controller.pipeline.left import Shares, apart
+from controller.pipeline.released import answered_for, changes_hands, noted, notes_of, told_owner
+
+
+def silenced(deltas: Collection[Delta]) -> set[int]:
+    """Return the keys of the ports that send no more, from anywhere, when a change of these bridges is done."""
+    gone = _senders(flow for delta in deltas for flow in (*delta.deletes.values(), *delta.replaced.values()))
+    return gone - _senders(flow for delta in deltas for flow in delta.puts.values())
+
+
+def rest(steps: Iterable[Shares], silent: AbstractSet[int]) -> tuple[list[dict[int, Delta]], dict[int, Delta]]:
+    """Return the phases of a change without the answers for addresses that silent ports had and nobody has, and the end of these.
+
+    Where a network leaves a host, all connections of its zone end, and nobody is left who could open others.
+    """
+    steps = list(steps)
+    left = {
+        dpid: _left(step[dpid] for step in steps if dpid in step) for dpid in {dpid for step in steps for dpid in step}
+    }
+
+    def resting(dpid: int, deletes: Mapping[FlowKey, Flow]) -> dict[FlowKey, Flow]:
+        return {
+            key: flow
+            for key, flow in deletes.items()
+            if told_owner(flow.actions) in silent
+            and (spot := answered_for(flow.table, flow.match)) is not None
+            and spot.network not in left[dpid]
+        }
+
+    return apart(steps, resting)
+
+
+def gives_away(later: Delta, change: Delta) -> bool:
+    """Return whether a change of a bridge gives an address to somebody else whose last owner's connections are still to end there."""
+    both = later.deletes.keys() & change.puts.keys()
+    return any(changes_hands(later.deletes[key], change.puts[key]) for key in both)
+
+
+def hands_over(step: Shares, silent: AbstractSet[int]) -> bool:
+    """Return whether in a phase of a change an address goes from a silent port to somebody else."""
+    return any(
+        told_owner(former.actions) in silent and changes_hands(former, delta.puts[key])
+        for delta in step.values()
+        for key, former in delta.replaced.items()
+    )
+
+
+def _senders(flows: Iterable[Flow]) -> set[int]:
+    return {who[1] for flow in flows if (who := sender(flow)) is not None}
+
+
+def _left(deltas: Iterable[Delta]) -> set[int]:
+    """Return the keys of the networks that a bridge forgets."""
+    gone = [flow for delta in deltas for flow in delta.deletes.values()]
+    return {found[0] for flow in gone if (found := noted(flow.table, flow.match, notes_of(flow))) is not None}
