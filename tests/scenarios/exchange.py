@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.lab.net import Net
-from tests.scenarios.labs import PATIENCE_S
+from tests.scenarios.labs import PATIENCE_S, remembered
 from tests.scenarios.streams import Connection, Datagrams, Pings, Stream
 
 RATE = 100  # Messages a second.
@@ -59,7 +59,7 @@ class Exchange:
         stream = self.begin(kind, client, server, number, version=version, source=source)
         deadline = time.monotonic() + PATIENCE_S
         while not all(way.arrived for way in stream.ways):
-            assert time.monotonic() < deadline, f"does not flow: {stream}"
+            assert time.monotonic() < deadline, f"does not flow: {stream}\n{remembered(self._net, str(number))}"
             time.sleep(0.005)
         return stream
 

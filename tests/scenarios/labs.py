@@ -236,6 +236,16 @@ def touched(before: Mapping[Place, Held], after: Mapping[Place, Held]) -> list[s
     return found
 
 
+def remembered(net: Net, words: str) -> str:
+    """What the datapaths of all hosts have cached and track that these words occur in: evidence of what OpenFlow does not show."""
+    found = []
+    for host in net.lab.plan.hosts:
+        for what in ("dump-flows", "dump-conntrack"):
+            said = net.lab.exec_host(host, ["ovs-appctl", f"dpctl/{what}"]).stdout
+            found += [f"{host} {what}: {line}" for line in said.splitlines() if words in line]
+    return "\n".join(found)
+
+
 def differences(net: Net, hosts: Collection[str] | None = None) -> list[str]:
     """Return where switches, or those of these hosts, differ from what the files compile to from nothing.
 
