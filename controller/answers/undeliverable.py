@@ -15,7 +15,7 @@ from controller.answers.datagram import Datagram, read, redirected
 from controller.answers.icmp import Own, error
 from controller.answers.ways import external_of, mtu_of
 from controller.model.address import outer_mac, router_mac, wire_mac
-from controller.model.entities import ExternalNetwork, Network, Router, Topology
+from controller.model.entities import ExternalNetwork, FloatingIp, Network, Router, Topology
 from controller.model.ids import key
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Action, Output, PushVlan, Resubmit, set_field
@@ -53,7 +53,7 @@ def _as_seen(asked: Asked, frame: bytes) -> bytes | None:
     if external is None or packet is None:
         return frame
     mac = int.from_bytes(frame[_TARGET], "big")
-    floating = next((each for each in asked.topology.floating_ips.values() if outer_mac(each.name) == mac), None)
+    floating = _floating_by_mac(asked.topology, mac)
     if floating is not None and packet.target == floating.fixed:
         return redirected(frame, floating.address)
     router = _router_by_mac(asked.topology, external, mac)
@@ -97,8 +97,16 @@ def own_at(asked: Asked, frame: bytes) -> Own | None:
     external = external_of(asked)
     if external is None:
         return None
-    router = _router_by_mac(asked.topology, external, mac)
-    return None if router is None else Own(mac, router.addresses, external.cidrs)
+    router, floating, packet = (
+        _router_by_mac(asked.topology, external, mac),
+        _floating_by_mac(asked.topology, mac),
+        read(frame),
+    )
+    if router is None:
+        return None
+    # Whom the router itself has masked bears its address, and can be told by the one that it speaks to alone.
+    is_own = floating is not None and packet is not None and packet.source in router.addresses
+    return Own(mac, (floating.address,) if floating and is_own else router.addresses, external.cidrs)
 
 
 def nobody_there(asked: Asked) -> Iterable[PacketOut]:
@@ -181,6 +189,11 @@ def _as_sent(asked: Asked) -> bytes:
 def _ours(asked: Asked, network: str) -> tuple[int, int]:
     """Return the MACs from which the host sends into a network what is routed."""
     return router_mac(network), wire_mac(network, asked.host.name)
+
+
+def _floating_by_mac(topology: Topology, mac: int) -> FloatingIp | None:
+    """Return the floating IP with a MAC."""
+    return next((each for each in topology.floating_ips.values() if outer_mac(each.name) == mac), None)
 
 
 def _router_by_mac(topology: Topology, external: ExternalNetwork, mac: int) -> Router | None:

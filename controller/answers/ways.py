@@ -42,8 +42,10 @@ def mtu_of(asked: Asked, mac: int) -> int:
 
     In a network that is the way through its tunnels. From outside it leads to the port of a floating IP, or to any port of a router.
     """
+    place = place_of(asked)
     if asked.network is not None:
-        return asked.network.mtu
+        # A port's packet may be in another network already, which its own host has routed it to.
+        return place.mtu if isinstance(place, Network) else asked.network.mtu
     topology, external = asked.topology, external_of(asked)
     floating = (each for each in topology.floating_ips.values() if external and each.external == external.name)
     ports = [topology.ports[each.port].network for each in floating if outer_mac(each.name) == mac]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -147,6 +148,15 @@ def test_what_is_too_big_for_a_tunnel_is_told_its_mtu() -> None:
     assert read(out.frame).get_protocol(icmp.icmp).code == 4
 
 
+def test_what_is_too_big_is_told_what_fits_the_network_that_it_is_routed_into() -> None:
+    """The sender's own may have no tunnel at all."""
+    wide = replace(TOPOLOGY.networks["red/web"], mtu=1500)
+    asks = asked(Question.TOO_BIG, packet(0, target="10.0.2.50", size=1450), {NETWORK: key("network", "red/db")})
+    wider = replace(TOPOLOGY, networks={**TOPOLOGY.networks, wide.name: wide})
+    out = only(replace(asks, topology=wider, network=wide))
+    assert int.from_bytes(out.frame[40:42], "big") == 1450
+
+
 @pytest.mark.parametrize(("owner", "address"), [("red/main", "203.0.113.10"), ("red/203.0.113.20", "203.0.113.20")])
 def test_the_outside_is_told_what_fits_the_tunnels_and_of_the_packet_as_it_was(owner: str, address: str) -> None:
     values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
@@ -229,6 +239,21 @@ def test_one_of_our_addresses_that_speaks_to_another_is_told_on_this_host_as_wel
     assert to_wire.frame == to_host.frame
     assert to_wire.actions[-1] == Output(7)
     assert to_host.actions[-1] == Resubmit(pipeline().tables["arriving"].number)
+
+
+@pytest.mark.parametrize(("question", "size"), [(Question.EXPIRED, 20), (Question.TOO_BIG, 1473)])
+def test_who_bears_the_routers_address_is_told_by_the_floating_ip_that_it_speaks_to(
+    question: Question, size: int
+) -> None:
+    """Nothing that comes from the router's address to the router's address would be taken for an error about the connection."""
+    values = {FROM: FROM_PHYSICAL, NETWORK: key("external", "public")}
+    by, to = format_mac(outer_mac("red/main")), outer_mac("red/203.0.113.20")
+    frame = packet(to, source="203.0.113.10", target="203.0.113.20", by=by, size=size)
+    to_wire, to_host = answer(asked(question, frame, values, by=None, network=None))
+    said = read(to_host.frame)
+    assert (said.get_protocol(ipv4.ipv4).src, said.get_protocol(ipv4.ipv4).dst) == ("203.0.113.20", "203.0.113.10")
+    assert said.get_protocol(ethernet).dst == by
+    assert to_wire.frame == to_host.frame
 
 
 def test_a_frame_that_is_the_routers_own_already_has_no_sender_to_tell() -> None:

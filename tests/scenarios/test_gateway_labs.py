@@ -23,7 +23,7 @@ from controller.model.names import liveness_port
 from tests.faults.site import DAEMON, daemon_of
 from tests.lab.net import Heard, Net
 from tests.scenarios.labs import running, wait_until, write
-from tests.scenarios.outward import FILES, ROUTER, WORLD, Echoes, all_alive, flaps_at, sessions, until_calm
+from tests.scenarios.outward import FILES, ROUTER, WORLD, Echoes, all_alive, flaps_at, sessions, told, until_calm
 
 pytestmark = pytest.mark.lab
 
@@ -190,6 +190,12 @@ def test_s31_who_had_to_lead_out_for_a_while_finds_the_address_at_the_other_gate
     wait_until(lambda: all_alive(net), "all hosts are alive again")
     with Echoes(net, "blue/w1", FLOATING, at="red/far", number=80) as calls:
         calls.goes_on()
+
+
+def test_between_gateways_a_traceroute_shows_the_router_that_lets_in(net: Net) -> None:
+    answer = told(net, "blue/w1", FLOATING, hops=2)
+    assert answer is not None
+    assert answer.by == ROUTER[4]
 
 
 def test_s31_a_restart_of_the_controller_moves_no_gateway(net: Net) -> None:

@@ -130,7 +130,10 @@ def _owned(
             # Another gateway speaks to this one by the host's own MAC: of the owner's it may have learned that it has that itself.
             ethertype, _, field = family(address)
             told = match(**here, eth_dst=wire_mac(view.name, view.on.name), eth_type=ethertype, **{field: int(address)})
-            builder.flow("arriving", 160, told, [*long, *enter], goto, kind=kind, origin=origin)
+            # From here on it is as if it had been sent to the owner's: by that the controller knows whom an error is about.
+            builder.flow(
+                "arriving", 160, told, [set_field("eth_dst", mac), *long, *enter], goto, kind=kind, origin=origin
+            )
         onward = "back" if address.version == 4 else "announce"
         actions = discovery.answer(address, mac, is_router=True)
         builder.flow("owned", 200, asked, actions, onward, kind="answer", origin=origin)
@@ -232,7 +235,7 @@ FEATURE = Feature(
             stage=Stage.ARRIVE,
             slot=0,
             matches=(NETWORK.field, "eth_dst", "arp_spa", "ip_dst", "ipv6_dst", *discovery.MATCHES),
-            writes=(QUESTION.field, TOO_LONG.field),
+            writes=("eth_dst", QUESTION.field, TOO_LONG.field),
             next=("answering", "owned", "tell"),
             purpose="is it for a router or a floating IP that this host has, or will have when those before it are dead?",
             miss="dropped: from outside, and nobody here is meant",
