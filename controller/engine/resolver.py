@@ -129,7 +129,9 @@ class Resolver:
         if topology is self._met:
             return
         self._met = topology
-        gateways = {Spot(each.name, hop) for each in topology.external_networks.values() for hop in each.gateways}
+        # Of an external network that no router leads out by, hosts let nothing onto the wire, and nobody needs the gateway.
+        used = {router.external for router in topology.routers.values() if router.external is not None}
+        gateways = {Spot(name, hop) for name in used for hop in topology.external_networks[name].gateways}
         networks = {*topology.networks, *topology.external_networks}
         self._queue.put(lambda now: self._neighbours.expect(gateways, networks, now))
 

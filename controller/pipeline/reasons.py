@@ -28,6 +28,8 @@ EVERYTHING_ALLOWED = "everything allowed"
 DRY_RULE = "dry rule"
 NOT_ENFORCED = "not enforced"  # What no rule allows of a class none of whose groups is enforced.
 
+SIGN_OF_LIFE = "sign of life"  # What another host's switch says to this one's, which has heard it before any flow.
+
 _DROPPED = "Weft: dropped: "  # How the origin of a table's last flow begins that drops.
 
 _RULES = frozenset({RULE, EVERYTHING_ALLOWED, DRY_RULE})
@@ -78,7 +80,7 @@ def is_drop(flow: Flow) -> bool:
     """Return whether a flow counts what is dropped, or would be if enforcement were not dry."""
     if flow.kind in _KINDS and (flow.feature, flow.kind) in BY_KIND:
         return True
-    if flow.actions or flow.goto is not None:
+    if flow.actions or flow.goto is not None or flow.kind == SIGN_OF_LIFE:
         return False
     # Of some tables the last flow ends a look-up, and not the packet.
     return flow.feature != MISS or flow.origin.what.startswith(_DROPPED)

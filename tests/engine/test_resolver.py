@@ -41,6 +41,7 @@ physical_networks:
   physnet1: {hosts: [hv1, hv2], vlans: 100-199}
 external_networks:
   public: {physical_network: physnet1, vlan: 100, cidr: 203.0.113.0/24, gateway: 203.0.113.1, pool: 203.0.113.10-203.0.113.99}
+  spare: {physical_network: physnet1, vlan: 101, cidr: 198.51.100.0/24, gateway: 198.51.100.1}
 tenants:
   red: {segments: 1000-1099, vlans: {physnet1: 110-119}}
 """
@@ -163,8 +164,12 @@ def test_an_upstream_gateway_is_asked_for_by_the_gateways_of_the_fabric(
     engine.connected(HV2, {PATCH: 3})
     mac = wire_mac("public", "hv1")
     out = (PushVlan(), set_field("vlan_tci", VLAN_PRESENT | 100), Output(2))
-    wait_for(lambda: packet_out(frames.ask(GATEWAY.address, mac), out) in switches.messages(HV1))
+    asked = packet_out(frames.ask(GATEWAY.address, mac), out)
+    wait_for(lambda: switches.messages(HV1).count(asked) > 1)
     assert switches.messages(HV2) == []
+    # Nobody needs that of an external network which no router leads out by.
+    spare = frames.ask(IPv4Address("198.51.100.1"), wire_mac("spare", "hv1"))
+    assert not [each for each in switches.messages(HV1) if spare in each]
 
 
 def test_a_gateway_that_answers_becomes_known_and_the_switch_remembers_it(

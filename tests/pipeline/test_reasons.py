@@ -10,8 +10,8 @@ from controller.model.entities import Topology
 from controller.pipeline.compile import compile_fabric
 from controller.pipeline.flow import Conjunction, Flow
 from controller.pipeline.plan import pipeline
-from controller.pipeline.reasons import REASONS, TOO_MANY, is_drop, is_dry, is_rule, miss_text
-from tests.builders import allow, fabric, group, host, network, port
+from controller.pipeline.reasons import REASONS, SIGN_OF_LIFE, TOO_MANY, is_drop, is_dry, is_rule, miss_text
+from tests.builders import allow, external_network, fabric, group, host, network, physical_network, port
 
 
 def town() -> Topology:
@@ -72,6 +72,19 @@ def test_a_last_flow_is_a_drop_only_where_it_drops_the_packet(flows: list[Flow])
     texts = [miss_text(flow) for flow in flows if flow.feature == "miss" and is_drop(flow)]
     assert texts
     assert not [text for text in texts if text.startswith(("Weft", "dropped", "nothing", "cannot"))]
+
+
+def test_signs_of_life_are_no_drops() -> None:
+    """Their port has a flow that drops, as the switch has heard them already when it counts them."""
+    topology = fabric(
+        host("hv1"),
+        host("hv2", gateway=True),
+        physical_network("physnet1", "hv1", "hv2"),
+        external_network("public", "203.0.113.0/24", physical="physnet1", vlan=100),
+    )
+    flows = [flow for each in compile_fabric(topology) for flow in each.flows.values() if flow.kind == SIGN_OF_LIFE]
+    assert len(flows) == 2
+    assert not any(map(is_drop, flows))
 
 
 def test_nothing_that_goes_on_is_a_drop_but_what_would_be_refused(flows: list[Flow]) -> None:

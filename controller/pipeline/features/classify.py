@@ -7,6 +7,7 @@ from controller.model.names import PATCH_TO_TUNNEL, patch_to_physical
 from controller.pipeline.fields import VLAN_MASK, VLAN_PRESENT
 from controller.pipeline.flow import Action, Origin, PopVlan, Wanted, match
 from controller.pipeline.program import Builder
+from controller.pipeline.reasons import SIGN_OF_LIFE
 from controller.pipeline.registers import (
     FROM,
     FROM_PHYSICAL,
@@ -24,9 +25,13 @@ _MULTICAST = (1 << 40, 1 << 40)
 _UNTAGGED = (0, VLAN_MASK)
 
 
-def _always(builder: Builder, _host: HostView) -> None:
+def _always(builder: Builder, host: HostView) -> None:
     ours = Origin("Weft: Ethernet", None)
     builder.flow("classify", 200, match(eth_src=_MULTICAST), kind="group source", origin=ours)
+    # The switch itself hears them, and counts them here all the same: among what is dropped they would hide everything else.
+    for number in host.heard():
+        signs = Origin("Weft: signs of life", None)
+        builder.flow("classify", 5, match(in_port=number), kind=SIGN_OF_LIFE, origin=signs)
 
 
 def sender(port: PortView) -> list[Action]:
@@ -95,6 +100,7 @@ FEATURE = Feature(
     ),
     kinds={
         "group source": "a frame whose source is a group address is nobody's",
+        SIGN_OF_LIFE: "what comes by a port that tells whether another host is alive goes no further",
         "local port": "an untagged frame of a port that a file names, from a MAC of the port",
         "open port": "an untagged frame of a port without port security, from any MAC; the guard is passed over",
         "forged MAC": "a frame with a MAC that is not the port's, or with a tag that is no subport's",
