@@ -133,5 +133,5 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"the counters of {answer['bridge']}@{answer['host']} could not be read: {answer['unread']}"
     if answer["directions"]:
         alike = len(answer["counted_for"])
-        whose = f" back and forthm its {alike} ports with these groups" if alike > 1 else ""
+        whose = f" to or from its {alike} ports with these groups" if alike > 1 else ""
         yield f"Hits are packets{whose} on {answer['host']} that a rule let in: those that open a connection, until it is answered."

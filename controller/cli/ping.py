@@ -51,7 +51,8 @@ def probe(lab: Lab) -> list[Finding]:
     from controller.lab.roundabout import outside_questions
 
     location = {port: lab.plan.ports[port].host for port in lab.plugged}
-    asked = [*questions(topology, location), *outside_questions(topology, location, lab.plan.outside)]
+    outside = lab.plan.outside
+    asked = [*questions(topology, location, outside), *outside_questions(topology, location, outside)]
     absent = [port for port in topology.ports if port not in location]
     if absent:
         click.echo(f"not plugged, so not probed: {listed(absent)}; `weft lab up {lab.folder}` plugs them", err=True)

@@ -8,7 +8,7 @@ The names begin with `@`, which no name of a topology does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
@@ -101,7 +101,17 @@ def plan_outside(topology: Topology) -> OutsidePlan:
             if version in hops:
                 routes.setdefault(reached, hops[version])
     addresses = tuple(f"{prefix[_HOST]}/{prefix.prefixlen}" for prefix in wide.values())
-    return OutsidePlan(routers, addresses, tuple(routes.items()))
+    return OutsidePlan(
+        {name: _joined(each, routes) for name, each in routers.items()}, addresses, tuple(routes.items())
+    )
+
+
+def _joined(router: UpstreamPlan, routes: Mapping[str, str]) -> UpstreamPlan:
+    """Return a router with the internet's routes to what is behind all others, so that external networks reach each other."""
+    own = {str(ip_interface(each).ip) for each in router.beyond}
+    return replace(
+        router, routes=(*router.routes, *((prefix, via) for prefix, via in routes.items() if via not in own))
+    )
 
 
 def _inside(topology: Topology) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 
+from controller.lab.beyond import NOTHING, OutsidePlan
 from controller.lab.prober import BRIEF, EAGER, ICMP, TCP, UDP, Outcome, Probe, Prober
 from controller.model.entities import Address, Port, Range, Rule, Topology
 from controller.proof.oracle import ECHO, Decision, Oracle, Way
@@ -60,27 +61,40 @@ class Finding:
         return self.observed == self.question.expected
 
 
-def questions(topology: Topology, location: Mapping[str, str]) -> list[Question]:
-    """Return all questions between the ports that are somewhere, with the oracle's answers."""
+def questions(topology: Topology, location: Mapping[str, str], outside: OutsidePlan = NOTHING) -> list[Question]:
+    """Return all questions between the ports that are somewhere, with the oracle's answers.
+
+    What routers outside lead to is reached by way of them as well, where the files let it in (`snat: false`).
+    """
     oracle = Oracle(topology, location)
     ports = [topology.ports[name] for name in location if name in topology.ports]
     unnamed = unnamed_number(topology)
+    known = {route for router in outside.routers.values() for route in router.routes}
     found: list[Question] = []
     for source in ports:
         for target in ports:
             if source is not target:
-                found += _between(topology, oracle, source, target, unnamed)
+                found += _between(topology, oracle, source, target, unnamed, _is_known(topology, target, known))
     return found
 
 
-def _between(topology: Topology, oracle: Oracle, source: Port, target: Port, unnamed: int) -> Iterator[Question]:
+def _is_known(topology: Topology, port: Port, known: Container[tuple[str, str]]) -> bool:
+    """Return whether routers outside know that the way to a port's network is by its router."""
+    router = next((each for each in topology.routers.values() if port.network in each.networks), None)
+    cidrs = topology.networks[port.network].cidrs
+    return router is not None and any((str(cidr), str(outer)) in known for cidr in cidrs for outer in router.addresses)
+
+
+def _between(
+    topology: Topology, oracle: Oracle, source: Port, target: Port, unnamed: int, is_known: bool
+) -> Iterator[Question]:
     kinds = kinds_between(topology, source, target, {(source.name, target.name)}, unnamed)
     for address in target.ips:
         mine = [ip for ip in source.ips if ip.version == address.version]
         # A port that has the address itself would talk to itself.
         if not mine or address in source.ips:
             continue
-        ways = oracle.ways(source.name, target.name, address.version)
+        ways = oracle.ways(source.name, target.name, address.version, floating=is_known)
         for kind, number in kinds:
             # Linux sends from an address of the target's subnet if it has one, which the files' first address usually is.
             decision, _ = judged(oracle, ways, mine[0], address, kind, number)

@@ -6,6 +6,7 @@ What leaves must leave in the right name as well: each question says which addre
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_interface
 
 from controller.lab.beyond import INTERNET, OutsidePlan
@@ -60,14 +61,21 @@ class _Asking:
 
     def into_private(self, port: Port) -> Iterator[Question]:
         """Yield whether the internet reaches a port's own address."""
-        cidrs = self._topology.networks[port.network].cidrs
+        network = self._topology.networks[port.network]
+        cidrs = network.cidrs
         for ip in port.ips:
             # Of prefixes that several tenants use, the lab's routers outside know the way to one.
             is_routed = any(ip.version == cidr.version and ip in cidr and str(cidr) in self._routed for cidr in cidrs)
+            # Who is on the network's own wire may have any address, the internet's as well; but that is not there.
+            is_hidden = network.type.is_provider and self._name(port, ip) != str(ip)
             for address in self._internet:
                 if address.version == ip.version:
                     for question in self._ask(None, port, address, ip, str(ip), "", str(address)):
-                        if is_routed or not question.expected:
+                        if is_routed and question.expected and is_hidden:
+                            yield replace(
+                                question, expected=False, reason=f"the internet is not on the wire of {network.name}"
+                            )
+                        elif is_routed or not question.expected:
                             yield question
 
     def around(self, port: Port, floating: FloatingIp) -> Iterator[Question]:

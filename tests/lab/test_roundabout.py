@@ -13,9 +13,9 @@ import pytest
 from controller import config
 from controller.lab.beyond import INTERNET, NOTHING, OutsidePlan, plan_outside
 from controller.lab.plan import LabPlan, plan_lab
-from controller.lab.reach import Question, observe
+from controller.lab.reach import Question, observe, questions
 from controller.lab.roundabout import outside_questions
-from controller.model.entities import Topology
+from controller.model.entities import NetworkType, Topology
 from tests.lab.conftest import Bring
 
 THREE_TIER = Path(__file__).resolve().parents[2] / "topologies/three-tier"
@@ -52,6 +52,53 @@ def test_the_internet_is_where_the_files_have_nothing() -> None:
     both = replace(topology, external_networks={"public": public, "other": taken})
     assert plan_outside(both).addresses[0] == "192.0.2.9/24"
     assert plan_outside(replace(topology, external_networks={"other": taken})) == NOTHING, "it leads nowhere"
+
+
+def test_external_networks_reach_each_other() -> None:
+    topology = load()
+    public = topology.external_networks["public"]
+    prefix = ip_network("192.0.2.0/24")
+    further = replace(public, name="other", vlan=101, cidrs=(prefix,), gateways=(prefix[1],))
+    plan = plan_outside(replace(topology, external_networks={"public": public, "other": further}))
+    hops = {name: router.beyond[0].partition("/")[0] for name, router in plan.routers.items()}
+    assert ("192.0.2.0/24", hops["@other-router"]) in plan.routers["@public-router"].routes
+    assert ("203.0.113.0/24", hops["@public-router"]) in plan.routers["@other-router"].routes
+    assert ("10.0.3.0/24", hops["@public-router"]) in plan.routers["@other-router"].routes
+    assert all(via != hops[name] for name, router in plan.routers.items() for _, via in router.routes)
+
+
+def opened(topology: Topology) -> Topology:
+    """Return the topology with ports of red that let everything in, behind a router that does not mask."""
+    router = replace(topology.routers["red/main"], snat=False)
+    ports = {
+        name: replace(each, groups=("red/web",)) if each.tenant == "red" else each
+        for name, each in topology.ports.items()
+    }
+    return replace(topology, routers={**topology.routers, "red/main": router}, ports=ports)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_by_way_of_the_outside_another_tenant_is_reached_where_nothing_is_masked(is_masked: bool) -> None:
+    topology = load() if is_masked else opened(load())
+    location = {port.name: port.host or "" for port in topology.ports.values()}
+    asked = questions(topology, location, plan_outside(topology))
+    found = {each.expected for each in asked if (each.source, each.target) == ("blue/app1", "red/db1")}
+    assert (True in found) is not is_masked
+
+
+@pytest.mark.parametrize("snat", [False, True])
+def test_the_internet_is_on_no_wire_of_a_tenant(snat: bool) -> None:
+    topology = opened(load())
+    network = replace(topology.networks["red/db"], type=NetworkType.VLAN, physical_network="physnet1", segment=7)
+    router = replace(topology.routers["red/main"], snat=snat)
+    port = replace(topology.ports["red/db1"], host="hv1")
+    topology = replace(
+        topology,
+        networks={**topology.networks, network.name: network},
+        routers={**topology.routers, router.name: router},
+        ports={**topology.ports, port.name: port},
+    )
+    assert ask(topology)[INTERNET, "10.0.3.11", "tcp", 80].expected is not snat
 
 
 def test_a_plan_survives_json() -> None:

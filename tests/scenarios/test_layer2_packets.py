@@ -127,7 +127,7 @@ def test_tenants_with_the_same_addresses_and_macs_reach_their_own(net: Net, kind
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_foreign_vtep_is_a_member_both_ways(net: Net, version: int) -> None:
-    """A Linux bridge with a kernel vxlan device: echo, TCP and UDP back and forthm ports on three hosts."""
+    """A Linux bridge with a kernel vxlan device: echo, TCP and UDP to and from ports on three hosts."""
     rack = "red/vxlan-rack"
     pairs = [pair for other in four("vxlan") for pair in ((rack, other), (other, rack))]
     for (_, target), outcome in pings(net, pairs, version).items():
