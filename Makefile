@@ -3,7 +3,7 @@
 #   make demo [TOPOLOGY=quickstart] [KEEP=1]   a topology on this machine: up, probed, down (root)
 #   make test                                  all tests, with real switches and namespaces (root)
 #   make soak [MINUTES=30] [PACKETS=1000000]   as many packets as one likes, judged by oracle and Open vSwitch
-#   make sweep [MINUTES=30]                    lies in the flows, of every kind: who notices, and who should have
+#   make sweep [MINUTES=30] [PART=3/8]         lies in the flows, of every kind: who notices, and who should have
 #   make check                                 format, lint, types, spelling, pages, architecture: each is a target too
 #   make goldens, make docs                    write the golden flow tables, the generated pages
 #   make bench [WHAT="1000 crowd"]             how fast, against real switches (root)
@@ -13,6 +13,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 TOPOLOGY ?= quickstart
 KEEP ?=
 MINUTES ?= 30
+PART ?= 1/1
 PACKETS ?= 1000000
 SEED ?= 0
 PYTEST ?= .venv/bin/python -m pytest
@@ -34,7 +35,7 @@ soak: .venv/.installed programs
 	.venv/bin/python -m tests.proof.soak --packets $(PACKETS) --minutes $(MINUTES) --seed $(SEED)
 
 sweep: .venv/.installed programs
-	.venv/bin/python -m tests.proof.sweep --minutes $(MINUTES)
+	.venv/bin/python -m tests.proof.sweep --minutes $(MINUTES) --part $(PART)
 
 check: format lint types spelling pages architecture
 

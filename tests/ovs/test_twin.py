@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
+from controller.proof import packet as wire
+from controller.proof.packet import Packet
+from tests.ovs.frames import frame
 from tests.ovs.twin import Twin, patch_commands
 
 pytestmark = pytest.mark.ovs
@@ -72,3 +77,22 @@ def udp(source: int, target: int) -> bytes:
     ethernet = bytes([2, 0, 0, 0, 0, target, 2, 0, 0, 0, 0, source, 8, 0])
     head = bytes.fromhex("4500001c00000000401166cf") + bytes([10, 0, 0, source, 10, 0, 0, target])
     return ethernet + head + bytes([0, source, 0, target, 0, 8, 0, 0]) + bytes(18)
+
+
+@pytest.mark.parametrize("protocol", [wire.UDP, wire.ICMP, 47])
+def test_what_is_not_answered_is_new_and_bears_what_was_kept(twin: Twin, protocol: int) -> None:
+    """So rules that ask for new connections see those that policy has let through before, and proofs must reckon with it."""
+    ends = ip_address("10.0.0.1"), ip_address("10.0.0.2")
+    sent = frame(Packet("p1", 1 << 25, 2 << 25, wire.IPV4, *ends, protocol=protocol, sport=4000, dport=53, icmp_type=8))
+    twin.add_bridge("br-int", {"p1": 1, "once": 2, "again": 3})
+    twin.install(
+        "br-int",
+        [
+            "flow add table=0,ip,actions=ct(table=1,zone=7)",
+            "flow add table=1,ip,ct_state=+trk+new,ct_mark=0,actions=ct(commit,zone=7,exec(set_field:5->ct_mark)),output:2",
+            "flow add table=1,ip,ct_state=+trk+new,ct_mark=5,actions=output:3",
+        ],
+    )
+    twin.inject("p1", sent, sent)
+    twin.settle()
+    assert (twin.sent("once"), twin.sent("again")) == ([sent], [sent])

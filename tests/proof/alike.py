@@ -26,8 +26,11 @@ from tests.proof.cubes import ONES, Cube, covers, meet, of_match, without
 from tests.proof.live import HEADERS, Bits, Live
 from tests.proof.lookup import conjunctions
 from tests.proof.mutants import Mutant
-from tests.proof.reach import IMPOSSIBLE, TRACKING, Reach, answers, change, pieces
+from tests.proof.narrow import Narrow
+from tests.proof.reach import IMPOSSIBLE, TRACKING, Reach, pieces
+from tests.proof.ways import MOST, Way
 
+_IN_PORT = BY_NAME["in_port"].index
 _VLAN = BY_NAME["vlan_tci"].index
 _EVERYTHING: Bits = dict(enumerate(ONES))
 Value = object  # A number, or how one follows from what is not known.
@@ -37,7 +40,6 @@ SAME = "the same becomes of all that can come to the table"
 END = "the same becomes of it a few tables later"
 NOTHING = "nothing becomes of it either way: other flows drop it as well"
 _ENDED = 1 << 16  # Beyond all tables.
-_MOST = 2000  # Steps for one question.
 
 
 @dataclass(slots=True)
@@ -105,7 +107,8 @@ class _Run:
             case ToGroup(number):
                 self._note(("group", number), _EVERYTHING)
             case Output(port):
-                self._note(("output", port), HEADERS)
+                if self.value(_IN_PORT) != port:  # Nothing goes back to where it came from.
+                    self._note(("output", port), HEADERS)
             case OutputField(index):
                 self._note(("output", self.value(index)), HEADERS)
             case Conntrack():
@@ -160,6 +163,7 @@ class Alike:
     def __init__(self, reach: Reach) -> None:
         self.reach = reach
         self._cubes: dict[tuple[str, int], list[Cube]] = {}
+        self._narrow = Narrow(reach)
 
     def reason(self, lie: Mutant, table: Iterable[Flow]) -> str | None:
         """Return why nobody can notice a lie about a table that holds these flows, None if somebody may."""
@@ -172,6 +176,13 @@ class Alike:
                 return None
             reason = next((each for each in (NOTHING, END) if each in (found, reason)), found)
         return reason
+
+    def cannot_come(self, lie: Mutant, table: Iterable[Flow]) -> bool:
+        """Return whether nothing that a lie tells apart can come to the table, as it shows when it is asked again from the beginning."""
+        if any(conjunctions(flow) for flow in (*lie.gone, *lie.told)):
+            return False
+        place = lie.program.bridge, lie.original.table
+        return not any(self._narrow.can_come(*place, cube) for _, _, cube in self.differences(lie, table))
 
     def differences(self, lie: Mutant, table: Iterable[Flow]) -> Iterator[tuple[Flow | None, Flow | None, Cube]]:
         """Yield what may come to the table and is done something else to, for people who look for packets."""
@@ -188,7 +199,7 @@ class Alike:
             return SAME
         if _Together(self.reach, bridge, table, excluded).end_alike(one, other, cube):
             return END
-        ways = (_Way(self.reach, tuple(excluded)).goes_on(bridge, flow, cube, table) for flow in (one, other))
+        ways = (Way(self.reach, tuple(excluded)).goes_on(bridge, flow, cube, table) for flow in (one, other))
         return None if any(ways) else NOTHING
 
     def _differences(
@@ -263,14 +274,36 @@ class _Together:
         self._bridge = bridge
         self._table = table
         self._excluded = excluded
-        self._left = _MOST
+        self._left = MOST
 
     def end_alike(self, one: Flow | None, other: Flow | None, cube: Cube) -> bool:
         """Return whether both make the same of these packets in the end; False also where that is not found out."""
         try:
-            return self._are_alike(self._after(one, cube, {}), self._after(other, cube, {}), cube)
+            first, second = (self._after(flow, cube, {}) for flow in (one, other))
+            if self._are_alike(first, second, cube, self._table, ()):
+                return True
+            # What the tables that may have asked for this one look at next is all that there is.
+            beyond = list(self._beyond(cube))
+            return bool(beyond) and all(self._are_alike(first, second, cube, self._table, then) for then in beyond)
         except _Unknown:
             return False
+
+    def _beyond(self, cube: Cube) -> Iterator[tuple[int, ...]]:
+        """Yield which tables a flow has looked at next that may have asked for a look-up which ends here."""
+        for (bridge, table), flows in self._reach.tables.items():
+            for flow, wanted in flows if bridge == self._bridge else ():
+                for place, action in enumerate(flow.actions):
+                    if not (isinstance(action, Resubmit) and self._table in self._reach.chain(bridge, action.table)):
+                        continue
+                    # What the flow asked for still holds of what nobody has written since.
+                    written = self._reach.written(bridge, table)
+                    if meet(cube, {index: held for index, held in wanted.items() if index not in written}) is None:
+                        continue
+                    rest = flow.actions[place + 1 :]
+                    if not all(isinstance(each, Resubmit) for each in rest):
+                        raise _Unknown
+                    tables = [each.table for each in rest if isinstance(each, Resubmit)]
+                    yield (*tables, *(() if flow.goto is None else (flow.goto,)))
 
     def _after(self, flow: Flow | None, cube: Cube, packet: dict[int, Value]) -> _Position:
         run = _Run(cube, self._reach, self._bridge, dict(packet))
@@ -279,13 +312,17 @@ class _Together:
             raise _Unknown
         return _Position(int(str(last.what[1])) if last.what[0] == "goto" else _ENDED, run.packet)
 
-    def _are_alike(self, one: _Position, other: _Position, cube: Cube) -> bool:
+    def _are_alike(self, one: _Position, other: _Position, cube: Cube, begun: int, then: tuple[int, ...]) -> bool:
+        """Return whether packets at two positions of a look-up that has begun at a table fare alike, also in what is looked at then."""
         if one.table == other.table:
             is_end = one.table == _ENDED
-            read = self._live.leaving.get(self._table, {}) if is_end else self._live.entering.get(one.table, {})
+            read = self._live.leaving.get(begun, {}) if is_end else self._live.entering.get(one.table, {})
             first, second = (_Event((), each.packet, read) for each in (one, other))
             if _is_like(cube, first, second):
                 return True
+            if is_end and then:
+                one, other = (_Position(then[0], each.packet) for each in (one, other))
+                return self._are_alike(one, other, cube, then[0], then[1:])
             if is_end:
                 return False
         behind, ahead = (one, other) if one.table <= other.table else (other, one)
@@ -293,7 +330,7 @@ class _Together:
             self._left -= 1
             if self._left < 0:
                 raise _Unknown
-            if not self._are_alike(self._after(flow, part, behind.packet), ahead, part):
+            if not self._are_alike(self._after(flow, part, behind.packet), ahead, part, begun, then):
                 return False
         return True
 
@@ -326,45 +363,3 @@ class _Together:
             else:
                 raise _Unknown
         return asked
-
-
-class _Way:
-    """What becomes of packets, until something may be seen of them: a copy leaves, a tracker keeps something, who asked is answered."""
-
-    def __init__(self, reach: Reach, excluded: tuple[Cube, ...]) -> None:
-        self._reach = reach
-        self._excluded = excluded
-        self._left = _MOST
-
-    def goes_on(self, bridge: str, flow: Flow | None, cube: Cube, table: int) -> bool:
-        """Return whether anything may come of packets that meet a flow."""
-        if flow is None:
-            return self._reach.is_asked(bridge, table)
-        cube = dict(cube)
-        for action in flow.actions:
-            match action:
-                case SetField(field=index) | Move(target=index):
-                    change(cube, action)
-                    if any(index in out for out in self._excluded):
-                        self._excluded = ()
-                case Conntrack(commit=False, nat=None, table=int() as other):
-                    if any(self._table(bridge, other, each) for each in answers(cube)):
-                        return True
-                case _:
-                    return True
-        if flow.goto is None:
-            return self._reach.is_asked(bridge, table)
-        return self._table(bridge, flow.goto, cube)
-
-    def _table(self, bridge: str, table: int, cube: Cube) -> bool:
-        for flow, part in pieces(self._reach.flows(bridge, table), cube):
-            self._left -= 1
-            if self._left < 0 or any(map(conjunctions, (each for each, _ in self._reach.flows(bridge, table)))):
-                return True
-            if any(covers(out, part) for out in self._excluded):
-                continue
-            excluded = self._excluded
-            if self.goes_on(bridge, flow, part, table):
-                return True
-            self._excluded = excluded
-        return False

@@ -22,6 +22,7 @@ EDGES = (
     *((wire.TCP, number) for number in (22, 23, 79, 80, 95, 96, 112, 3306, 3307)),
     *((wire.UDP, number) for number in (52, 53)),
     (wire.SCTP, 80),
+    (wire.SCTP, 81),
 )
 
 

@@ -165,6 +165,19 @@ def is_loss(mutant: Mutant) -> bool:
     return mutant.original.kind in feature.allows | feature.sends | feature.leaves
 
 
+def _defined(mutant: Mutant, table: Iterable[Flow]) -> Mutant:
+    """Return a lie of which it is certain which flow a packet meets: it is told one lower where there is one as high already."""
+    if not mutant.told or mutant.told[0].priority != mutant.original.priority + 1:
+        return mutant
+    [lie], original = mutant.told, mutant.original
+    rest = [
+        flow for flow in table if flow is not original and not _is_like(flow, lie) and _overlap(flow.match, lie.match)
+    ]
+    if {flow.priority for flow in rest} & {lie.priority, original.priority} == {lie.priority}:
+        return replace(mutant, told=(replace(lie, priority=original.priority),))
+    return mutant
+
+
 def all_mutants(programs: Iterable[Program]) -> Iterator[Mutant]:
     """Yield all lies about all flows, but for those that would replace another flow."""
     for program in programs:
@@ -172,7 +185,8 @@ def all_mutants(programs: Iterable[Program]) -> Iterator[Mutant]:
         for flow in program.flows.values():
             tables.setdefault(flow.table, []).append(flow)
         for flow in program.flows.values():
-            for mutant in (*mutants(program, flow), *swaps(program, flow, tables[flow.table])):
+            for told in (*mutants(program, flow), *swaps(program, flow, tables[flow.table])):
+                mutant = _defined(told, tables[flow.table])
                 leaving = {gone.key for gone in mutant.gone}
-                if all(told.key in leaving or told.key not in program.flows for told in mutant.told):
+                if all(each.key in leaving or each.key not in program.flows for each in mutant.told):
                     yield mutant

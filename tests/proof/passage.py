@@ -145,6 +145,7 @@ class Sent:
     fragment: str = "no"
     is_error: bool = False  # An ICMP error about the connection.
     is_invalid: bool = False  # The tracker finds no connection that it can belong to.
+    is_unanswered: bool = False  # The tracker knows its connection, but no answer has come yet: it calls it new.
     knows_sctp: bool = True
 
 
@@ -374,6 +375,8 @@ def _state(sent: Sent, entry: Entry | None) -> tuple[str, str]:
             return "new", ""
         return ("inv", "") if packet.opens_nothing else ("new", f"ct_state=new,{opener.text()}")
     opener = entry.opener
+    if sent.is_unanswered:
+        return "new", f"ct_state=new,{opener.text()},ct_mark={entry.mark:#x},ct_label={entry.label:#x}"
     state = "rel" if sent.is_error else "est"
     if (packet.src, packet.dst) != (opener.src, opener.dst) or _is_answer(sent, opener):
         state += ",rpl"

@@ -184,18 +184,16 @@ class Replay:
             table = flow.goto
 
     def _measured(self, bridge: str, flow: Flow, place: int, state: State) -> None:
-        """Follow both ways of a packet whose length is looked at; a trace tells first of that of a long one, which it is not."""
+        """Follow both ways of a packet whose length is looked at; a trace tells first of that of a long one."""
         self._do(bridge, flow.actions[:place], state)
         measure = flow.actions[place]
         assert isinstance(measure, MeasureLength)
         for is_long in (True, False):
-            seen, held = len(self._seen), dict(state)
+            held = dict(state)
             held[measure.field] = held.get(measure.field, 0) & ~(1 << measure.bit) | is_long << measure.bit
             self._do(bridge, flow.actions[place + 1 :], held)
             if flow.goto is not None:
                 self._table(bridge, flow.goto, held)
-            if is_long:
-                del self._seen[seen:]
 
     def _do(self, bridge: str, actions: tuple[Action, ...], state: State) -> None:
         for action in actions:

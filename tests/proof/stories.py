@@ -75,12 +75,18 @@ def _groups(tenant: str) -> tuple[SecurityGroup, ...]:
                 allow("tcp", (3306, 3307)),
                 allow("tcp", 22, far=f"{tenant}/web"),
                 allow("tcp", 23, far=f"{tenant}/mute"),
+                allow("icmp", icmp_type=3, ethertype=4),
+                allow("icmpv6", icmp_type=1, ethertype=6),
             ],
         ),
         group(
             f"{tenant}/mute",
             ingress=[allow("icmp", icmp_type=8, ethertype=4), allow("tcp", 23)],
-            egress=[allow("tcp", 79)],
+            egress=[
+                allow("tcp", 79),
+                allow("icmp", icmp_type=3, ethertype=4),
+                allow("icmpv6", icmp_type=1, ethertype=6),
+            ],
         ),
     )
 

@@ -52,28 +52,37 @@ def _inside(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:
 
 
 def _by_tunnel(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:
-    """Yield what comes by a tunnel: from no VTEP, from one of ours by no key, with a tag or a group source within."""
+    """Yield what comes by a tunnel: from no VTEP of the network, from one by no key, with a tag or a group source within."""
     twin = tracer.twin
     topology = twin.topology
-    network, home = topology.networks[topology.ports[packet.source].network], twin.location[packet.source]
+    name = topology.ports[packet.source].network
+    network = topology.networks[name]
     if not network.type.is_tunnel:
         return
     kind, segment = network.type, network.segment or 0
-    here, there = topology.hosts[host].tunnel_ip, topology.hosts[home].tunnel_ip
+    homes = {twin.location[port.name] for port in topology.ports.values() if port.network == name}
+    known = {topology.hosts[home].tunnel_ip for home in homes - {host}}
+    here = topology.hosts[host].tunnel_ip
     assert isinstance(here, IPv4Address)
-    assert isinstance(there, IPv4Address)
-    good = Encapsulation(kind, segment, there, here)
-    at = Arrival(host, packet, topology.hosts[host].tunnel_bridge, tunnel_port(kind))
-    known = {other.tunnel_ip for other in topology.hosts.values()} - {here}
-    for source in (IPv4Address(int(there) ^ 1), IPv4Address(int(there) ^ 1 << 8), here):
-        if source not in known:
-            yield Stranger(replace(at, tunnel=replace(good, src=source)))
-    for number in (segment ^ 1, segment ^ 1 << 10, segment ^ 64, 0):
-        yield Stranger(replace(at, tunnel=replace(good, key=number)))
-    if host != home:
-        from_group = replace(packet, eth_src=packet.eth_src | _GROUP)
-        yield Stranger(replace(at, packet=from_group, tunnel=good))
+    is_elsewhere = any(
+        port.mac == packet.eth_dst and twin.location[port.name] != host for port in topology.ports.values()
+    )
+    for home in sorted(homes - {host}):
+        there = topology.hosts[home].tunnel_ip
+        assert isinstance(there, IPv4Address)
+        good = Encapsulation(kind, segment, there, here)
+        at = Arrival(host, packet, topology.hosts[host].tunnel_bridge, tunnel_port(kind))
+        for source in (IPv4Address(int(there) ^ 1), IPv4Address(int(there) ^ 1 << 8), here):
+            if source not in known:
+                yield Stranger(replace(at, tunnel=replace(good, src=source)))
+        for number in (segment ^ 1, segment ^ 1 << 10, segment ^ 64, 0):
+            yield Stranger(replace(at, tunnel=replace(good, key=number)))
+        if host not in homes:
+            continue
+        yield Stranger(replace(at, packet=replace(packet, eth_src=packet.eth_src | _GROUP), tunnel=good))
         yield from (Stranger(replace(at, tunnel=good, vlan=tag)) for tag in (_OWN_TAG, *tracer.tags(host)))
+        if is_elsewhere:
+            yield Stranger(replace(at, tunnel=good))  # This host does not send it on.
 
 
 def _by_wire(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:

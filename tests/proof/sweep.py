@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,7 @@ from controller.wire.message import MessageType
 from tests.ovs.fabric import FabricTwin
 from tests.ovs.tracing import UnknownAction
 from tests.proof.aim import Aim, Conversation
-from tests.proof.alike import Alike
+from tests.proof.alike import NEVER, Alike
 from tests.proof.borders import border_packets, hellos
 from tests.proof.compare import disagreement
 from tests.proof.cubes import Cube, agrees, of_match
@@ -43,7 +43,7 @@ from tests.proof.reach import named_type, reach_of
 from tests.proof.samples import dice
 from tests.proof.stories import story
 from tests.proof.strangers import Stranger, strangers
-from tests.proof.tailor import Tailor
+from tests.proof.tailor import Tailor, beside
 from tests.proof.thorough import Thorough
 from tests.wire.test_against_ovs import Wire
 
@@ -52,6 +52,7 @@ _AT_ONCE = 2000  # So many further conversations are judged where those before d
 _FEW, _AIMED = 8, 40  # So many are, where it is known which may.
 _FIRST, _TRACED, _SENT = 20, 60, 4  # How many of the conversations that a lie reaches it is looked for in at once.
 _CUBES = 30  # How many of the sets of packets that a lie tells apart are aimed at.
+_EVERY = 100  # After so many lies it is said how far it is.
 _TYPE = BY_NAME["eth_type"].index
 
 
@@ -72,17 +73,20 @@ class Score:
         kind = next((start.strip() for start in _ABOUT_FIELDS if lie.lie.startswith(start)), lie.lie)
         self.kinds.setdefault(kind, Counter())[end] += 1
 
-    def __str__(self) -> str:
+    def counted(self) -> str:
+        """Return the numbers alone."""
         found, equivalent, missed = self.found.total(), self.equivalent.total(), len(self.missed)
-        told = found + equivalent + missed + len(self.unsettled)
-        lines = [
-            f"{told} lies: {found} found, {equivalent} cannot be noticed, {missed} not noticed, {len(self.unsettled)} unsettled"
-        ]
+        return f"{found} found, {equivalent} cannot be noticed, {missed} not noticed, {len(self.unsettled)} unsettled"
+
+    def __str__(self) -> str:
+        told = self.found.total() + self.equivalent.total() + len(self.missed) + len(self.unsettled)
+        lines = [f"{told} lies: {self.counted()}"]
         lines += [f"  found: {_counts(self.found)}"]
         lines += [f"  cannot be noticed: {count:5}, {reason}" for reason, count in self.equivalent.most_common()]
         lines += ["by kind of lie:"] if self.kinds else []
         lines += [f"  {kind}: {_counts(ends)}" for kind, ends in sorted(self.kinds.items())]
-        return "\n".join([*lines, *(f"not noticed: {each}" for each in self.missed)])
+        lines += [f"not noticed: {each}" for each in self.missed]
+        return "\n".join([*lines, *(f"unsettled: {each}" for each in self.unsettled)])
 
 
 @dataclass(slots=True)
@@ -170,17 +174,26 @@ class Sweep:
                 if not any(agrees(cube, known) for cube in cubes):
                     yield f"{met.state} at {place}"
 
-    def judge(self, lies: Iterable[Mutant], deadline: float) -> Score:
+    def judge(self, lies: Iterable[Mutant], deadline: float, say: Callable[[str], None] = lambda _: None) -> Score:
         """Tell all lies until time is up; return who was found out.
 
         Each is looked for in the conversations that may tell it apart, in turns, and what is left then in all others.
+
+        Args:
+            lies: The lies.
+            deadline: When time is up.
+            say: Is told now and then how far it is.
         """
         score = Score()
         waiting = [_Hunt(lie) for lie in lies]
         while waiting and time.monotonic() <= deadline:
-            for hunt in waiting:
+            for number, hunt in enumerate(waiting, 1):
                 if not hunt.is_at_end and time.monotonic() <= deadline:
                     hunt.is_settled = self._is_settled(hunt, score)
+                if number % _EVERY == 0 or number == len(waiting):
+                    say(
+                        f"{number} of {len(waiting)} in this turn: {score.counted()}; {len(self.conversations)} conversations"
+                    )
             waiting = [hunt for hunt in waiting if not hunt.is_settled]
             if waiting and all(hunt.is_at_end for hunt in waiting):
                 if time.monotonic() > deadline or not self.more(_AT_ONCE):
@@ -190,6 +203,10 @@ class Sweep:
         for hunt in waiting:
             # What nobody has met yet may well be met by others, as long as there are any.
             is_missed = hunt.is_at_end and not self._untried(hunt) and (hunt.tried or not self._waiting)
+            if is_missed and self._cannot_come(hunt.lie):
+                score.equivalent[NEVER] += 1
+                score.note(hunt.lie, "cannot be noticed")
+                continue
             (score.missed if is_missed else score.unsettled).append(hunt.lie)
             score.note(hunt.lie, "not noticed" if is_missed else "unsettled")
         return score
@@ -235,7 +252,8 @@ class Sweep:
             ports = self._topology.ports
             self._tailors[host] = Tailor(flows, lambda name: ports[name].port_security)
         mets = list(self._meetings.at(hunt.lie.place))
-        made = self._tailors[host].tailored(hunt.cubes, mets, self.conversations)
+        cubes = [*beside(hunt.lie, hunt.cubes), *hunt.cubes]
+        made = self._tailors[host].tailored(cubes, mets, self.conversations)
         return self._judged(list(islice(made, _AIMED)))
 
     def _untried(self, hunt: _Hunt) -> list[int]:
@@ -267,6 +285,10 @@ class Sweep:
         """Return why nobody can notice the lie, None if somebody may."""
         return self._likeness(lie.program.host).reason(lie, self._meetings.tables[lie.place].flows)
 
+    def _cannot_come(self, lie: Mutant) -> bool:
+        """Return whether what the lie tells apart cannot come to its table, by a longer look than `_reason` takes."""
+        return self._likeness(lie.program.host).cannot_come(lie, self._meetings.tables[lie.place].flows)
+
     def _found(self, hunt: _Hunt, count: int) -> str | None:
         """Return what notices the lie in so many further conversations, None if nothing does."""
         lie, reached = hunt.lie, self._untried(hunt)[:count]
@@ -296,7 +318,7 @@ class Sweep:
         try:
             if next(self._judge.judge(self.conversations[number]), None) is not None:
                 return "by traces"
-            return None if _since(before, self._judge.trail) == self._trails[number] else "by what trackers are told"
+            return None if _since(before, self._judge.trail) == self._trails[number] else "by what is left behind"
         except (AssertionError, KeyError, UnknownAction):  # A loop between hosts, a VTEP that nobody has.
             return "by traces"
 
@@ -334,19 +356,36 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counter.most_common()) or "none was told"
 
 
+def _part(text: str) -> tuple[int, int]:
+    """Return which part is meant, of how many."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text} is no part, as 3/8 is")
+    return int(part), int(parts)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Tell all lies, or those that time is left for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.sweep", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="when to end at the latest")
     parser.add_argument("--seed", type=int, default=0, help="in which order the lies are told")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="tell every Nth lie alone, from the Kth on"
+    )
+    parser.add_argument("--named", type=Path, help="tell only the lies that a run before has printed into this file")
     wanted = parser.parse_args(arguments)
     deadline = time.monotonic() + wanted.minutes * 60
     with TemporaryDirectory(prefix="weft-") as directory, Sweep(Path(directory), _AT_ONCE) as sweep:
         lies = list(all_mutants(sweep.programs))
-        dice(wanted.seed).shuffle(lies)
         flows = sum(len(program.flows) for program in sweep.programs)
         print(f"{len(lies)} lies about {flows} flows", flush=True)
-        score = sweep.judge(lies, deadline)
+        if wanted.named is not None:
+            named = set(wanted.named.read_text(encoding="utf-8").splitlines())
+            lies = [lie for lie in lies if any(f"{start}{lie}" in named for start in ("not noticed: ", "unsettled: "))]
+        dice(wanted.seed).shuffle(lies)
+        first, parts = wanted.part
+        lies = lies[first - 1 :: parts]
+        score = sweep.judge(lies, deadline, partial(print, file=sys.stderr, flush=True))
     for wrong in sweep.wrong:
         print(wrong)
     print(score)

@@ -12,15 +12,19 @@ from controller.model.entities import Address
 from controller.pipeline.fields import BY_NAME
 from controller.pipeline.flow import Flow, SetField
 from controller.pipeline.registers import PEER
-from controller.proof.packet import Packet
+from controller.proof.packet import ICMP, ICMPV6, Packet
 from tests.proof.aim import Conversation
 from tests.proof.cubes import ONES, Cube, agrees, meet, of_match
 from tests.proof.meetings import Met
+from tests.proof.mutants import Mutant
 from tests.proof.traced import is_untracked
 
 _EACH = 4  # Of packets that are alike to the table, so many conversations.
 _PEER = BY_NAME[PEER.field].index
 _TRANSPORTS = ("tcp", "udp", "sctp")
+# Of connections, by their ports or, of ICMP, by type and code.
+_OPENERS = {"ct_tp_src": ("sport", "dport"), "ct_tp_dst": ("dport", "sport")}
+_KINDS = {BY_NAME["ct_tp_src"].index: "icmp_type", BY_NAME["ct_tp_dst"].index: "icmp_code"}
 # What a packet can bear instead without becoming another kind of packet: the field -> the packet's own attribute, and, as the
 # field may be that of an answer, the answer's.
 _CHANGED: dict[int, tuple[str, ...]] = {
@@ -35,6 +39,7 @@ _CHANGED: dict[int, tuple[str, ...]] = {
         *((name, ("eth_src", "hardware")) for name in ("eth_src",)),
         *((name, ("hardware",)) for name in ("arp_sha", "nd_sll", "nd_tll")),
         ("nd_target", ("target",)),
+        *((f"ct_tp_{end}", _OPENERS[f"ct_tp_{end}"]) for end in ("src", "dst")),
     )
     if name in BY_NAME
 }
@@ -114,7 +119,8 @@ def _changed(packet: Packet, lacking: Cube, state: Mapping[int, int], way: int) 
     for index, (value, mask) in lacking.items():
         if not (state.get(index, 0) ^ value) & mask:
             continue
-        attribute = _CHANGED[index][way]
+        is_icmp = packet.protocol in (ICMP, ICMPV6)
+        attribute = _KINDS[index] if is_icmp and index in _KINDS else _CHANGED[index][way]
         held = getattr(packet, attribute)
         if held is None or (not isinstance(held, int) and held.max_prefixlen != ONES[index].bit_length()):
             return None
@@ -130,3 +136,14 @@ def _like(held: int | Address, number: int) -> int | Address:
     if isinstance(held, int):
         return number
     return IPv4Address(number) if isinstance(held, IPv4Address) else IPv6Address(number)
+
+
+def beside(lie: Mutant, cubes: Iterable[Cube]) -> Iterator[Cube]:
+    """Yield of sets of packets those that are one bit beside what a flow asked for, where the lie asks for less."""
+    told = {index: mask for flow in lie.told for index, (_, mask) in of_match(flow.match).items()}
+    for cube in cubes:
+        for index, (value, mask) in of_match(lie.original.match).items():
+            left = mask & ~told.get(index, 0) & ~cube.get(index, (0, 0))[1]
+            found = meet(cube, {index: (value ^ (left & -left), mask)}) if left else None
+            if found is not None:
+                yield found

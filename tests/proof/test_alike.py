@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_network
+
 import pytest
 
-from controller.pipeline.fields import ETH_IPV4
-from controller.pipeline.flow import Action, Flow, Origin, Output, Program, Wanted, match, move, set_field
+from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
+from controller.pipeline.flow import Action, Flow, Origin, Output, Program, Resubmit, Wanted, match, move, set_field
 from tests.proof.alike import Alike
 from tests.proof.lookup import Lookup
 from tests.proof.mutants import all_mutants
@@ -69,6 +72,55 @@ def test_what_nobody_reads_may_be_anything() -> None:
     assert found["sets another reg1", 0, 10]
     assert found["sets another reg0", 0, 10] is None
     assert found["does not move to eth_src", 0, 10] is None
+
+
+def test_what_is_looked_at_next_tells_whether_an_answer_was_read() -> None:
+    asking = flow(0, 10, Resubmit(1), Resubmit(2), goto=3)
+    answer = flow(1, 1, set_field("reg7", 5))
+    others = flow(2, 1, set_field("reg1", 1)), flow(3, 1)
+    unread, read = (flow(3, 10, Output(2), reg7=value) for value in (9, 4))
+    assert reasons(asking, answer, *others, unread)["sets another reg7", 1, 1]
+    assert reasons(asking, answer, *others, read)["sets another reg7", 1, 1] is None
+    assert reasons(asking, answer, *others, unread, replace(read, table=2))["sets another reg7", 1, 1] is None
+
+
+def test_nothing_goes_back_by_a_patch_that_it_came_by() -> None:
+    there, back, on = 7, Output(7), Output(PORT)
+    program = Program("hv1", "br-int", 1, {})
+    for action, is_same in ((back, True), (on, False)):
+        sent = flow(0, 10, Resubmit(1), action, in_port=there)
+        flows = sent, flow(1, 10, set_field("reg0", 1), eth_src=MAC)
+        program = replace(program, flows={each.key: each for each in flows})
+        reach = Reach([program], {("br-int", there): ("br-tun", 1)})
+        reach.start("br-int", there)
+        [missing, *_] = all_mutants([program])
+        assert bool(Alike(reach).reason(missing, [sent])) is is_same
+
+
+def test_of_two_halves_nothing_is_left_for_the_whole() -> None:
+    halves = (flow(0, 20, Output(2), ipv6_src=half, eth_type=ETH_IPV6) for half in (4, 5))
+    whole = flow(0, 10, Output(3), ipv6_src=ip_network("::4/127"), eth_type=ETH_IPV6)
+    assert reasons(*halves, whole)["no output", 0, 10]
+
+
+def test_what_is_asked_again_from_the_beginning_is_followed_alone() -> None:
+    known = [flow(0, 20, Output(2), eth_dst=mac) for mac in (MAC, OTHER_MAC)]
+    rest, beyond = flow(0, 10, goto=1), flow(1, 10, Output(3), eth_dst=MAC ^ 1 << 8)
+    assert missed(*known, rest, beyond) == {"looser eth_dst": False, "another eth_dst": False}
+    there = flow(1, 10, Output(3), eth_dst=MAC ^ 1)
+    assert missed(*known, rest, there) == {"looser eth_dst": True, "another eth_dst": False}
+    written = flow(0, 15, set_field("eth_dst", MAC), goto=1, eth_src=MAC)
+    assert not missed(*known, written, rest, there)["looser eth_dst"], "a flow writes it"
+
+
+def missed(*flows: Flow) -> dict[str, bool]:
+    """Return for lies about the MAC that the last flow asks for whether what they tell apart cannot come."""
+    program = Program("hv1", "br-int", 1, {each.key: each for each in flows})
+    reach = Reach([program], {})
+    reach.start("br-int", PORT)
+    alike, table = Alike(reach), flows[-1:]
+    lies = [lie for lie in all_mutants([program]) if lie.original is flows[-1]]
+    return {lie.lie: alike.cannot_come(lie, table) for lie in lies if lie.lie in ("looser eth_dst", "another eth_dst")}
 
 
 @pytest.mark.parametrize(("value", "found"), [(6, 10), (7, 5), (8, None)])

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
+from controller.model.address import BROADCAST_MAC
 from controller.model.entities import Direction
 from controller.model.ids import key
+from controller.pipeline.registers import QUESTION
 from controller.proof import packet as wire
 from controller.proof.oracle import Oracle
 from controller.proof.packet import Packet
@@ -22,6 +24,8 @@ from tests.proof.traced import Finding, Judge, Received, is_untracked
 _ONES = (1 << 32) - 1
 _OWNER_AT = 112
 _ENDS = (1, 1 << 31)  # The lowest and the highest bit of a stamp.
+_OWNERS = 1 << _OWNER_AT, 1 << _OWNER_AT + 15
+_QUESTION = f"->NXM_NX_REG6[{QUESTION.offset}..{QUESTION.offset + QUESTION.bits - 1}]"
 _TESTED = (22, 23, 80, 95, 3306, 3307)  # Ports of connections that are refused although they nearly bear good stamps.
 _WOULD, _DRY, _REFUSED = "would be refused", ("dry rule", "not enforced"), ("egress refused", "ingress refused")
 
@@ -41,17 +45,19 @@ class Thorough(Judge):
 
     def __init__(self, oracle: Oracle, tracer: Tracer) -> None:
         super().__init__(oracle, tracer)
-        self.passes = self.commits = self.kept = 0
+        self.passes = self.commits = self.kept = self.asked = 0
         self._stamps = _Stamps({}, {}, {}, {})
+        self._followed: dict[tuple[str, int, int | None, bool], Packet] = {}
         self._learned: set[tuple[str, int, int | None]] = set()
 
     @property
     def trail(self) -> tuple[int, ...]:
-        """What judging has left behind: packets that met the rules again, writes to trackers, ways through a bridge, what entries hold.
+        """What judging has left behind: packets that met the rules again, writes to trackers, ways through a bridge, what entries hold
+        and who got what, and what the controller is asked, of long packets as well.
 
-        The number for the last means nothing but that two are equal.
+        The numbers for the last two mean nothing but that two are equal.
         """
-        return self.asked_again, self.commits, self.passes, self.kept
+        return self.asked_again, self.commits, self.passes, self.kept, self.asked
 
     def learn(self, packet: Packet) -> None:
         """Note the stamps that trackers keep of a packet that is allowed, for those that are not."""
@@ -97,6 +103,7 @@ class Thorough(Judge):
             yield from self._unstamped_again(packet, name, decision)
             if decision.allowed and packet.protocol != wire.SCTP:  # Of which every packet meets the rules.
                 yield from self._somebody_elses(packet, name)
+                yield from self._once_more(packet, name)
             if not decision.allowed and packet.protocol == wire.TCP and packet.dport in _TESTED:
                 yield from self._nearly_good(packet, name, decision)
 
@@ -131,7 +138,7 @@ class Thorough(Judge):
         answer, opener = answer_to(self.oracle, packet, name), Opener.of(packet)
         if answer is None or opener is None or not self._tracks(packet.source) or not self._tracks(name):
             return
-        if packet.is_dhcp_reply or packet.protocol == wire.SCTP:
+        if packet.is_dhcp_reply or (decision.allowed and packet.protocol == wire.SCTP):
             return
         entry = Entry(opener, None, 0, _owner(packet.source) << _OWNER_AT)
         bare: Memory = dict.fromkeys(self.tracer.twin.hosts, entry)
@@ -168,6 +175,46 @@ class Thorough(Judge):
             if owner not in (0, own):
                 yield from self._judged(Sent(answer), {}, "an answer to somebody else", made)[1]
 
+    def _once_more(self, packet: Packet, name: str) -> Iterator[Finding]:
+        """Follow a packet that comes again before an answer, and a connection of which one stamp is not good: it meets the rules again.
+
+        What is stamped then is seen by the trail.
+        """
+        if not (self._tracks(packet.source) or self._tracks(name)):
+            return
+        memory, expected = self._walk(Sent(packet), None).memory, self._expected(packet)
+        again = Sent(packet, is_unanswered=True)
+        yield from self._judged(again, expected, "once more, before an answer", memory)[1]
+        answer = answer_to(self.oracle, packet, name)
+        if answer is not None:
+            # To whom it comes besides is not said here.
+            self._walk(Sent(replace(answer, eth_dst=BROADCAST_MAC)), memory)
+        # One packet from each to each will do, as stamps are not of packets.
+        ends = packet.source, packet.eth_dst, packet.version, packet.is_dhcp_request
+        if self._followed.setdefault(ends, packet) != packet:
+            return
+        for spoilt in self._others(memory):
+            yield from self._judged(Sent(packet), expected, "with somebody else's stamp", spoilt)[1]
+        for spoilt in _spoilt(memory):
+            yield from self._judged(Sent(packet), expected, "with a stamp that is not good", spoilt)[1]
+            if answer is not None and not packet.is_dhcp_reply:
+                self._walk(Sent(answer), spoilt)
+        for bit in _OWNERS:
+            others = {host: replace(entry, label=entry.label ^ bit) for host, entry in memory.items()}
+            yield from self._judged(Sent(packet), expected, "of a connection of somebody else", others)[1]
+
+    def _others(self, memory: Memory) -> Iterator[Memory]:
+        """Yield what trackers would hold with one stamp that is somebody else's."""
+        known = self._stamps
+        for place, others in enumerate(
+            {*each}
+            for each in (known.into.values(), known.out.values(), known.answerer.values(), known.opener.values())
+        ):
+            for other in sorted(others):
+                made = {host: _with_stamp(entry, place, other) for host, entry in memory.items()}
+                if made != memory:
+                    yield made
+
     def _nearly_good(self, packet: Packet, name: str, decision: Decision) -> Iterator[Finding]:
         """Judge a connection that the rules of one end refuse, and whose entry all but bears the good stamp of that end."""
         if not self._tracks(packet.source) or not self._tracks(name):
@@ -186,12 +233,16 @@ class Thorough(Judge):
             pairs += [(good, other) for other in dict.fromkeys(far.values()) if other != peer]
         opener = Opener.of(packet)
         assert opener is not None
-        for stamp, was in pairs:
+        # Before an answer the best stamps are not enough: what is new meets the rules.
+        for sent, (stamp, was) in [
+            *((Sent(packet), each) for each in pairs),
+            (Sent(packet, is_unanswered=True), (good, peer)),
+        ]:
             entry = Entry(opener, None, into if is_egress else stamp)
             label = (stamp | was << 32) if is_egress else (out | was << 64)
             for owner in (_owner(packet.source), 0):
                 made: Memory = dict.fromkeys(self.tracer.twin.hosts, replace(entry, label=label | owner << _OWNER_AT))
-                yield from self._judged(Sent(packet), {}, f"{stamp:#x} and {was:#x} are not good stamps", made)[1]
+                yield from self._judged(sent, {}, f"{stamp:#x} and {was:#x} are not good stamps", made)[1]
 
     def _walk(self, sent: Sent, memory: Memory | None) -> Passage:
         return self._noted(super()._walk(sent, memory), is_watched=True)
@@ -199,10 +250,39 @@ class Thorough(Judge):
     def _noted(self, passage: Passage, *, is_watched: bool = False) -> Passage:
         self.commits += passage.commits
         self.kept += sum(hash((host, entry.mark, entry.label)) for host, entry in passage.memory.items())
+        self.kept += sum(hash((name, tuple(copies))) for name, copies in passage.received.items())
+        self.asked += sum(hash(question) for trace in passage.traces for question in _questions(trace.text))
         self.passes += sum(trace.text.count("Resuming from table") for trace in passage.traces)
         if not is_watched and self.watch is not None:
             self.watch(passage)
         return passage
+
+
+def _questions(text: str) -> list[tuple[int, str]]:
+    """Return what a trace says that the controller is asked: the numbers that are written for it before, and by which way."""
+    lines = text.splitlines() if "userspace(" in text else ()
+    asked = [line.strip() for line in lines if _QUESTION in line]
+    return [(line.count("userspace("), str(asked)) for line in lines if line.startswith("Datapath actions: ")]
+
+
+def _spoilt(memory: Memory) -> Iterator[Memory]:
+    """Yield what trackers would hold with one stamp spoilt: with another bit, the lowest or the highest, or none at all."""
+    for place in range(4):  # The mark, and what the label holds besides the owner.
+        for bits in (*_ENDS, None):
+            made = {}
+            for host, entry in memory.items():
+                held = (entry.mark | entry.label << 32) >> 32 * place & _ONES
+                made[host] = _with_stamp(entry, place, 0 if bits is None else held ^ bits)
+            if made != memory:
+                yield made
+
+
+def _with_stamp(entry: Entry, place: int, stamp: int) -> Entry:
+    """Return an entry with another stamp: the mark, or one of those in the label."""
+    if place == 0:
+        return replace(entry, mark=stamp)
+    at = 32 * (place - 1)
+    return replace(entry, label=entry.label & ~(_ONES << at) | stamp << at)
 
 
 def _owner(port: str) -> int:
