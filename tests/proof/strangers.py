@@ -64,8 +64,10 @@ def _by_tunnel(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:
     known = {topology.hosts[home].tunnel_ip for home in homes - {host}}
     here = topology.hosts[host].tunnel_ip
     assert isinstance(here, IPv4Address)
-    is_elsewhere = any(
-        port.mac == packet.eth_dst and twin.location[port.name] != host for port in topology.ports.values()
+    here_too = [port for port in topology.ports.values() if port.network == name and twin.location[port.name] == host]
+    # Who is not guarded may have any MAC.
+    is_elsewhere = not packet.eth_dst & _GROUP and all(
+        port.port_security and port.mac != packet.eth_dst for port in here_too
     )
     for home in sorted(homes - {host}):
         there = topology.hosts[home].tunnel_ip

@@ -113,6 +113,7 @@ class Sweep:
         self.programs: list[Program] = []
         self.wrong: list[str] = []
         self.conversations: list[Conversation] = []
+        self._useless: set[int] = set()
         self._waiting = Aim(())
         self._trails: list[tuple[int, ...]] = []  # By conversation: what it leaves behind.
         self._alike: dict[str, Alike] = {}
@@ -156,7 +157,9 @@ class Sweep:
         for each in conversations:
             self._judge.watch = partial(self._meetings.note, number=len(self.conversations))
             before = self._judge.trail
-            self.wrong += map(self._judge.report, self._judge.judge(each))
+            if wrong := list(map(self._judge.report, self._judge.judge(each))):
+                self._useless.add(len(self.conversations))  # Whoever disagrees without a lie finds none.
+            self.wrong += wrong
             self._trails.append(_since(before, self._judge.trail))
             self.conversations.append(each)
         self._judge.watch = None
@@ -258,7 +261,8 @@ class Sweep:
 
     def _untried(self, hunt: _Hunt) -> list[int]:
         """Return the conversations that a lie reaches and that it has not been tried in."""
-        return [each for each in self._meetings.reached(hunt.lie, dice(0), self._shape) if each not in hunt.tried]
+        tried = hunt.tried | self._useless
+        return [each for each in self._meetings.reached(hunt.lie, dice(0), self._shape) if each not in tried]
 
     def _told_apart(self, lie: Mutant) -> list[Cube]:
         """Return some sets of packets that a lie tells apart; of rules in parts, what the flow asks for."""

@@ -217,8 +217,11 @@ class Thorough(Judge):
 
     def _nearly_good(self, packet: Packet, name: str, decision: Decision) -> Iterator[Finding]:
         """Judge a connection that the rules of one end refuse, and whose entry all but bears the good stamp of that end."""
+        ports = self.oracle.topology.ports
         if not self._tracks(packet.source) or not self._tracks(name):
             return
+        if packet.src not in ports[packet.source].ips or packet.dst not in ports[name].ips:
+            return  # What stamps say of addresses is known of these.
         # Who may do everything in a direction needs no stamp for it.
         out, into = self._stamps.out.get(packet.source, 0), self._stamps.into.get(name, 0)
         is_egress = not decision.reason.startswith(f"{Direction.INGRESS} default deny of ")
