@@ -75,18 +75,14 @@ def _groups(tenant: str) -> tuple[SecurityGroup, ...]:
                 allow("tcp", (3306, 3307)),
                 allow("tcp", 22, far=f"{tenant}/web"),
                 allow("tcp", 23, far=f"{tenant}/mute"),
-                allow("icmp", icmp_type=3, ethertype=4),
-                allow("icmpv6", icmp_type=1, ethertype=6),
+                allow(far=["10.0.0.5/32", "fd00::5/128"]),
             ],
         ),
         group(
             f"{tenant}/mute",
             ingress=[allow("icmp", icmp_type=8, ethertype=4), allow("tcp", 23)],
-            egress=[
-                allow("tcp", 79),
-                allow("icmp", icmp_type=3, ethertype=4),
-                allow("icmpv6", icmp_type=1, ethertype=6),
-            ],
+            # What follows of any protocol is allowed there, errors as well, which have no ports.
+            egress=[allow("tcp", 79), allow(far=["10.0.0.1/32", "10.0.0.7/32", "fd00::1/128", "fd00::7/128"])],
         ),
     )
 

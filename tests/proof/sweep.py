@@ -52,7 +52,7 @@ _AT_ONCE = 2000  # So many further conversations are judged where those before d
 _FEW, _AIMED = 8, 40  # So many are, where it is known which may.
 _FIRST, _TRACED, _SENT = 20, 60, 4  # How many of the conversations that a lie reaches it is looked for in at once.
 _CUBES = 30  # How many of the sets of packets that a lie tells apart are aimed at.
-_EVERY = 100  # After so many lies it is said how far it is.
+_EVERY = 100  # After so many looks for lies it is said how far it is.
 _TYPE = BY_NAME["eth_type"].index
 
 
@@ -72,6 +72,13 @@ class Score:
         """Count a lie among those of its kind."""
         kind = next((start.strip() for start in _ABOUT_FIELDS if lie.lie.startswith(start)), lie.lie)
         self.kinds.setdefault(kind, Counter())[end] += 1
+
+    def is_none(self, lie: Mutant, reason: str | None) -> bool:
+        """Count what is no lie, for a reason; return whether there is one."""
+        if reason is not None:
+            self.equivalent[reason] += 1
+            self.note(lie, "cannot be noticed")
+        return reason is not None
 
     def counted(self) -> str:
         """Return the numbers alone."""
@@ -180,23 +187,18 @@ class Sweep:
     def judge(self, lies: Iterable[Mutant], deadline: float, say: Callable[[str], None] = lambda _: None) -> Score:
         """Tell all lies until time is up; return who was found out.
 
-        Each is looked for in the conversations that may tell it apart, in turns, and what is left then in all others.
-
-        Args:
-            lies: The lies.
-            deadline: When time is up.
-            say: Is told now and then how far it is.
+        Each is looked for in the conversations that may tell it apart, in turns, and what is left then in all others. It is said
+        now and then how far it is.
         """
-        score = Score()
+        score, visits = Score(), 0
         waiting = [_Hunt(lie) for lie in lies]
         while waiting and time.monotonic() <= deadline:
-            for number, hunt in enumerate(waiting, 1):
+            for hunt in waiting:
                 if not hunt.is_at_end and time.monotonic() <= deadline:
                     hunt.is_settled = self._is_settled(hunt, score)
-                if number % _EVERY == 0 or number == len(waiting):
-                    say(
-                        f"{number} of {len(waiting)} in this turn: {score.counted()}; {len(self.conversations)} conversations"
-                    )
+                visits += 1
+                if visits % _EVERY == 0:
+                    say(f"{len(waiting)} lies in this turn: {score.counted()}; {len(self.conversations)} conversations")
             waiting = [hunt for hunt in waiting if not hunt.is_settled]
             if waiting and all(hunt.is_at_end for hunt in waiting):
                 if time.monotonic() > deadline or not self.more(_AT_ONCE):
@@ -206,10 +208,6 @@ class Sweep:
         for hunt in waiting:
             # What nobody has met yet may well be met by others, as long as there are any.
             is_missed = hunt.is_at_end and not self._untried(hunt) and (hunt.tried or not self._waiting)
-            if is_missed and self._cannot_come(hunt.lie):
-                score.equivalent[NEVER] += 1
-                score.note(hunt.lie, "cannot be noticed")
-                continue
             (score.missed if is_missed else score.unsettled).append(hunt.lie)
             score.note(hunt.lie, "not noticed" if is_missed else "unsettled")
         return score
@@ -223,10 +221,7 @@ class Sweep:
             found = self._found(hunt, _FIRST)
         if found is None and not hunt.is_asked:
             hunt.is_asked = True
-            reason = self._reason(hunt.lie)
-            if reason is not None:
-                score.equivalent[reason] += 1
-                score.note(hunt.lie, "cannot be noticed")
+            if score.is_none(hunt.lie, self._reason(hunt.lie)):
                 return True
             hunt.cubes = self._told_apart(hunt.lie)
         if found is None:
@@ -234,6 +229,9 @@ class Sweep:
         if found is None and not self._untried(hunt):
             hunt.is_at_end = not self._aim(hunt, hunt.cubes, _AIMED) and not self._tailor(hunt)
             found = self._found(hunt, _TRACED)
+            # Before all the others are asked a longer look is taken at what can come.
+            if found is None and hunt.is_at_end and score.is_none(hunt.lie, self._longer(hunt.lie)):
+                return True
         if found is not None:
             score.found[found] += 1
             score.note(hunt.lie, "found")
@@ -289,9 +287,10 @@ class Sweep:
         """Return why nobody can notice the lie, None if somebody may."""
         return self._likeness(lie.program.host).reason(lie, self._meetings.tables[lie.place].flows)
 
-    def _cannot_come(self, lie: Mutant) -> bool:
-        """Return whether what the lie tells apart cannot come to its table, by a longer look than `_reason` takes."""
-        return self._likeness(lie.program.host).cannot_come(lie, self._meetings.tables[lie.place].flows)
+    def _longer(self, lie: Mutant) -> str | None:
+        """Return the same, if what the lie tells apart cannot come to its table as far as a longer look shows."""
+        likeness = self._likeness(lie.program.host)
+        return NEVER if likeness.cannot_come(lie, self._meetings.tables[lie.place].flows) else None
 
     def _found(self, hunt: _Hunt, count: int) -> str | None:
         """Return what notices the lie in so many further conversations, None if nothing does."""
