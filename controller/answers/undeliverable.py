@@ -97,16 +97,14 @@ def own_at(asked: Asked, frame: bytes) -> Own | None:
     external = external_of(asked)
     if external is None:
         return None
-    router, floating, packet = (
-        _router_by_mac(asked.topology, external, mac),
-        _floating_by_mac(asked.topology, mac),
-        read(frame),
-    )
+    router = _router_by_mac(asked.topology, external, mac)
     if router is None:
         return None
-    # Whom the router itself has masked bears its address, and can be told by the one that it speaks to alone.
-    is_own = floating is not None and packet is not None and packet.source in router.addresses
-    return Own(mac, (floating.address,) if floating and is_own else router.addresses, external.cidrs)
+    floating, packet = _floating_by_mac(asked.topology, mac), read(frame)
+    if floating is not None and packet is not None and packet.source in router.addresses:
+        # Whom the router itself has masked bears its address, and can be told by the one that it speaks to alone.
+        return Own(mac, (floating.address,), external.cidrs)
+    return Own(mac, router.addresses, external.cidrs)
 
 
 def nobody_there(asked: Asked) -> Iterable[PacketOut]:

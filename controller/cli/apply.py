@@ -50,5 +50,9 @@ def command(
         leave(Exit.TROUBLE, "\n    ".join((where, *answer["troubles"])))
     if output == "text":
         change = answer["change"]
-        count = f"{change['flows']} flows and groups on {change['switches']} bridges" if change else "nothing changed"
+        count = (
+            f"{change['flows']} flows and groups on {change['switches']} bridges"
+            if change
+            else "nothing was left to change"
+        )
         click.echo(f"in force{', and confirmed' if wait else ''} after {answer['seconds']:.2f} s: {count}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,12 @@ def _summary(answer: Mapping[str, Any]) -> list[str]:
 
 def _ways_out(answer: Mapping[str, Any]) -> Iterator[str]:
     """Yield by whom routers lead out, what leads nowhere first."""
-    if answer.get("drained"):
-        yield f"drained: {', '.join(answer['drained'])}"
+    drained = answer.get("drained") or []
+    if drained:
+        yield f"drained: {', '.join(drained)}"
     routers = sorted(answer.get("routers") or [], key=lambda each: not each["lost"])
     for each in routers[:_NAMES_SHOWN]:
-        others = [_gateway(way) for way in each["gateways"] if way["host"] != each["gateway"]]
+        others = [_gateway(way, drained) for way in each["gateways"] if way["host"] != each["gateway"]]
         rest = f" ({', '.join(others)})" if others else ""
         if each["lost"]:
             why = (
@@ -106,8 +107,9 @@ def _ways_out(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"floating IPs that no host has: {', '.join(nowhere[:_NAMES_SHOWN])}{more}"
 
 
-def _gateway(way: Mapping[str, Any]) -> str:
-    return f"{way['host']} {'is dead' if way['alive'] is False else 'stands by'}"
+def _gateway(way: Mapping[str, Any], drained: Collection[str]) -> str:
+    is_ready = "is drained" if way["host"] in drained else "stands by"
+    return f"{way['host']} {'is dead' if way['alive'] is False else is_ready}"
 
 
 def _counters(counted: Mapping[str, Any] | None) -> Iterator[str]:

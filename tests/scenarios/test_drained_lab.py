@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from controller import control
+from controller.cli.status import command as show_status
 from controller.lab.beyond import INTERNET
 from controller.lab.namespaces import inside, ip
 from tests.lab.net import Net
@@ -98,6 +100,8 @@ def test_g12_a_drained_gateway_stays_so_under_a_new_controller_and_is_one_of_las
     net.lab.wait_in_sync()
     assert status(net)["drained"] == [first]
     wait_until(lambda: active(net) == second != first, "the controller has heard who leads out")
+    shown = CliRunner().invoke(show_status, ["--control", str(net.lab.control)]).output
+    assert f"router red/main: leads out by {second} ({first} is drained)" in shown
     with Echoes(net, "red/db2") as far:
         with inside(net.lab.host_namespace(second)):
             ip(["link set eth0 down"])
