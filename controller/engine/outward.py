@@ -61,6 +61,7 @@ class Outward:
         self._rounds: Rounds[Home] = Rounds()
         self._drained: dict[str, bool] = {}
         self._present: set[str] = set()
+        self._gone: set[str] = set()  # Whose switch was there, and is not.
         # For people: router -> the hosts by which it may lead out, and the one that does. None: it is to be looked at again.
         self._ways: dict[str, tuple[tuple[str, ...], str | None]] | None = None
 
@@ -76,14 +77,22 @@ class Outward:
         self._programs.drain(host, is_drained)
 
     def came(self, host: str) -> None:
-        """Note that a host's switch is there."""
+        """Note that a host's switch is there.
+
+        What was announced while it was away nobody outside has heard, and what is there may have learned something else since.
+        """
         self._present.add(host)
+        if host in self._gone:
+            self._gone.discard(host)
+            for home in [home for home, where in self._last.items() if where == host]:
+                self._rounds.begin(home, time.monotonic())
         self._ways = None
         self._programs.reach(host, True)
 
     def left(self, host: str) -> None:
         """Note that a host's switch is gone. What it heard last may not be so any more."""
         self._present.discard(host)
+        self._gone.add(host)
         self._ways = None
         self._programs.reach(host, False)
 

@@ -224,6 +224,19 @@ def test_a_floating_ip_follows_its_port_to_another_wired_host(start: Callable[[]
     assert net.where() == {(OF_A, "hv2"): 3}
 
 
+def test_what_has_come_to_a_host_whose_switch_was_away_is_told_when_it_is_back(start: Callable[[], Running]) -> None:
+    net = start()
+    net.come(*HOSTS)
+    net.engine.disconnected(integration_dpid(host_id("hv1")))
+    net.red["ports"]["b"]["host"] = "hv1"
+    net.write()
+    net.settled()
+    wait_for(lambda: not net.engine.outward.deadlines())
+    net.switches.sent.clear()
+    net.come("hv1")
+    wait_for(lambda: net.told(OF_B, f"red/{OF_B}", "hv1") == net.told(OF_A, f"red/{OF_A}", "hv1") == 3)
+
+
 def test_a_new_address_is_told_and_one_that_has_been_away_is_new(start: Callable[[], Running]) -> None:
     net = start()
     net.come(*HOSTS)
