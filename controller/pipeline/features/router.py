@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 
 from controller.graph import queries
 from controller.graph.neighbours import neighbour
-from controller.model.address import router_mac, wire_mac
+from controller.model.address import BROADCAST_MAC, router_mac, wire_mac
 from controller.model.entities import Address, NetworkType, Prefix, Route
 from controller.model.ids import key
 from controller.pipeline.discovery import ADVERTISEMENT, ARP_REPLY
@@ -23,7 +23,7 @@ from controller.pipeline.fields import (
     PROTO_ICMP,
     PROTO_ICMPV6,
 )
-from controller.pipeline.flow import Action, Move, Origin, Wanted, match, set_field
+from controller.pipeline.flow import Action, Move, Origin, Resubmit, Wanted, match, set_field
 from controller.pipeline.handed import at_host, beyond_wire, hands_over, place_of, takes_for
 from controller.pipeline.known import Known, has_strangers, longest_prefix, next_hop, router_addresses
 from controller.pipeline.nat import ChooseWay, DecrementTtl
@@ -41,6 +41,7 @@ _NOWHERE = {
     ETH_IPV4: ("ip_dst", ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")),
     ETH_IPV6: ("ipv6_dst", ("::/127", "fe80::/10", "ff00::/8")),
 }
+_ALL_NODES_MAC = 0x333300000001
 _WAYS = 8  # Bits of `SCRATCH` that tell equal next hops apart; the rest is the route's key.
 
 # Priorities of `routes`: the router's own addresses, what is never passed on, then prefixes by their length.
@@ -266,6 +267,21 @@ def _neighbour(builder: Builder, host: HostView, network: str, address: Address)
         # Below the addresses that the files tell of: what is heard of those was not for routers.
         origin = Origin(f"neighbour {address} of {network}", None)
         builder.flow("resolve", 150, where, [set_field("eth_dst", mac)], Stage.FORWARD, kind="neighbour", origin=origin)
+        _announced(builder, network, address, mac, origin)
+
+
+def _announced(builder: Builder, network: str, address: Address, mac: int, origin: Origin) -> None:
+    """Hear what a neighbour tells everybody: an address that several may use moves so (RFC 5227, RFC 9568). It goes on to all."""
+    here: dict[str, Wanted] = {NETWORK.field: NETWORK.is_(key("network", network))}
+    if isinstance(address, IPv4Address):
+        here |= {"eth_dst": BROADCAST_MAC, "eth_type": ETH_ARP, "arp_spa": int(address)}
+        # What is known already is not told: hosts ask for others all the time.
+        known = match(**here, arp_sha=mac)
+        builder.flow("router", 210, known, goto=Stage.FORWARD, kind="neighbour's question", origin=origin)
+    else:
+        here |= {"eth_dst": _ALL_NODES_MAC, **ADVERTISEMENT, "nd_target": int(address)}
+    heard: list[Action] = [QUESTION.load(Question.HEARD), Resubmit(builder.table("tell")), QUESTION.load(0)]
+    builder.flow("router", 205, match(**here), heard, Stage.FORWARD, kind="neighbour announced", origin=origin)
 
 
 def _in_space(view: NetworkView) -> dict[str, Wanted]:
@@ -298,7 +314,7 @@ FEATURE = Feature(
             *("router", Stage.ROUTE, 0),
             (
                 *(NETWORK.field, FROM.field, "eth_dst", "eth_type", "ip_src", "ipv6_src"),
-                *("arp_op", "ip_proto", "icmpv6_type", "icmpv6_code"),
+                *("arp_op", "arp_spa", "arp_sha", "ip_proto", "icmpv6_type", "icmpv6_code", "nd_target"),
             ),
             (SCRATCH.field,),
             ("routes", Stage.FORWARD),
@@ -342,6 +358,8 @@ FEATURE = Feature(
         "not routed": "it is not for a router",
         "for the router": "an IP packet to the MAC of the network's router",
         "neighbour heard": "an answer to what the router has asked: who has this address?",
+        "neighbour's question": "a neighbour asks everybody for another one, by the MAC that it is known to have",
+        "neighbour announced": "a neighbour tells everybody of its address: the router hears it as well",
         "own address": "an address of the router, on whichever network",
         "expired": "its time to live is over: its sender is told (RFC 792, RFC 4443)",
         "never routed": "multicast and link-local addresses mean their own network only",
