@@ -199,9 +199,9 @@ class FloatingView:
 
     @property
     def longest(self) -> int | None:
-        """The longest packet that may come in for it; None is no limit: on its port's own host it is in no tunnel."""
+        """The longest packet that may come in for it; None is no limit. Without a tunnel its port takes no longer one either."""
         port = queries.port(self.memo, self.floating.port)
-        return None if self.is_at_home or port is None else ways_out.tunnel_mtu(self.memo, port.network)
+        return None if port is None else ways_out.tunnel_mtu(self.memo, port.network)
 
     @property
     def origin(self) -> Origin:
