@@ -354,7 +354,7 @@ def test_fast_failover_comes_back_as_it_went_and_can_change_its_order(wire: Wire
     for command, group in commands:
         kind, packed = pack.group_type(group), pack.bucket_bytes(group)
         assert wire.bundle((MessageType.GROUP_MOD, pack.group_mod(command, 2, packed, kind))) == []
-        assert wire.groups()[-1] == dump.HeldGroup(2, kind, packed)
+        assert dump.HeldGroup(2, kind, packed) in wire.groups()
     assert wire.bundle((MessageType.GROUP_MOD, pack.group_mod(pack.GroupCommand.DELETE, 2))) == []
 
 
