@@ -69,11 +69,16 @@ def restart(net: Net) -> None:
 def out_of_sight(net: Net, *hosts: str) -> Iterator[None]:
     """Have the underlay pass nothing between some hosts, while each of them reaches all others."""
     numbers = [net.lab._state.hosts[host] for host in hosts]
-    for word in ("on", "off"):
+
+    def isolate(word: str) -> None:
         with inside(net.lab._state.namespace()):
             bridge(f"link set dev u{number} isolated {word}" for number in numbers)
-        if word == "on":
-            yield
+
+    isolate("on")
+    try:
+        yield
+    finally:
+        isolate("off")
 
 
 FAULTS = pytest.mark.parametrize(
