@@ -69,6 +69,7 @@ class Engine(Mailbox):
         self.delivery: Delivery | None = None
         self.seats: dict[int, Seat] = {}
         self._given: dict[int, Program] = {}  # What each connected switch was told to hold.
+        self.is_following = False  # Something has happened, and what follows from it is not with the switches yet.
         self._arriving: set[int] = set()  # Switches that have come and whose ports are not known yet.
         self._ports: dict[str, str] = {}  # Interface -> port, of all ports of the files.
         self._former: Topology | None = None  # The last topology before this one that all switches took.
@@ -155,6 +156,7 @@ class Engine(Mailbox):
             except Exception:
                 # A defect of ours must not end the thread that keeps the switches right; what was pushed stays.
                 LOG.exception("the engine failed to handle %s", sorted({what for what, _ in batch}))
+            self.is_following = False
             for _, detail in batch:
                 if isinstance(detail, Request):
                     detail.done.set()
@@ -187,6 +189,7 @@ class Engine(Mailbox):
                 (saved if what == "files" else regretted).append(detail)
             else:
                 happened.add(what)
+                self.is_following = True
                 self._note(what, detail)
         if happened or not (saved or regretted):
             change = self._advance(" and ".join(sorted(happened)) or "all hosts have told their interfaces", since)

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 def status(engine: Engine) -> dict[str, Any]:
     """Return the engine's state as JSON has it. Any thread may ask."""
     topology, report = engine.intent.topology, engine.intent.report
-    known = engine.switches.statuses() if engine.switches else {}
-    ending = engine.delivery.ending() if engine.delivery else set()
-    switches = [_switch(dpid, seat, known.get(dpid), dpid in ending) for dpid, seat in engine.seats.items()]
-    switches.sort(key=lambda switch: (switch["host"], switch["bridge"]))
+    # In this order: a port that is told as seen has its flows if nothing is being followed afterwards.
     unbound = engine.observed.unplugged(topology) if topology else []
+    is_following = engine.is_following
+    ending = engine.delivery.ending() if engine.delivery else set()
+    known = engine.switches.statuses() if engine.switches else {}
+    switches = [
+        _switch(dpid, seat, known.get(dpid), is_following or dpid in ending) for dpid, seat in engine.seats.items()
+    ]
+    switches.sort(key=lambda switch: (switch["host"], switch["bridge"]))
     return {
         "topology": topology.name if topology else None,
         "folder": str(engine.folder.absolute()),  # Who asks may stand elsewhere.
@@ -42,11 +46,11 @@ def status(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _switch(dpid: int, seat: Seat, found: SwitchStatus | None, is_ending: bool) -> dict[str, Any]:
+def _switch(dpid: int, seat: Seat, found: SwitchStatus | None, is_changing: bool) -> dict[str, Any]:
     audited = found.last_audit if found else None
     state = found.state if found else State.DOWN
-    if is_ending and state is State.IN_SYNC:
-        state = State.SYNCING  # It holds all that is in force, and for a moment rules that nobody has any more.
+    if is_changing and state is State.IN_SYNC:
+        state = State.SYNCING  # It may not hold yet what follows, or for a moment still what nobody has any more.
     return {
         "host": seat.host,
         "bridge": seat.bridge,
