@@ -21,12 +21,9 @@ from benchmarks.site import Site, open_site
 from benchmarks.topology import tenant_file, write_topology
 from benchmarks.variants import Place, places, texts, with_spares
 from benchmarks.workload import Document
-from controller.engine.delivery import REMEMBERED_S
 
 LARGE = "big-tenant"
 JOINED, LEFT = "port joins a remote group", "port leaves a remote group"
-# Where the last port of a host with these groups has left them a moment ago, the controller waits for datapaths to forget it.
-AGAIN = "port joins a remote group that its host has just been without"
 
 _EDITS_S = 15.0  # On a machine that is busy with others there are fewer edits.
 
@@ -53,14 +50,11 @@ def _edits(site: Site, document: Document, place: Place, count: int) -> dict[str
     state = texts(document, place)
     seconds: dict[str, list[float]] = {}
     deadline = time.monotonic() + _EDITS_S
-    left: dict[str, float] = {}  # When a host's last port left, by host.
     for number in range(count):
         if number and time.monotonic() > deadline:
             break
-        host, text_joined = joined(document, number)
-        is_again = host in left and time.monotonic() - left[host] < REMEMBERED_S
         for name, text in (
-            (AGAIN if is_again else JOINED, text_joined),
+            (JOINED, joined(document, number)),
             (LEFT, state.base),
             ("port added", state.spare_at_home),
             ("port removed", state.base),
@@ -68,16 +62,15 @@ def _edits(site: Site, document: Document, place: Place, count: int) -> dict[str
             ("rule changed", state.base),
         ):
             seconds.setdefault(name, []).append(save(site, place, text))
-        left[host] = time.monotonic()
     site.check_counts()
     return {name: Timing.of(each) for name, each in seconds.items()}
 
 
-def joined(document: Document, number: int) -> tuple[str, str]:
-    """Return a host, and the tenant's file with one of its ports in both groups instead of one; each number takes another host."""
+def joined(document: Document, number: int) -> str:
+    """Return the tenant's file with one of its ports in both groups instead of one; each number takes another host."""
     changed = copy.deepcopy(document)
     web, app = (group["name"] for group in changed["groups"])
     members = [port for port in changed["ports"] if port["groups"] == [web]]
     chosen = members[number % len(members)]
     chosen["groups"].append(app)
-    return chosen["host"], tenant_file(changed, chosen["tenant"])
+    return tenant_file(changed, chosen["tenant"])

@@ -5,9 +5,9 @@
 A phase is waited for before the next begins, but no switch is waited for longer than its share takes on a slow machine: one
 that does not answer is late, gets the rest when it comes back, and delays nobody until then.
 
-The rules of classes that ports have left end a moment later, and nobody waits for that; if they come back soon after, they come a moment
-before their ports (`controller.pipeline.left`). So do the connections of addresses that ports have given up, and who is given one of these
-addresses waits for that (`controller.pipeline.resting`).
+The rules of classes that ports have left end when no datapath remembers any more who had them, and nobody waits for that
+(`controller.pipeline.left`). The connections of addresses that ports have given up end when datapaths have followed, and who is given one
+of these addresses waits for that (`controller.pipeline.resting`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from controller.model.ids import host_of_dpid
-from controller.pipeline.content import judged
 from controller.pipeline.flow import Delta, Flow, Program
-from controller.pipeline.left import come_back, come_first, part
+from controller.pipeline.left import come_back, part
 from controller.pipeline.plan import pipeline
 from controller.pipeline.resting import gives_away, hands_over, rest, silenced
 from controller.pipeline.rollout import phases, roles
@@ -36,10 +35,11 @@ _SLOWEST_FLOWS_PER_S = 15_000.0  # for what it has to do.
 # A switch that has confirmed a bundle may send by the old flows until its datapath has been looked through, and what is outside takes a
 # moment to learn. Measured: some 10 ms with few flows in the datapath.
 HANDOVER_S = 0.25
-# What nobody has any more waits as long as Open vSwitch may take to look its flows through: its default `max-revalidator`.
-LEFT_S = 0.5
-# So long a datapath may keep a flow that nobody follows: its default `max-idle` of 10 s, and some time to look it through.
-REMEMBERED_S = 12.0
+# Addresses that nobody has any more rest as long as Open vSwitch may take to look its flows through: its default `max-revalidator`.
+RESTING_S = 0.5
+# Classes that nobody has any more keep their rules as long as a datapath may keep a flow that nobody follows: the default `max-idle` of
+# 10 s, and some time to look it through.
+LEFT_S = 12.0
 _KEPT = 20  # Change sets that `weft status` may tell of.
 
 
@@ -130,6 +130,15 @@ class Record:
         return {"last": told[-1]["number"] if told else 0, "recent": told}
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What is still to end at a monotonic time, by datapath id; until it has, the change is not over if `is_resting`."""
+
+    due: float
+    is_resting: bool
+    shares: Mapping[int, Delta]
+
+
 class Delivery:
     """Gives change sets to the switches, one after another, in the caller's thread."""
 
@@ -138,9 +147,7 @@ class Delivery:
         self._name = name
         self._role = roles(pipeline())
         self._late: dict[int, int] = {}  # Switches that have not confirmed a version in time.
-        # What is still to end, and when; other threads may look at it.
-        self._left: tuple[tuple[float, Mapping[int, Delta]], ...] = ()
-        self._ended: dict[tuple[int, int], float] = {}  # Datapath id and class -> when the class's rules ended there.
+        self._ends: tuple[_End, ...] = ()  # By time; other threads may look at it.
         self.record = Record()
 
     def deliver(
@@ -164,22 +171,19 @@ class Delivery:
         steps, left = part(phases(deltas, self._role), self._role)
         silent = silenced(deltas.values())
         steps, resting = rest(steps, silent)
-        first, steps = come_first(steps, self._recent(), self._role)
         flows = sum(map(len, deltas.values()))
         change = ChangeSet(self.record.last + 1, cause, "under way", len(deltas), flows, len(steps), 0, 0.0)
         self.record.put(change)
         behind: set[int] = set()
-        if first:
-            behind |= self._send(first)
-            time.sleep(HANDOVER_S)
         for number, step in enumerate(steps, 1):
             if 1 < number == len(steps) and before_last():
                 time.sleep(HANDOVER_S)
             if number > 1 and hands_over(step, silent):
-                time.sleep(LEFT_S)
+                time.sleep(RESTING_S)
             self.record.put(replace(change, phase=number, seconds=time.monotonic() - since))
             behind |= self._send(step)
-        self._left += tuple((time.monotonic() + LEFT_S, each) for each in (left, resting) if each)
+        now = time.monotonic()
+        self._expect(_End(now + RESTING_S, True, resting), _End(now + LEFT_S, False, left))
         troubles = self.troubles(behind)
         state = "done" if not behind else "refused" if self.refused(behind) else "late"
         seconds = time.monotonic() - since
@@ -196,57 +200,61 @@ class Delivery:
 
     def deadlines(self) -> list[float]:
         """Return when `end` has something to do."""
-        return [due for due, _ in self._left[:1]]
+        return [end.due for end in self._ends[:1]]
 
     def end(self) -> None:
         """End what changes have left, where datapaths have had the time to follow them."""
-        while self._left and self._left[0][0] <= time.monotonic():
-            (_, step), *rest = self._left
-            self._left = tuple(rest)
-            self._send(step)
-            for dpid, delta in step.items():
-                self._ended |= dict.fromkeys(
-                    ((dpid, each) for each in judged(delta.deletes.values())), time.monotonic()
-                )
+        while self._ends and self._ends[0].due <= time.monotonic():
+            end, self._ends = self._ends[0], self._ends[1:]
+            self._send(end.shares)
 
-    def ending(self) -> set[int]:
-        """Return the switches that still hold what is to end; any thread may ask."""
-        return {dpid for _, step in self._left for dpid in step}
+    def resting(self) -> set[int]:
+        """Return the switches whose last change is over when connections end; any thread may ask."""
+        return {dpid for end in self._ends if end.is_resting for dpid in end.shares}
+
+    def ending(self) -> Counter[int]:
+        """Return how many flows switches hold that are still to end; any thread may ask."""
+        held: Counter[int] = Counter()
+        for end in self._ends:
+            for dpid, delta in end.shares.items():
+                held[dpid] += len(delta.deletes)
+        return held
 
     def forget(self, dpid: int) -> None:
         """Leave the end of what a switch holds to its sync: it is told anew what to hold."""
-        self._keep(dpid, [Delta() for _ in self._left])
-
-    def _recent(self) -> dict[int, set[int]]:
-        """Return the classes whose rules a switch's datapath may still remember to be missing."""
-        since = time.monotonic() - REMEMBERED_S
-        self._ended = {who: when for who, when in self._ended.items() if when > since}
-        found: dict[int, set[int]] = {}
-        for dpid, each in self._ended:
-            found.setdefault(dpid, set()).add(each)
-        return found
+        self._keep(dpid, [Delta() for _ in self._ends])
 
     def _let_rest(self, deltas: Mapping[int, Delta]) -> None:
         """Wait until what is still to end has ended of addresses that a change gives to somebody else."""
-        for due, step in self._left:
-            if any(gives_away(step[dpid], deltas[dpid]) for dpid in step.keys() & deltas.keys()):
-                time.sleep(max(0.0, due - time.monotonic()))
+        for end in self._ends:
+            if end.is_resting and any(
+                gives_away(end.shares[dpid], deltas[dpid]) for dpid in end.shares.keys() & deltas.keys()
+            ):
+                time.sleep(max(0.0, end.due - time.monotonic()))
         self.end()
 
     def _with_left(self, dpid: int, delta: Delta) -> Delta:
         """Return a bridge's change along with what was still to end there and comes back by it."""
         kept = []
-        for _, step in self._left:
-            left, delta = come_back(step.get(dpid, Delta()), delta)
+        for end in self._ends:
+            left = end.shares.get(dpid, Delta())
+            if left:
+                left, delta = come_back(left, delta)
             kept.append(left)
         self._keep(dpid, kept)
         return delta
 
     def _keep(self, dpid: int, shares: Iterable[Delta]) -> None:
         """Put these in the place of what is still to end on a switch."""
-        found = ((due, {**step, dpid: mine}) for (due, step), mine in zip(self._left, shares, strict=True))
-        steps = ((due, {each: share for each, share in step.items() if share}) for due, step in found)
-        self._left = tuple((due, step) for due, step in steps if step)
+        found = [
+            replace(end, shares={each: share for each, share in {**end.shares, dpid: mine}.items() if share})
+            for end, mine in zip(self._ends, shares, strict=True)
+        ]
+        self._ends = tuple(end for end in found if end.shares)
+
+    def _expect(self, *ends: _End) -> None:
+        """Note what is still to end."""
+        self._ends = tuple(sorted((*self._ends, *(end for end in ends if end.shares)), key=lambda end: end.due))
 
     def behind(self) -> set[int]:
         """Return the switches that have not confirmed what they were sent last; any thread may ask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from controller.engine.seats import Seat
@@ -18,10 +19,11 @@ def status(engine: Engine) -> dict[str, Any]:
     # In this order: a port that is told as seen has its flows if nothing is being followed afterwards.
     unbound = engine.observed.unplugged(topology) if topology else []
     is_following = engine.is_following
-    ending = engine.delivery.ending() if engine.delivery else set()
+    resting, ending = (engine.delivery.resting(), engine.delivery.ending()) if engine.delivery else (set(), Counter())
     known = engine.switches.statuses() if engine.switches else {}
     switches = [
-        _switch(dpid, seat, known.get(dpid), is_following or dpid in ending) for dpid, seat in engine.seats.items()
+        _switch(dpid, seat, known.get(dpid), ending[dpid], is_changing=is_following or dpid in resting)
+        for dpid, seat in engine.seats.items()
     ]
     switches.sort(key=lambda switch: (switch["host"], switch["bridge"]))
     return {
@@ -46,11 +48,11 @@ def status(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _switch(dpid: int, seat: Seat, found: SwitchStatus | None, is_changing: bool) -> dict[str, Any]:
+def _switch(dpid: int, seat: Seat, found: SwitchStatus | None, ending: int, *, is_changing: bool) -> dict[str, Any]:
     audited = found.last_audit if found else None
     state = found.state if found else State.DOWN
     if is_changing and state is State.IN_SYNC:
-        state = State.SYNCING  # It may not hold yet what follows, or for a moment still what nobody has any more.
+        state = State.SYNCING  # It may not hold yet what follows, or connections are still to end.
     return {
         "host": seat.host,
         "bridge": seat.bridge,
@@ -58,7 +60,7 @@ def _switch(dpid: int, seat: Seat, found: SwitchStatus | None, is_changing: bool
         "state": state.value,
         "peer": found.peer if found else "",
         "flows_desired": found.flows_desired if found else 0,
-        "flows_installed": found.flows_installed if found else 0,
+        "flows_installed": found.flows_installed + ending if found else 0,
         "added": found.added if found else 0,
         "modified": found.modified if found else 0,
         "deleted": found.deleted if found else 0,

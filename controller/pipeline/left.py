@@ -4,11 +4,11 @@ A packet passes a datapath in several rounds, one for each look into the connect
 of its own. When flows change, the cached ones are looked through one after another, and until that is done rounds do not fit each other:
 
 * A first round may still give a packet the class that its port has left, while a later one, looked through before, asks for the rules of
-  that class. If they have gone by then, the packet is refused, although old and new rules allow it. So they go when datapaths
-  have followed the change.
+  that class. If they have gone by then, the packet is refused, although old and new rules allow it.
 * The cached flows of later rounds stay for a while though nobody follows them, and refuse once the rules have gone. If a port gets the
-  class again, its first round may lead there before they have been looked through. So rules that come back come first.
+  class again, its first round may lead there before they have been looked through.
 
+So rules of classes that have been left go when datapaths have forgotten who had them. A port that has the class before finds them there.
 Nobody gets anything by the rules of a class that nobody has. When it is time for what, `controller.engine.delivery` knows.
 """
 
@@ -50,34 +50,6 @@ def apart(
         if shares:
             now.append(shares)
     return now, later
-
-
-def come_first(
-    steps: Iterable[Shares], recent: Mapping[int, AbstractSet[int]], role: Callable[[Flow], Role]
-) -> tuple[dict[int, Delta], list[dict[int, Delta]]]:
-    """Return what brings back the rules of recent classes (by datapath id), and the phases of a change without that."""
-    steps = list(steps)
-    first: dict[int, Delta] = {}
-    for step in steps:
-        for dpid, delta in step.items():
-            comes = {key: flow for key, flow in delta.puts.items() if key not in delta.replaced}
-            rules = _rules(comes, recent.get(dpid, frozenset()), role)
-            if rules:
-                first.setdefault(dpid, Delta()).puts.update(rules)
-    now: list[dict[int, Delta]] = []
-    for step in steps:
-        shares = dict(step)
-        for dpid in first.keys() & step.keys():
-            delta = step[dpid]
-            # Rules may pass a meter, and one that nobody passes yet changes nothing.
-            first[dpid].meter_puts.update(delta.meter_puts)
-            first[dpid].meter_replaced.update(delta.meter_replaced)
-            puts = {key: flow for key, flow in delta.puts.items() if key not in first[dpid].puts}
-            shares[dpid] = replace(delta, puts=puts, meter_puts={}, meter_replaced={})
-        shares = {dpid: share for dpid, share in shares.items() if share}
-        if shares:
-            now.append(shares)
-    return first, now
 
 
 def come_back(later: Delta, change: Delta) -> tuple[Delta, Delta]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.engine.delivery import LEFT_S
+from controller.engine.delivery import RESTING_S
 from controller.model.ids import key
 from controller.pipeline.flow import Delta
 from controller.pipeline.released import told_owner
@@ -62,10 +62,10 @@ def test_what_a_port_gives_up_ends_when_datapaths_have_followed_unless_it_is_bac
             save(town, FILE)
             assert engine.reload().report.accepted
             assert engine.delivery is not None
-            assert not engine.delivery.ending()
+            assert not engine.delivery.resting()
         else:
             wait_for(lambda: len(switches.ends()) == 2)
-            assert min(switches.ends()) - began >= LEFT_S
+            assert min(switches.ends()) - began >= RESTING_S
 
 
 @pytest.mark.parametrize("between", [False, True], ids=["at-once", "soon-after"])
@@ -83,8 +83,33 @@ def test_nobody_is_given_an_address_before_datapaths_have_followed_the_end_of_it
             assert engine.reload().report.accepted
         save(town, FILE.replace(WEB2, NAMES_HEIR))
         assert engine.reload().report.accepted
-        assert min(switches.comes()) - began >= LEFT_S
+        assert min(switches.comes()) - began >= RESTING_S
         assert max(switches.ends()) <= min(switches.comes()) or not between
+
+
+def test_a_class_keeps_its_rules_for_a_while_and_its_ports_come_back_to_them_at_once(town: Path) -> None:
+    """Nobody has the class meanwhile, and the switch counts as in sync."""
+    switches = Clock()
+    groups = "security_groups:\n  a: {ingress: [{protocol: tcp}]}\n  b: {ingress: [{protocol: udp}]}\n"
+    grouped = groups + FILE.replace("host: hv1", "host: hv1, security_groups: [a]")
+    save(town, grouped)
+    with running(town, switches) as engine:
+        engine.connected(HV1, INT1)
+        engine.connected(HV2, {**INT2, "red.web3": 8})
+        wait_for(lambda: {HV1, HV2} <= switches.programs.keys())
+        assert engine.delivery is not None
+        save(town, grouped.replace("[a]", "[b]"))
+        assert engine.reload().report.accepted
+        assert not engine.delivery.resting()
+        assert set(engine.delivery.ending()) == {HV1}
+        told = len(switches.deltas)
+        save(town, grouped)
+        assert engine.reload().report.accepted
+        back = [delta for _, delta in switches.deltas[told:]]
+        rules = {flow.key for delta in back for flow in delta.puts.values() if flow.origin.what == "red/a ingress rule"}
+        assert rules
+        assert rules <= {key for delta in back for key in delta.replaced}
+        assert set(engine.delivery.ending()) == {HV1}, "now it is the other's rules that are left"
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.pipeline.fields import BY_NAME
-from controller.pipeline.flow import Delta, Flow, Meter, Program, SetField, match
-from controller.pipeline.left import come_back, come_first, part
+from controller.pipeline.flow import Delta, Flow, Program, SetField, match
+from controller.pipeline.left import come_back, part
 from controller.pipeline.registers import JUDGED, SOURCE_CLASS
 from controller.pipeline.rollout import phases
-from tests.pipeline.changes import NOBODY, amounts, changed, content, difference, differences, flow, program, role
+from tests.pipeline.changes import amounts, changed, content, difference, differences, flow, program, role
 
 CLASS = BY_NAME[SOURCE_CLASS.field].index
 A, B = 11, 12
@@ -76,17 +76,6 @@ def test_a_change_that_brings_nothing_back_leaves_what_is_to_end_as_it_is() -> N
     assert come_back(left, change) == (left, change)
 
 
-def test_rules_that_datapaths_remember_to_be_missing_come_before_the_ports() -> None:
-    before = [program(1, gives(B), *policy(B, 80)), program(2)]
-    meter = Meter(1, 5, 1, NOBODY, "test")
-    after = [program(1, gives(A), *policy(A, 80), meters=[meter]), program(2)]
-    now, _ = part(steps(before, after), role)
-    assert come_first(now, {1: {B}, 2: {A}}, role) == ({}, now)
-    first, then = come_first(now, {1: {A}}, role)
-    assert (amounts([first]), first[1].meter_puts) == ([{1: (2, 0)}], {1: meter})
-    assert amounts(then) == [{1: (1, 0)}]
-
-
 FLOWS = st.sampled_from(
     [gives(A), gives(B), gives(A, 2), gives(B, 2), flow("send"), *policy(A, 80), *policy(B, 80, 443)]
 )
@@ -100,13 +89,10 @@ def fabrics(draw: st.DrawFn) -> list[Program]:
     return found
 
 
-@given(fabrics(), fabrics(), st.sets(st.sampled_from([A, B])))
-def test_whatever_is_put_apart_all_of_it_together_is_the_change(
-    before: list[Program], after: list[Program], recent: set[int]
-) -> None:
+@given(fabrics(), fabrics())
+def test_whatever_is_put_apart_all_of_it_together_is_the_change(before: list[Program], after: list[Program]) -> None:
     now, later = part(steps(before, after), role)
-    first, then = come_first(now, {1: recent}, role)
-    done: list[Mapping[int, Delta]] = [first, *then, later]
+    done: list[Mapping[int, Delta]] = [*now, later]
     for old, new in zip(before, after, strict=True):
         held = old
         for step in done:

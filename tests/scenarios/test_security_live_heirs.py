@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from controller import config
-from controller.engine.delivery import LEFT_S
+from controller.engine.delivery import RESTING_S
 from controller.pipeline.plan import pipeline
 from tests.faults.site import crash_controller, daemon_of
 from tests.faults.threads import still
@@ -98,7 +98,7 @@ def test_an_address_brings_no_connections_along_that_its_old_owner_opens_again_o
             heir_elsewhere(live)()
             live.apply()
             plug(live)
-            if moment < LEFT_S - SLACK_S:
+            if moment < RESTING_S - SLACK_S:
                 lives_its_own_life(live, "own", talk)
                 assert strays(live, HEIR) == {"datagrams": 0, "segments": 0}
                 return
