@@ -18,6 +18,7 @@ from controller.graph.queries import (
     physical_network,
     port,
     router,
+    router_of,
     router_of_space,
     routers_in,
     routes_via,
@@ -162,6 +163,22 @@ def tunnels_mtu(memo: Memo, router_name: str) -> int | None:
     found = router(memo, router_name)
     longest = (tunnel_mtu(memo, name) for name in (() if found is None else found.networks))
     return min((each for each in longest if each is not None), default=None)
+
+
+@query
+def _largest_mtu(memo: Memo, router_name: str) -> int:
+    found = router(memo, router_name)
+    networks = (network(memo, name) for name in (() if found is None else found.networks))
+    return max((each.mtu for each in networks if each is not None), default=0)
+
+
+@query
+def entry_mtu(memo: Memo, network_name: str) -> int | None:
+    """Return the longest packet that a router may pass into a network; None where no network of the router has longer ones."""
+    found, router_name = network(memo, network_name), router_of(memo, network_name)
+    if found is None or router_name is None or found.mtu >= _largest_mtu(memo, router_name):
+        return None
+    return found.mtu
 
 
 def is_within(prefix: Prefix, other: Prefix) -> bool:

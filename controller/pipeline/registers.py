@@ -77,7 +77,11 @@ OWNER = Register(
 ASKS = Register("asks", "reg6", 22, 1, "1 if the packet is a DHCP client's question, which every port may ask")
 QUESTION = Register("question", "reg6", 23, 5, "what the controller is asked; only in packets that it gets")
 TOO_LONG = Register(
-    "too_long", "reg6", 28, 1, "1 if the packet does not fit the tunnel that it is to leave by, or may have to"
+    "too_long",
+    "reg6",
+    28,
+    1,
+    "1 if the packet does not fit the network that it is routed into, or the tunnel that it is to leave by, or may have to",
 )
 SCRATCH = Register(
     "scratch",

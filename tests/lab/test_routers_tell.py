@@ -37,13 +37,14 @@ RED = """\
 networks:
   web: {cidr: [10.0.1.0/24, "fd00:1::/64"]}
   db: {cidr: [10.0.2.0/24, "fd00:2::/64"]}
-  lan: {type: flat, physical_network: physnet2, cidr: 192.0.2.0/24}
+  lan: {type: flat, physical_network: physnet2, cidr: [192.0.2.0/24, "fd00:3::/64"]}
 security_groups:
   any: {ingress: [{}]}
 ports:
   web1: {network: web, ip: [10.0.1.11, "fd00:1::11"], host: hv1, security_groups: [any]}
   web2: {network: web, ip: [10.0.1.12, "fd00:1::12"], host: hv2, security_groups: [any]}
   db1: {network: db, ip: [10.0.2.11, "fd00:2::11"], host: hv2, security_groups: [any]}
+  lan1: {network: lan, ip: [192.0.2.11, "fd00:3::11"], host: hv1, security_groups: [any]}
 routers:
   main: {networks: [web, db, lan]EXTERNAL}
 """
@@ -69,13 +70,13 @@ def test_linux_is_told_what_became_of_its_packets(lab: Bring) -> None:
         assert told(net, "red/web1", version, DATAGRAM, nowhere) == "ENETUNREACH"
 
 
-@pytest.mark.parametrize(("client", "server"), [("web1", "web2"), ("web1", "db1")])
+@pytest.mark.parametrize(("client", "server"), [("web1", "web2"), ("web1", "db1"), ("lan1", "web1")])
 @pytest.mark.parametrize("version", [4, 6])
 def test_ports_with_a_larger_mtu_than_their_tunnel_work(lab: Bring, client: str, server: str, version: int) -> None:
-    """Both ends offer segments for 1500 bytes; what does not fit is answered with what does, bridged and routed."""
+    """Both ends offer segments for 1500 bytes; what does not fit is answered with what does, bridged and routed, on one host as well."""
     net = lab(INSIDE)
     for name in (client, server):
-        set_mtu(net, f"red/{name}", "hv1" if name == "web1" else "hv2", 1500)
+        set_mtu(net, f"red/{name}", "hv1" if name in ("web1", "lan1") else "hv2", 1500)
     family, option = (socket.AF_INET, _IP_MTU) if version == 4 else (socket.AF_INET6, _IPV6_MTU)
     with inside(net.lab.port_namespace(f"red/{server}")):
         listening = socket.create_server(("", 8080), family=family)
@@ -90,7 +91,11 @@ def test_ports_with_a_larger_mtu_than_their_tunnel_work(lab: Bring, client: str,
 
 
 _MUCH = 300_000
-_ADDRESSES = {"web2": ("10.0.1.12", "fd00:1::12"), "db1": ("10.0.2.11", "fd00:2::11")}
+_ADDRESSES = {
+    "web1": ("10.0.1.11", "fd00:1::11"),
+    "web2": ("10.0.1.12", "fd00:1::12"),
+    "db1": ("10.0.2.11", "fd00:2::11"),
+}
 _IP_MTU, _IPV6_MTU = 14, 24  # Linux's numbers of the options that tell what is known of a path (ip(7), ipv6(7)).
 
 

@@ -175,15 +175,34 @@ def test_what_ends_in_a_router_goes_nowhere(net: FabricTwin) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("target", ["red/web2", "red/db2"])
 def test_what_does_not_fit_a_tunnel_is_not_sent(net: FabricTwin, target: str, version: int) -> None:
-    """A port with a larger MTU than its network's is told so, bridged and routed, unless the packet stays on the host."""
+    """A port with a larger MTU than its network's is told so, bridged and routed."""
     source, at = net.topology.ports["red/web1"], net.topology.ports[target]
     gateway = at.mac if at.network == WEB else router_mac(WEB)
     for length, arrives in ((1450, True), (1451, False)):
         big = large(datagram(source, gateway, own(source, version), own(at, version)), length)
         assert list(net.send("red/web1", big)) == ([target] if arrives else [])
-    near = net.topology.ports["red/db1"]
-    big = large(datagram(source, router_mac(WEB), own(source, version), own(near, version)), 1500)
-    assert list(net.send("red/web1", big)) == ["red/db1"]
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver", "is_measured"),
+    [
+        ("red/near1", "red/web1", True),
+        ("red/lan1", "red/db1", True),
+        ("red/lan1", "red/vpn", True),
+        ("red/web1", "red/near1", False),
+        ("red/near1", "red/lan1", False),
+        ("blue/web1", "blue/db1", False),
+    ],
+)
+def test_what_does_not_fit_the_network_that_it_is_routed_into_does_not_get_in(
+    net: FabricTwin, sender: str, receiver: str, is_measured: bool
+) -> None:
+    """Its sender is told, on one host as across hosts. Where no network of a router takes longer packets, nothing is measured."""
+    source, behind = net.topology.ports[sender], ip_address("192.168.3.3")
+    address = behind if receiver == "red/vpn" else own(net.topology.ports[receiver], 4)
+    for length, arrives in ((1450, True), (1451, not is_measured)):
+        big = large(datagram(source, router_mac(source.network), own(source, 4), address), length)
+        assert list(net.send(sender, big)) == ([receiver] if arrives else []), length
 
 
 def datagram(source: Port, eth_dst: int, src: Address, dst: Address) -> bytes:

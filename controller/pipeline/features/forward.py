@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controller.graph import queries
+from controller.graph.ways_out import entry_mtu
 from controller.model.ids import key
 from controller.pipeline.fields import ETH_IPV4, ETH_IPV6
 from controller.pipeline.flow import (
@@ -73,6 +74,11 @@ def _always(builder: Builder, _host: HostView) -> None:
 def _network(builder: Builder, view: NetworkView) -> None:
     """Write broadcast and multicast, what happens to MACs that nobody knows, and the way out of the host."""
     _group_address(builder, view)
+    if entry_mtu(view.memo, view.name) is not None:
+        # What no router has passed on has not been measured yet.
+        long = match(**{NETWORK.field: NETWORK.is_(view.key), TOO_LONG.field: TOO_LONG.is_(1)})
+        told = [QUESTION.load(Question.TOO_BIG)]
+        builder.flow("forward", 300, long, told, "tell", kind="too big", origin=view.origin)
     way = view.way_out()
     if view.listens:
         members = [each for each in view.plugs if each.is_open]
@@ -196,8 +202,8 @@ FEATURE = Feature(
             stage=Stage.FORWARD,
             slot=0,
             matches=("reg0", "reg6", "eth_dst"),
-            writes=("reg2", "reg5"),
-            next=(Stage.INGRESS_POLICY, "leave"),
+            writes=("reg2", "reg5", QUESTION.field),
+            next=(Stage.INGRESS_POLICY, "leave", "tell"),
             purpose="network and destination MAC -> a port here, copies, or the way out",
             miss="dropped: a packet from outside for a MAC that is not here",
         ),

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 
 from controller.graph import queries
 from controller.graph.neighbours import neighbour
+from controller.graph.ways_out import entry_mtu
 from controller.model.address import BROADCAST_MAC, router_mac, wire_mac
 from controller.model.entities import Address, NetworkType, Prefix, Route
 from controller.model.ids import key
@@ -29,7 +30,7 @@ from controller.pipeline.known import Known, has_strangers, longest_prefix, next
 from controller.pipeline.nat import ChooseWay, DecrementTtl
 from controller.pipeline.program import Builder
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, OWNER, QUESTION, SCRATCH, SPACE
+from controller.pipeline.registers import FROM, FROM_PORT, NETWORK, OWNER, QUESTION, SCRATCH, SPACE, measure
 from controller.pipeline.sides import UNTRACKED_ICMPV6
 from controller.pipeline.tables import Feature, Scope, Stage, Table
 from controller.pipeline.view import HostView, NetworkView
@@ -161,7 +162,7 @@ def look_at(view: NetworkView, ethertype: int) -> list[Action]:
 def _connected(builder: Builder, view: NetworkView, prefix: Prefix, origin: Origin) -> None:
     ethertype, field = (ETH_IPV4, "ip_dst") if isinstance(prefix, IPv4Network) else (ETH_IPV6, "ipv6_dst")
     where = match(**_in_space(view), eth_type=ethertype, **{field: prefix})
-    enter = [*_into(view), DecrementTtl()]
+    enter = _pass_into(view)
     priority = PREFIXES + prefix.prefixlen
     builder.flow("routes", priority, where, enter, "resolve", kind="connected network", origin=origin)
     mine = match(**{NETWORK.field: NETWORK.is_(view.key)}, eth_type=ethertype)
@@ -181,6 +182,12 @@ def _into(view: NetworkView) -> list[Action]:
     is_shared = view.network.type.is_provider
     source = wire_mac(view.name, view.on.name) if is_shared else router_mac(view.name)
     return [*enter, NETWORK.load(view.key), set_field("eth_src", source)]
+
+
+def _pass_into(view: NetworkView) -> list[Action]:
+    """Return the actions that pass a packet on into a network: one that may have come from a network with longer ones is measured."""
+    longest = entry_mtu(view.memo, view.name)
+    return [*_into(view), DecrementTtl(), *([] if longest is None else [measure(longest)])]
 
 
 def _static(
@@ -214,7 +221,7 @@ def _static(
             asks = [*_into(view), QUESTION.load(question)]
             builder.flow("hops", 100, chosen, asks, "tell", kind="unknown next hop", origin=via)
         else:
-            forward = [*_into(view), DecrementTtl(), SCRATCH.load(0), set_field("eth_dst", hop)]
+            forward = [*_pass_into(view), SCRATCH.load(0), set_field("eth_dst", hop)]
             builder.flow("hops", 100, chosen, forward, Stage.FORWARD, kind="next hop", origin=via)
 
 
