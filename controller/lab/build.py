@@ -186,7 +186,7 @@ def _start_host(state: State, host: HostPlan, ports: Sequence[PortPlan]) -> list
         processes = switch.start()
         target = f"tcp:{state.address(1)}:{OPENFLOW_PORT}"
         switch.configure([tuple(target if word == CONTROLLER else word for word in words) for words in host.setup])
-        processes += start_limits(state, host.name)
+        processes.append(start_limits(state, host.name))
     carry_underlay(state, host)
     _plug_in(state, host, own)
     return processes

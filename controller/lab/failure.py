@@ -22,7 +22,7 @@ def recover_host(state: State, host: str) -> None:
     switch = switch_of(state, host)
     state.processes = [each for each in state.processes if not each.what.endswith(f" of {namespace}")]
     state.processes += switch.start_again()
-    state.processes += start_limits(state, host)
+    state.processes.append(start_limits(state, host))
     state.save()
     with inside(namespace):
         ip(f"link set {link} up" for link in links_of(planned))

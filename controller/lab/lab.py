@@ -24,7 +24,6 @@ from typing import Any
 from controller import control
 from controller.config.suggest import instead
 from controller.lab import build, failure
-from controller.lab.limits import start_limits
 from controller.lab.migrate import migrate
 from controller.lab.namespaces import Process, end, exists, ip, processes_in
 from controller.lab.plan import DATAPATH, LabError, LabPlan, NotAllowed, UnknownName, plan_lab
@@ -281,8 +280,6 @@ class Lab:
             if new.hosts[name].setup != old.hosts[name].setup:
                 target, database = f"tcp:{self.listen}", self.switch(name).database
                 set_up_host(topology, name, controller=target, db=database, datapath=DATAPATH)
-            if not failure.is_failed(self._state, name):
-                self._state.processes += start_limits(self._state, name)
         hosts = [host for host in new.hosts.values() if host.name not in self._state.hosts]
         build.build(self._state, hosts, [port for port in new.ports.values() if port.name not in self._state.ports])
 

@@ -107,7 +107,6 @@ class LabPlan:
     physical_networks: tuple[str, ...]
     hosts: Mapping[str, HostPlan]
     ports: Mapping[str, PortPlan]
-    limits: bool = False  # Whether some tenant's connections are limited, which takes somebody on each host.
     outside: OutsidePlan = NOTHING  # What is beyond the external networks.
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +122,6 @@ class LabPlan:
             physical_networks=tuple(value["physical_networks"]),
             hosts={name: HostPlan(**_tuples(host)) for name, host in value["hosts"].items()},
             ports={name: PortPlan(**_tuples(port)) for name, port in value["ports"].items()},
-            limits=value.get("limits", False),  # Records of before have no such word.
             outside=OutsidePlan.from_json(value.get("outside")),
         )
 
@@ -145,9 +143,8 @@ def plan_lab(topology: Topology, kept: Mapping[str, str] | None = None, asking: 
             trunk = [parent, *subports.get(parent.name, ())]
             ports[port.name] = _port(topology, port, trunk, free.ports[port.name].host)
     ports = {name: dataclasses.replace(port, asks=name in asking) for name, port in ports.items()}
-    limits = any(tenant.connections is not None for tenant in topology.tenants.values())
     wires, outside = tuple(topology.physical_networks), plan_outside(topology)
-    return LabPlan(topology.name, topology.mtu, wires, hosts, ports, limits, outside)
+    return LabPlan(topology.name, topology.mtu, wires, hosts, ports, outside)
 
 
 def placed(topology: Topology, kept: Mapping[str, str] | None = None) -> Topology:

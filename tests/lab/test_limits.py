@@ -26,7 +26,7 @@ hosts:
   hv1: {tunnel_ip: 172.31.0.1}
   hv2: {tunnel_ip: 172.31.0.2}
 tenants:
-  red: {segments: 5000-5099, connections: LIMIT}
+  red: {segments: 5000-5099LIMIT}
   blue: {segments: 5100-5199}
 """
 TENANT = """\
@@ -43,8 +43,8 @@ ports:
 LIMIT = 5
 
 
-def limited(count: int) -> str:
-    return FABRIC.replace("LIMIT", str(count))
+def limited(count: int | None) -> str:
+    return FABRIC.replace("LIMIT", "" if count is None else f", connections: {count}")
 
 
 def limits(net: Net, host: str) -> list[int]:
@@ -80,8 +80,9 @@ def is_open(client: socket.socket) -> bool:
 
 
 def test_a_limit_holds_through_changes_of_the_files_and_restarts_of_the_switch(lab: Bring) -> None:
-    net = lab({"fabric.yaml": limited(LIMIT), "tenants/red.yaml": TENANT, "tenants/blue.yaml": TENANT})
-    wait_until(lambda: limits(net, "hv1") == limits(net, "hv2") == [LIMIT], "the limit is in force")
+    net = lab({"fabric.yaml": limited(None), "tenants/red.yaml": TENANT, "tenants/blue.yaml": TENANT})
+    write(net.lab.folder / "fabric.yaml", limited(LIMIT))
+    wait_until(lambda: limits(net, "hv1") == limits(net, "hv2") == [LIMIT], "the first limit is in force")
     assert opened(net, "red", LIMIT + 3) == LIMIT
     assert opened(net, "blue", LIMIT + 3) == LIMIT + 3
 
