@@ -107,17 +107,20 @@ def _port(context: ExpectationContext, spot: Spot, reference: str) -> str:
     owner = owner or context.tenant
     qualified = f"{owner}/{name}"
     name, _, vlan = name.partition(":")
-    port = context.ports(owner).get(name)
+    ports = context.ports(owner)
+    port = ports.get(name)
     if (port is not None and (not vlan or int(vlan) in port.trunk)) or context.hides_port(owner, name):
         return qualified
     fabric = context.fabric
     if not fabric.knows("tenants", owner):
         context.reporter.unknown("tenant", spot, owner, fabric.tenants, fabric.declared.spot("tenants"))
-    elif port is not None:
-        context.reporter.unknown("subport", spot, f"{name}:{vlan}", [f"{name}:{each}" for each in port.trunk])
-    elif owner == context.tenant:
-        own = context.declared.content.ports
-        context.reporter.unknown("port", spot, name, own, context.declared.spot("ports"))
+    elif "/" in reference or vlan:
+        # What is suggested takes the place of all that was written.
+        before = f"{owner}/" if "/" in reference else ""
+        known = [name] if port is not None and port.trunk else ports
+        near = (f"{before}{each}:{tag}" for each in known for tag in ports[each].trunk)
+        kind = "subport" if vlan else "port"
+        context.reporter.unknown(kind, spot, reference, near if vlan else map(before.__add__, ports))
     else:
-        context.reporter.unknown("port", spot, name, context.ports(owner))
+        context.reporter.unknown("port", spot, name, ports, context.declared.spot("ports"))
     return qualified

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
+
+import pytest
 
 from controller.config import load
 from controller.model.entities import Topology
@@ -63,6 +66,32 @@ def test_tests_may_name_subports(tmp_path: Path) -> None:
     tests = "tests: [{from: 'vm:5', to: 'red/vm:6', expect: deny}]\n"
     found = topology(tmp_path, f"ports: {{vm: {{network: net, trunk: {{5: web, 6: db}}}}}}\n{tests}")
     assert [(test.source, test.target) for test in found.tests] == [("red/vm:5", "red/vm:6")]
+
+
+@pytest.mark.parametrize(
+    ("end", "suggested"),
+    [
+        ("vm:7", "vm:6"),
+        ("wm:6", "vm:6"),
+        ("red/vm:7", "red/vm:6"),
+        ("nic:6", None),
+        ("nik", "nic"),
+        ("red/nik", "red/nic"),
+        ("blue/oter", "blue/other"),
+        ("blue/other:6", None),
+    ],
+)
+def test_what_is_suggested_in_the_place_of_an_unknown_end_of_a_test_is_good_there(
+    tmp_path: Path, end: str, suggested: str | None
+) -> None:
+    ports = "ports: {vm: {network: net, trunk: {6: web}}, nic: {network: net}}\n"
+    blue = "networks: {lab: {cidr: 10.9.0.0/24}}\nports: {other: {network: lab}}\n"
+    write(tmp_path, red=f"{NETWORKS}{ports}tests: [{{from: vm, to: '{end}', expect: deny}}]\n", blue=blue)
+    (problem,) = load(tmp_path).problems
+    assert re.findall('did you mean "(.*)"', problem.hint or "") == ([suggested] if suggested else [])
+    if suggested:
+        write(tmp_path, red=f"{NETWORKS}{ports}tests: [{{from: vm, to: '{suggested}', expect: deny}}]\n", blue=blue)
+        assert not load(tmp_path).problems
 
 
 def test_who_names_a_subport_of_a_refused_trunk_is_not_blamed(tmp_path: Path) -> None:
