@@ -104,10 +104,10 @@ def noted(table: int, match: Match, texts: Iterable[str]) -> tuple[int, int] | N
     return None if table != _LEDGER or network is None or zone is None else (network, zone)
 
 
-def zones_in(flows: Iterable[Flow]) -> dict[int, int]:
-    """Return network's key -> zone as the flows of a ledger note them."""
+def zones_in(flows: Iterable[Flow]) -> set[tuple[int, int]]:
+    """Return the networks' keys and zones that the flows of a ledger note."""
     ledger = [flow for flow in flows if flow.table == _LEDGER]
-    return dict(found for flow in ledger if (found := noted(_LEDGER, flow.match, notes_of(flow))) is not None)
+    return {found for flow in ledger if (found := noted(_LEDGER, flow.match, notes_of(flow))) is not None}
 
 
 def notes_of(flow: Flow) -> list[str]:

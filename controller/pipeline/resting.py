@@ -9,6 +9,9 @@ be given all answers to its forerunner, as long as somebody sends any. So connec
 * A change that gives the address to somebody else waits for that.
 * If one change does both, its phase in which addresses change hands waits.
 
+A network that joins a router or leaves one gets another zone. Datapaths that still use the former one would fill it again, so its
+connections there end as late.
+
 When it is time, `controller.engine.delivery` knows.
 """
 
@@ -20,7 +23,7 @@ from collections.abc import Set as AbstractSet
 from controller.pipeline.content import sender
 from controller.pipeline.flow import Delta, Flow, FlowKey
 from controller.pipeline.left import Shares, apart
-from controller.pipeline.released import answered_for, changes_hands, noted, notes_of, told_owner
+from controller.pipeline.released import answered_for, changes_hands, noted, notes_of, told_owner, zones_in
 
 
 def silenced(deltas: Collection[Delta]) -> set[int]:
@@ -32,7 +35,8 @@ def silenced(deltas: Collection[Delta]) -> set[int]:
 def rest(steps: Iterable[Shares], silent: AbstractSet[int]) -> tuple[list[dict[int, Delta]], dict[int, Delta]]:
     """Return the phases of a change without the answers for addresses that silent ports had and nobody has, and the end of these.
 
-    Where a network leaves a host, all connections of its zone end, and nobody is left who could open others.
+    Where a network leaves a host, all connections of its zone end, and nobody is left who could open others. The zone that a network had
+    before it got another one ends as late as the addresses.
     """
     steps = list(steps)
     left = {
@@ -40,15 +44,18 @@ def rest(steps: Iterable[Shares], silent: AbstractSet[int]) -> tuple[list[dict[i
     }
 
     def resting(dpid: int, deletes: Mapping[FlowKey, Flow]) -> dict[FlowKey, Flow]:
-        return {
-            key: flow
-            for key, flow in deletes.items()
-            if told_owner(flow.actions) in silent
-            and (spot := answered_for(flow.table, flow.match)) is not None
-            and spot.network not in left[dpid]
-        }
+        return {key: flow for key, flow in deletes.items() if _rests(flow, silent, left[dpid])}
 
     return apart(steps, resting)
+
+
+def _rests(flow: Flow, silent: AbstractSet[int], left: AbstractSet[int]) -> bool:
+    """Return whether a flow that goes answers for a silent port, or notes a zone that a network of the bridge had."""
+    spot = answered_for(flow.table, flow.match)
+    if spot is not None:
+        return told_owner(flow.actions) in silent and spot.network not in left
+    note = noted(flow.table, flow.match, notes_of(flow))
+    return note is not None and note[0] not in left
 
 
 def gives_away(later: Delta, change: Delta) -> bool:
@@ -72,5 +79,9 @@ def _senders(flows: Iterable[Flow]) -> set[int]:
 
 def _left(deltas: Iterable[Delta]) -> set[int]:
     """Return the keys of the networks that a bridge forgets."""
-    gone = [flow for delta in deltas for flow in delta.deletes.values()]
-    return {found[0] for flow in gone if (found := noted(flow.table, flow.match, notes_of(flow))) is not None}
+    deltas = list(deltas)
+    gone, comes = (
+        {network for flows in sides for network, _ in zones_in(flows.values())}
+        for sides in ([delta.deletes for delta in deltas], [delta.puts for delta in deltas])
+    )
+    return gone - comes

@@ -182,7 +182,7 @@ def _whole(deltas: Collection[Delta], role: Callable[[Flow], Role]) -> _Whole:
     sent = any(
         role(flow) is Role.SEND and key not in delta.replaced for delta in deltas for key, flow in delta.puts.items()
     )
-    released = any(changes_hands(flow, None) for delta in deltas for flow in delta.deletes.values())
+    released = any(told_owner(flow.actions) is not None for delta in deltas for flow in delta.deletes.values())
     return _Whole(
         *(role, comes, SEARCHES // len(deltas), _is_one_sided(deltas, role)),
         told=Phase.SEND if sent else Phase.RECEIVE,

@@ -146,7 +146,7 @@ class Worker:
         version, program = order.version, order.program
         if order.work is Work.CHANGE:
             changes = from_delta(order.delta)
-            self._send(program, changes, self._releases.of_change(changes))
+            self._send(program, changes, self._releases.of_change(changes, self._mirror.flows))
         else:
             self._status = replace(self._status, flows_desired=len(program.flows))
             self._report(State.SYNCING, self._status.last_error)  # The error holds until a sync succeeds.

@@ -31,10 +31,10 @@ def port(key: int) -> Flow:
     return flow("receive", match(in_port=key), [SOURCE.load(key)], goto=1)
 
 
-def note(network: int = WEB) -> Flow:
+def note(network: int = WEB, zone: int = 4) -> Flow:
     """What remembers a network's zone."""
-    text = b"tag 17 zone 4 red/web red/app"
-    return flow("receive", match(**{NETWORK.field: network}), [Note(text)], table=LEDGER)
+    where = match(**{NETWORK.field: network, SOURCE.field: zone})
+    return flow("receive", where, [Note(f"tag 17 zone {zone} red/web red/app".encode())], table=LEDGER)
 
 
 def parts(before: Iterable[Program], after: Iterable[Program]) -> tuple[list[dict[int, Delta]], dict[int, Delta]]:
@@ -60,6 +60,14 @@ def test_where_a_network_ends_its_zone_is_emptied_at_once() -> None:
     before = [program(1, port(OLD), answer(OLD), note(), note(DB)), program(2, answer(OLD), note())]
     _, later = parts(before, [program(1, note(DB)), program(2, note())])
     assert amounts([later]) == [{2: (0, 1)}]
+
+
+def test_the_zone_that_a_network_had_before_another_one_ends_when_datapaths_have_followed() -> None:
+    before = [program(1, port(OLD), answer(OLD), note(), note(DB)), program(2, answer(OLD), note())]
+    joined = [program(1, port(OLD), answer(OLD), note(zone=5), note(DB)), program(2, answer(OLD), note(zone=5))]
+    now, later = parts(before, joined)
+    assert amounts(now) == [{1: (1, 0), 2: (1, 0)}]
+    assert amounts([later]) == [{1: (0, 1), 2: (0, 1)}]
 
 
 def test_an_address_that_changes_hands_at_once_does_so_in_a_phase_that_waits() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 
 import pytest
 
+from controller.pipeline.plan import pipeline
 from tests.faults.site import crash_controller
-from tests.scenarios.labs import differences
-from tests.scenarios.live import BOTH, FAR, MATE, NEAR, SERVER, Live, rules
+from tests.scenarios.labs import differences, write
+from tests.scenarios.live import BOTH, FAR, MATE, NEAR, SERVER, TENANT, Live, red, rules
+from tests.scenarios.streams import Stream
 from tests.scenarios.test_security_live_faults import SERVERS, WITH, WITHOUT, start
 from tests.scenarios.test_security_live_heirs import (
     HEIR,
@@ -25,6 +28,7 @@ from tests.scenarios.test_security_live_rules import SIDES, ruled
 
 pytestmark = pytest.mark.lab
 
+LEDGER = pipeline().tables["ledger"].number
 EDITS, ROUNDS, SEED, TRADES = 20, 4, 20260101, 3
 
 
@@ -53,6 +57,22 @@ def test_s41_a_rule_comes_back_and_its_connections_go_on(live: Live, side: str) 
         new = live.talk(BOTH, SERVER, 5001)
     with live.unharmed([*cut, *new, *kept]):
         ruled(live, side, f"{both}, {rules(5003)}")
+
+
+def test_a_network_that_joins_a_router_or_leaves_it_takes_its_connections_along(live: Live) -> None:
+    """Each joins and leaves while they live: they are found in the zone that it has, and none stays in one that it had."""
+    allowed = {"server": ["g"]}
+    talk: list[Stream] = []
+    for router in ("", "routers:\n  r: {networks: [n]}\n", ""):
+        write(live.net.lab.folder / TENANT, red(f"g: {{ingress: [{rules(5001)}], egress: []}}", allowed) + router)
+        live.apply()
+        talk = talk or live.talk(BOTH, SERVER, 5001)
+        live.goes_on(talk)
+        for host in live.net.lab.plan.hosts:
+            said = live.net.lab.exec_host(host, ["ovs-appctl", "dpctl/dump-conntrack"], check=True).stdout
+            notes = live.net.lab.exec_host(host, ["ovs-ofctl", "dump-flows", "br-int", f"table={LEDGER}"], check=True)
+            noted = {int(zone, 16) for zone in re.findall(r"reg1=(0x[0-9a-f]+)", notes.stdout)}
+            assert {int(zone) for zone in re.findall(r"zone=(\d+)", said)} <= noted
 
 
 @pytest.mark.parametrize(("mover", "stayer"), [(NEAR, FAR), (FAR, NEAR)], ids=["same-host", "two-hosts"])

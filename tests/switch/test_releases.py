@@ -20,7 +20,7 @@ from controller.switch.fake import FakeSwitch
 from controller.switch.status import State
 from controller.wire import flush
 from controller.wire.flush import Flush
-from tests.builders import Entity, allow, fabric, group, host, network, port
+from tests.builders import Entity, allow, fabric, group, host, network, port, router
 from tests.ovs.frames import Step, frame
 from tests.ovs.rolling import RollingTwin, plan
 from tests.pipeline.changes import difference
@@ -157,6 +157,37 @@ def test_a_zone_that_a_network_shared_ends_as_a_whole_at_the_next_sync(control: 
     control.bring(ours)
     control.bring(inside(town(LONE), Numbers(zones=zones(ours))))
     assert switch.flushed == bodies(Flush(zones(ours)["red/n"], None))
+
+
+ROUTED = (vm("a", 11), vm("c", 12), vm("far", 13, where="hv2"), LONE)
+JOINED, APART = (router("red/r", *names) for names in (("red/m", "red/n"), ("red/m",)))
+
+
+def test_the_zone_that_a_network_had_before_it_joined_a_router_ends_as_a_whole(
+    control: Control, switch: FakeSwitch
+) -> None:
+    ours = inside(town(*ROUTED, APART))
+    control.bring(ours)
+    before = zones(ours)["red/n"]
+    turn(control, ours, town(*ROUTED, JOINED))
+    assert switch.flushed == bodies(Flush(before, None))
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["change", "next controller"])
+def test_in_the_zone_of_a_router_the_connections_of_a_network_that_leaves_it_end(
+    control: Control, switch: FakeSwitch, is_new: bool
+) -> None:
+    """Those of its ports here, as whatever a host tracks concerns one of its own: other networks keep theirs."""
+    ours = inside(town(*ROUTED, JOINED))
+    control.bring(ours)
+    zone, after = zones(ours)["red/@r"], town(*ROUTED, APART)
+    if is_new:
+        control.bring(inside(after, Numbers(zones=zones(ours))))
+    else:
+        turn(control, ours, after)
+    assert {*address(11, zone), *address(12, zone)} <= set(switch.flushed)
+    kept = (*address(13, zone), *bodies(Flush(zone, ip_address("10.1.0.9")), Flush(zone, None)))
+    assert not set(kept) & set(switch.flushed)
 
 
 def test_what_a_third_hand_altered_ends_nothing_as_long_as_the_owner_stays(

@@ -19,7 +19,8 @@ from controller.pipeline.view import HostView, NetworkView, PortView
 def _numbers(builder: Builder, view: NetworkView) -> None:
     tag = view.tag if view.network.type.is_tunnel else None
     text = note(tag, view.zone, view.name, view.space, view.connections)
-    where = match(**{NETWORK.field: NETWORK.is_(view.key)})
+    # Of a network that gets another zone the switch remembers both until the connections in the first have ended.
+    where = match(**{NETWORK.field: NETWORK.is_(view.key), SOURCE.field: SOURCE.is_(view.zone)})
     builder.flow("ledger", 1, where, [Note(text.encode())], kind="numbers", origin=view.origin)
 
 
