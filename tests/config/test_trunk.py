@@ -77,7 +77,7 @@ def test_tests_may_name_subports(tmp_path: Path) -> None:
         ("nic:6", None),
         ("nik", "nic"),
         ("red/nik", "red/nic"),
-        ("blue/oter", "blue/other"),
+        ("blue/others", "blue/other"),
         ("blue/other:6", None),
     ],
 )
