@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from controller.graph.queries import host, network, networks_on, space_name, space_of, spaces_on
+from controller.graph.queries import host, network, networks_of_space, networks_on, space_name, space_of, spaces_on
 from controller.graph.ways_out import is_outside, routers_on
 from controller.memo import Input, Memo, query
 from controller.model.entities import Address
@@ -24,10 +24,11 @@ _NOTE = re.compile(r"(?:tag (\d{1,4}) )?zone (\d{1,5}) (?:limit (\d{1,10}) )?(\S
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """One host's numbers: network -> tag, and address space -> zone."""
+    """One host's numbers: network -> tag, address space -> zone, and network -> zone of its address space."""
 
     tags: Mapping[str, int] = field(default_factory=dict)
     zones: Mapping[str, int] = field(default_factory=dict)
+    networks: Mapping[str, int] = field(default_factory=dict)
 
 
 # What a switch told of the numbers that it was programmed with; they hold for names that have no number yet.
@@ -52,6 +53,7 @@ def read_notes(notes: Iterable[str]) -> Numbers:
     """Return the numbers that notes tell of; what is no such note tells nothing. One number may be told for several names."""
     tags: dict[str, int] = {}
     zones: dict[str, int] = {}
+    networks: dict[str, int] = {}
     for text in notes:
         found = _NOTE.fullmatch(text)
         if found is not None:
@@ -59,7 +61,8 @@ def read_notes(notes: Iterable[str]) -> Numbers:
             if tag is not None:
                 tags.setdefault(network_name, int(tag))
             zones.setdefault(space, int(zone))
-    return Numbers(tags, zones)
+            networks.setdefault(network_name, int(zone))
+    return Numbers(tags, zones, networks)
 
 
 def noted_zone(text: str) -> int | None:
@@ -161,7 +164,7 @@ def tags(memo: Memo, host_name: str) -> Mapping[str, int]:
     names = _tunnelled(memo, host_name)
     before = {name: tag - vlans.first for name, tag in told.tags.items() if tag in vlans}
     lived = {name: tag - vlans.first for name, tag in (memo.previous() or {}).items() if tag in vlans}
-    found = _allocate(names, len(vlans), "tag", before, lived)
+    found = _allocate(names, len(vlans), "tag", [lived, before])
     return {name: number + vlans.first for name, number in found.items()}
 
 
@@ -175,39 +178,58 @@ def translation(router_name: str) -> str:
 
 
 @query
+def _zones(memo: Memo, host_name: str) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Return the zones of a host by address space, and by network.
+
+    An address space that is new takes over the zone of one of its networks, whose open connections so notice nothing: when a router
+    comes to a network, or goes.
+    """
+    told = remembered(memo, host_name) or Numbers()
+    spaces = {space: networks_of_space(memo, space) for space in spaces_on(memo, host_name)}
+    outside = (name for name in routers_on(memo, host_name) if is_outside(memo, host_name, name))
+    names = (*spaces, *map(translation, outside))
+    lived, of_networks = memo.previous() or ({}, {})
+    sources = [lived, told.zones, *(_inherited(spaces, each) for each in (of_networks, told.networks))]
+    valid = [{name: zone - 1 for name, zone in each.items() if 0 < zone <= _ZONES} for each in sources]
+    found = {name: number + 1 for name, number in _allocate(names, _ZONES, "zone", valid).items()}
+    return found, {network: found[space] for space, networks in spaces.items() for network in networks}
+
+
+def _inherited(spaces: Mapping[str, Iterable[str]], of_networks: Mapping[str, int]) -> dict[str, int]:
+    """Return for each address space the zone that the first of its networks had which had any."""
+    had = (
+        (space, [of_networks[name] for name in networks if name in of_networks]) for space, networks in spaces.items()
+    )
+    return {space: numbers[0] for space, numbers in had if numbers}
+
+
+@query
 def zones(memo: Memo, host_name: str) -> Mapping[str, int]:
     """Return address space, or `translation` of a router that leads out here, -> conntrack zone for a host."""
-    told = remembered(memo, host_name) or Numbers()
-    outside = (name for name in routers_on(memo, host_name) if is_outside(memo, host_name, name))
-    names = (*spaces_on(memo, host_name), *map(translation, outside))
-    before = {name: zone - 1 for name, zone in told.zones.items() if 0 < zone <= _ZONES}
-    lived = {name: zone - 1 for name, zone in (memo.previous() or {}).items()}
-    found = _allocate(names, _ZONES, "zone", before, lived)
-    return {name: number + 1 for name, number in found.items()}
+    return _zones(memo, host_name)[0]
 
 
-def _allocate(
-    names: Sequence[str], size: int, kind: str, told: Mapping[str, int], lived: Mapping[str, int]
-) -> dict[str, int]:
-    """Return a number for each name, the one that it has where it has one.
+def _allocate(names: Sequence[str], size: int, kind: str, sources: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return a number for each name, the one that it has where it has one, from the first source that tells one.
 
     One that is given up in this very change is not handed on at once: while only some bridges have the change, it would mean two things.
     """
-    kept = _kept(names, told, lived)
-    leaving = {number for numbers in (told, lived) for name, number in numbers.items() if name not in names}
+    kept = _kept(names, sources)
+    leaving = {number for numbers in sources for name, number in numbers.items() if name not in names}
     try:
         return allocate(names, size, kind=kind, kept=kept, is_free=lambda number: number not in leaving)
     except Exhausted:
         return allocate(names, size, kind=kind, kept=kept)
 
 
-def _kept(names: Iterable[str], told: Mapping[str, int], lived: Mapping[str, int]) -> dict[str, int]:
+def _kept(names: Iterable[str], sources: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the numbers that these names keep, each for one: what was in force here goes before what a switch remembers."""
     owners: dict[int, str] = {}
-    for numbers in (lived, told):
-        for name in names:
-            if name in numbers and (numbers is lived or name not in lived):
-                owners.setdefault(numbers[name], name)
+    left = set(names)
+    for numbers in sources:
+        for name in sorted(left & numbers.keys()):
+            owners.setdefault(numbers[name], name)
+        left -= numbers.keys()
     return {name: number for number, name in owners.items()}
 
 

@@ -272,7 +272,7 @@ class Programs:
             # What comes back when the inputs are what they were shall have the number that it had.
             for host, had in before.items():
                 told = numbers.remembered(self.memo, host) or Numbers()
-                self.remember(host, Numbers({**told.tags, **had.tags}, {**told.zones, **had.zones}))
+                self.remember(host, Numbers({**told.tags, **had.tags}, {**told.zones, **had.zones}, told.networks))
             raise
         finally:
             clash = self._gather()

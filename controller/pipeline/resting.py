@@ -9,8 +9,8 @@ be given all answers to its forerunner, as long as somebody sends any. So connec
 * A change that gives the address to somebody else waits for that.
 * If one change does both, its phase in which addresses change hands waits.
 
-A network that joins a router or leaves one gets another zone. Datapaths that still use the former one would fill it again, so its
-connections there end as late.
+A network that joins others by a router, or leaves them, gets another zone. Datapaths that still use the former one would fill it
+again, so its connections there end as late.
 
 When it is time, `controller.engine.delivery` knows.
 """

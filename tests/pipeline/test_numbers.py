@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from controller.model.entities import Range, Topology
 from controller.pipeline import limits
 from controller.pipeline.numbers import Numbers, note, read_notes
 from controller.pipeline.programs import Programs
-from tests.builders import fabric, host, network, port
+from controller.pipeline.released import notes_of
+from tests.builders import fabric, host, network, port, router
 
 NAMES = tuple(f"red/net{number}" for number in range(6))
 
@@ -91,6 +93,50 @@ def test_two_names_that_claim_one_number_do_not_both_get_it() -> None:
     numbers = programmed(networks(*NAMES[:3]), told).numbers("hv1")
     assert len({*numbers.tags.values()}) == len({*numbers.zones.values()}) == 3
     assert (numbers.tags[NAMES[0]], numbers.zones[NAMES[0]]) == (2, 5)
+
+
+A, B, C = NAMES[:3]
+ROUTER = "red/@r"
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["change", "next controller"])
+@pytest.mark.parametrize(
+    ("before", "after", "heirs"),
+    [
+        ((), (A,), {ROUTER: A}),
+        ((A,), (), {A: ROUTER}),
+        ((), (A, B), {ROUTER: A}),
+        ((A, B), (), {A: ROUTER}),
+        ((B,), (A, B), {ROUTER: ROUTER}),
+        ((A, B), (B,), {ROUTER: ROUTER}),
+    ],
+    ids=["a router comes", "it goes", "it comes to two", "it goes from two", "a network joins it", "one leaves it"],
+)
+def test_who_has_the_zone_of_which_address_space(
+    before: tuple[str, ...], after: tuple[str, ...], heirs: Mapping[str, str], is_new: bool
+) -> None:
+    """An address space that is new has that of a network of its, unless others still have it; every one has one of its own."""
+    old, new = (routed(names) for names in (before, after))
+    programs = programmed(old)
+    was = programs.numbers("hv1")
+    if is_new:
+        notes = [
+            text for program in programs.of_host("hv1") for flow in program.flows.values() for text in notes_of(flow)
+        ]
+        programs = programmed(new, read_notes(notes))
+    else:
+        programs.enter(new)
+        programs.settle()
+    found = programs.numbers("hv1").zones
+    assert {heir: found[heir] for heir in heirs} == {heir: was.zones[former] for heir, former in heirs.items()}
+    assert found[C] == was.zones[C]
+    assert len({*found.values()}) == len(found)
+
+
+def routed(names: tuple[str, ...]) -> Topology:
+    """Three networks of which a router joins these."""
+    plain = networks(A, B, C)
+    return replace(plain, routers={"red/r": router("red/r", *names)} if names else {})
 
 
 @settings(max_examples=200, deadline=None)

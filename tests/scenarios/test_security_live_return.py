@@ -12,7 +12,6 @@ from controller.pipeline.plan import pipeline
 from tests.faults.site import crash_controller
 from tests.scenarios.labs import differences, write
 from tests.scenarios.live import BOTH, FAR, MATE, NEAR, SERVER, TENANT, Live, red, rules
-from tests.scenarios.streams import Stream
 from tests.scenarios.test_security_live_faults import SERVERS, WITH, WITHOUT, start
 from tests.scenarios.test_security_live_heirs import (
     HEIR,
@@ -60,14 +59,14 @@ def test_s41_a_rule_comes_back_and_its_connections_go_on(live: Live, side: str) 
 
 
 def test_a_network_that_joins_a_router_or_leaves_it_takes_its_connections_along(live: Live) -> None:
-    """Each joins and leaves while they live: they are found in the zone that it has, and none stays in one that it had."""
-    allowed = {"server": ["g"]}
-    talk: list[Stream] = []
-    for router in ("", "routers:\n  r: {networks: [n]}\n", ""):
-        write(live.net.lab.folder / TENANT, red(f"g: {{ingress: [{rules(5001)}], egress: []}}", allowed) + router)
-        live.apply()
-        talk = talk or live.talk(BOTH, SERVER, 5001)
-        live.goes_on(talk)
+    """A router comes to it and goes: they lose nothing. They are in the zone that it has, and none stays in one that it had."""
+    plain = red(f"g: {{ingress: [{rules(5001)}], egress: []}}", {"server": ["g"]})
+    live.edit(f"g: {{ingress: [{rules(5001)}], egress: []}}", {"server": ["g"]})
+    talk = live.talk(BOTH, SERVER, 5001)
+    for router in ("routers:\n  r: {networks: [n]}\n", ""):
+        with live.unharmed(talk):
+            write(live.net.lab.folder / TENANT, plain + router)
+            live.apply()
         for host in live.net.lab.plan.hosts:
             said = live.net.lab.exec_host(host, ["ovs-appctl", "dpctl/dump-conntrack"], check=True).stdout
             notes = live.net.lab.exec_host(host, ["ovs-ofctl", "dump-flows", "br-int", f"table={LEDGER}"], check=True)
