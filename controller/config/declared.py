@@ -6,6 +6,7 @@ of the file is checked to the end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, get_args, get_origin
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from controller.config.problem import Problems, quote
 from controller.config.scalars import Refused
-from controller.config.schema import Port, PortGroup
+from controller.config.schema import Port, PortGroup, TenantFile
 from controller.config.source import Reporter, Source, Spot
 from controller.config.suggest import listed, nearest, strange_character
 from controller.config.terms import Strict
@@ -112,7 +113,8 @@ def declare(kind: type[File], source: Source, stand_in: dict[str, Data]) -> Decl
     except ValidationError as error:
         faults: list[Any] = error.errors(include_url=False, include_input=False)
         for fault in faults if parsed.is_sound else ():
-            _report_schema(problems, kind, source, fault)
+            if not _follows(fault, faults):
+                _report_schema(problems, kind, source, fault)
         refused = _prune(data, [fault["loc"] for fault in faults])
         content = _second_try(kind, data, stand_in)
     places = dict(places_in(source.name, root)) if isinstance(root, Mapping) else {}
@@ -234,6 +236,14 @@ def _report_fault(problems: Problems, source: Source, fault: Fault) -> None:
     problems.add(source.problem(fault.code, fault.message, fault.line, fault.column, fault.length, hint))
 
 
+def _follows(fault: Any, faults: Iterable[Any]) -> bool:
+    """Whether a list is too short for no other reason than that its values were refused."""
+    path = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(each["loc"]) > len(path) and each["loc"][: len(path)] == path for each in faults
+    )
+
+
 def _report_schema(problems: Problems, kind: type[Strict], source: Source, fault: Any) -> None:
     """Report what pydantic found, in our words."""
     if problems.is_full:
@@ -254,7 +264,7 @@ def _report_schema(problems: Problems, kind: type[Strict], source: Source, fault
     elif fault["type"] == "string_pattern_mismatch":
         node = source.node(path, on_key=is_key)
         given = str(path[-1]) if is_key else str(plain(node))
-        _report_name(reporter, spot, given, str(fault["ctx"]["pattern"]))
+        _report_name(reporter, spot, given, str(fault["ctx"]["pattern"]), is_tenants=kind is TenantFile)
     elif fault["type"] == "too_long":
         reporter.report("N013", spot, f"at most {fault['ctx']['max_length']} are allowed here")
     else:
@@ -278,9 +288,15 @@ def _report_key(reporter: Reporter, model: type[Strict], spot: Spot) -> None:
     reporter.report("N015", spot, f"unknown key {quote(key)}", hint)
 
 
-def _report_name(reporter: Reporter, spot: Spot, given: str, pattern: str) -> None:
+def _report_name(reporter: Reporter, spot: Spot, given: str, pattern: str, *, is_tenants: bool) -> None:
     strange = strange_character(given)
-    hint = f"it holds {strange}" if strange else f"a name matches {pattern}"
+    tenant, slash, name = given.rpartition("/")
+    if strange:
+        hint = f"it holds {strange}"
+    elif slash and is_tenants and all(re.match(pattern, each) for each in (tenant, name)):
+        hint = f"it is always the tenant's own here: write {name}"
+    else:
+        hint = f"a name matches {pattern}"
     reporter.report("N019", spot, f"{quote(given)} is not a name", hint)
 
 

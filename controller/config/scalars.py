@@ -316,7 +316,10 @@ def prefix(value: object) -> Prefix:
 
 def any_prefix(value: object) -> Prefix:
     """Return what a rule may name: a prefix, or an address for the prefix of itself alone."""
-    return _prefix(text(value, "a prefix"))
+    given = text(value, "a prefix")
+    if given in _EVERYWHERE:
+        raise Refused("N023", f"{quote(given)} is not a prefix", "everywhere is 0.0.0.0/0, and ::/0 for IPv6")
+    return _prefix(given)
 
 
 def vlan(value: object) -> int:
@@ -337,6 +340,7 @@ def target(value: object) -> str:
     raise Refused("N019", f"{quote(given)} is neither a port, a TENANT/PORT nor an address")
 
 
+_EVERYWHERE = frozenset(("default", "any", "all"))
 _NO_SUBNETS = tuple(IPv4Network(each) for each in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"))
 
 

@@ -181,6 +181,19 @@ def test_a_hint_names_the_letter_that_only_looks_right(tmp_path: Path) -> None:
     assert result.problems[0].hint == "it holds U+0435 CYRILLIC SMALL LETTER IE"
 
 
+def test_a_hint_says_where_only_the_own_is_meant(tmp_path: Path) -> None:
+    result = loaded(tmp_path, red="networks: {web: {cidr: 10.0.1.0/24}}\nrouters: {main: {networks: [red/web]}}\n")
+    assert result.problems[0].hint == "it is always the tenant's own here: write web"
+
+
+def test_a_hint_says_how_everywhere_is_written(tmp_path: Path) -> None:
+    result = loaded(
+        tmp_path,
+        red="networks: {web: {cidr: 10.0.1.0/24}}\nrouters: {main: {networks: web, routes: [{to: default, via: 10.0.1.5}]}}\n",
+    )
+    assert result.problems[0].hint == "everywhere is 0.0.0.0/0, and ::/0 for IPv6"
+
+
 def test_a_clash_names_both_places(tmp_path: Path) -> None:
     result = loaded(
         tmp_path,
