@@ -71,6 +71,7 @@ class Engine(Mailbox):
         self._given: dict[int, Program] = {}  # What each connected switch was told to hold.
         self.is_following = False  # Something has happened, and what follows from it is not with the switches yet.
         self._arriving: set[int] = set()  # Switches that have come and whose ports are not known yet.
+        self._compared: set[int] = set()  # Switches of which it is being found out what they hold.
         self._ports: dict[str, str] = {}  # Interface -> port, of all ports of the files.
         self._former: Topology | None = None  # The last topology before this one that all switches took.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -135,6 +136,10 @@ class Engine(Mailbox):
         elif status.state is State.IN_SYNC:
             counts = (status.flows_installed, status.added, status.modified, status.deleted)
             LOG.info("%s is in sync: %d flows, +%d ~%d -%d", name, *counts)
+            if status.dpid in self._compared:
+                self._compared.discard(status.dpid)
+                if status.modified or status.deleted:
+                    self._events.put(("corrected", status.dpid))
         else:
             LOG.info("%s is %s", name, status.state)
 
@@ -280,6 +285,8 @@ class Engine(Mailbox):
                 self._note_disconnected(detail)
             case "silent":
                 self._note_silent(*detail)
+            case "corrected":
+                self._note_corrected(detail)
             case "named":
                 self._note_named(*detail)
             case "learned":
@@ -319,6 +326,11 @@ class Engine(Mailbox):
         seat = self.seats.get(dpid)
         if seat is not None and seat.kind is Bridge.INTEGRATION:
             self.outward.silent(seat.host, interfaces)
+
+    def _note_corrected(self, dpid: int) -> None:
+        seat = self.seats.get(dpid)
+        if seat is not None and seat.kind is Bridge.INTEGRATION:
+            self.outward.corrected(seat.host)
 
     def _note_named(self, host: str, names: Mapping[str, str | None]) -> None:
         touched = self.observed.name(host, names)
@@ -361,6 +373,7 @@ class Engine(Mailbox):
             deltas.pop(dpid, None)
             delivery.forget(dpid)
             if self.observed.has(program.host, program.bridge) and not self.names.awaits(program.host):
+                self._compared.add(dpid)
                 switches.target(dpid, program)
                 self._given[dpid] = program
         # Files that were taken are a change set, even if no switch has to know.

@@ -47,6 +47,7 @@ class Outward:
     """Where each address was last, which are being announced, and which hosts are drained.
 
     What a controller finds when it starts is announced once: who had it before may have died while no controller was there.
+    Who had it before and is there gives it up only when its switch is in sync: then it is announced again.
     """
 
     def __init__(self, observed: Observed, programs: Programs) -> None:
@@ -95,6 +96,15 @@ class Outward:
         self._gone.add(host)
         self._ways = None
         self._programs.reach(host, False)
+
+    def corrected(self, host: str) -> None:
+        """Note that a host's switch, which held something else than it should when it came, does no more.
+
+        So far it may have spoken for addresses that others have by now, after they had said so.
+        """
+        for home, where in self._last.items():
+            if where != host and self._is_wired(host, home.external):
+                self._rounds.begin(home, time.monotonic())
 
     def silent(self, host: str, interfaces: frozenset[str]) -> None:
         """Note which interfaces of a host's br-int are not alive: by some of them it listens for others."""
@@ -192,6 +202,14 @@ class Outward:
         return heard
 
     # How it follows.
+
+    def _is_wired(self, host: str, external: str) -> bool:
+        hosts, externals = (self._met.hosts, self._met.external_networks) if self._met is not None else ({}, {})
+        return (
+            host in hosts
+            and external in externals
+            and onto_wire(self._observed, hosts[host], externals[external]) is not None
+        )
 
     def _unheard(self, topology: Topology, host: str) -> frozenset[str]:
         interfaces = self._silent.get(host, frozenset())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Output, PushVlan, set_field
 from controller.pipeline.numbers import DRAINED
 from controller.pipeline.released import notes_of
+from controller.switch.status import State, unseen
 from controller.wire.packet_out import packet_out
 from tests.engine.test_engine import Recorder, wait_for
 
@@ -102,6 +104,12 @@ class Running:
     def settled(self) -> None:
         """Wait until everything that has happened has had its effect."""
         self.engine.reload()
+
+    def corrected(self, host: str, deleted: int) -> None:
+        """Have a host's switch found to have held so many flows too many, and in sync now."""
+        found = replace(unseen(integration_dpid(host_id(host)), 0.0), state=State.IN_SYNC, deleted=deleted)
+        self.engine.changed(found)
+        self.settled()
 
     def told(self, address: str, owner: str, host: str) -> int:
         """Return how often a host has told the outside that it has an address."""
@@ -235,6 +243,26 @@ def test_what_has_come_to_a_host_whose_switch_was_away_is_told_when_it_is_back(s
     net.switches.sent.clear()
     net.come("hv1")
     wait_for(lambda: net.told(OF_B, f"red/{OF_B}", "hv1") == net.told(OF_A, f"red/{OF_A}", "hv1") == 3)
+
+
+def test_who_may_have_spoken_for_others_until_a_new_controller_corrected_it_is_contradicted(
+    start: Callable[[], Running],
+) -> None:
+    net = start()
+    first, second = net.order
+    net.come(*HOSTS)
+    wait_for(lambda: not net.engine.outward.deadlines())
+    net.switches.sent.clear()
+    net.corrected("hv3", 5)
+    assert net.where() == {}, "it is not wired"
+    net.corrected(first, 0)
+    assert net.where() == {}, "it held what it should"
+    net.corrected(second, 5)
+    of_a = {(OF_A, "hv1"): 3} if first == "hv1" else {}
+    wait_for(lambda: net.where() == {(OF_ROUTER, first): 3, (OF_B, first): 3} | of_a)
+    net.switches.sent.clear()
+    net.corrected(second, 5)
+    assert net.where() == {}, "what changes from then on comes by our own hand, in order"
 
 
 def test_a_new_address_is_told_and_one_that_has_been_away_is_new(start: Callable[[], Running]) -> None:
