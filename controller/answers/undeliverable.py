@@ -15,13 +15,13 @@ from controller.answers.datagram import Datagram, read, redirected
 from controller.answers.icmp import Own, error
 from controller.answers.ways import external_of, mtu_of
 from controller.model.address import outer_mac, router_mac, wire_mac
-from controller.model.entities import ExternalNetwork, FloatingIp, Network, Router, Topology
+from controller.model.entities import ExternalNetwork, FloatingIp, Network, Port, Router, Topology
 from controller.model.ids import key
 from controller.pipeline.fields import VLAN_PRESENT
 from controller.pipeline.flow import Action, Output, PushVlan, Resubmit, set_field
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import FROM, FROM_PHYSICAL, FROM_TUNNEL, NETWORK, SPACE
+from controller.pipeline.registers import FROM, FROM_PHYSICAL, FROM_TUNNEL, NETWORK, SPACE, ZONE
 
 _TARGET, _SOURCE = slice(0, 6), slice(6, 12)  # The MACs in a frame.
 
@@ -31,6 +31,10 @@ def answer(asked: Asked) -> Iterable[PacketOut]:
     router = _left_by(asked)
     if router is not None:
         yield from _told_outside(asked, router)
+        return
+    sender = _passed_on_for(asked)
+    if sender is not None:
+        yield from _told_at_home(asked, sender)
         return
     frame = _as_seen(asked, _as_sent(asked))
     own = None if frame is None else own_at(asked, frame)
@@ -112,29 +116,47 @@ def nobody_there(asked: Asked) -> Iterable[PacketOut]:
 
     It may be a port whose own host has handed the packet over to this one.
     """
-    packet = read(asked.packet)
-    if asked.port is None and asked.network is not None and packet is not None:
-        yield from _to_whom_handed_over(asked, asked.network, packet)
+    packet, asks = read(asked.packet), replace(asked, question=Question.NO_HOST)
+    sender = None if packet is None else _port_with(asked, packet)
+    if asked.port is None and asked.network is not None:
+        if sender is not None and sender.network != asked.network.name:
+            yield from _told_at_home(asks, sender)
     # Any other sender elsewhere inside cannot be told in words that it knows.
     elif _left_by(asked) is not None or (
-        asked.port is not None
-        and packet is not None
-        and (packet.source in asked.port.ips or not asked.port.port_security)
+        asked.port is not None and (sender is not None or not asked.port.port_security)
     ):
-        yield from answer(replace(asked, question=Question.NO_HOST))
+        yield from answer(asks)
 
 
-def _to_whom_handed_over(asked: Asked, at: Network, packet: Datagram) -> Iterable[PacketOut]:
-    """Yield what tells a port on another host, by its address: of the frame that it sent nothing is left."""
+def _port_with(asked: Asked, packet: Datagram) -> Port | None:
+    """Return the port of the router's networks that has the source of a packet."""
     names = () if asked.router is None else asked.router.networks
     ports = (each for each in asked.topology.ports.values() if each.network in names)
-    sender = next((each for each in ports if packet.source in each.ips), None)
-    if sender is None or sender.network == at.name:
-        return
+    return next((each for each in ports if packet.source in each.ips), None)
+
+
+def _passed_on_for(asked: Asked) -> Port | None:
+    """Return the port whose packet another one, a router itself, has passed on to ours; None if its sender is who asks.
+
+    By way of that one it would not hear: who passes an error of ours on speaks by our address, which is not its own to use.
+    """
+    packet = read(asked.packet)
+    sender = None if packet is None else _port_with(asked, packet)
+    if sender is None or packet is None:
+        return None
+    if asked.port is not None:
+        return None if sender is asked.port else sender
+    is_told = asked.network is not None and asked.register(FROM) == FROM_TUNNEL
+    passers = () if asked.network is None else (sender.mac, *_ours(asked, asked.network.name))
+    return sender if is_told and packet.source_mac not in passers else None
+
+
+def _told_at_home(asked: Asked, sender: Port) -> Iterable[PacketOut]:
+    """Yield what tells a port by its address, in its own network: of the frame that it sent nothing is left."""
     network = asked.topology.networks[sender.network]
     mac = wire_mac(network.name, asked.host.name) if network.type.is_provider else router_mac(network.name)
     frame = mac.to_bytes(6, "big") + sender.mac.to_bytes(6, "big") + asked.packet[12:]
-    told = error(Question.NO_HOST, frame, Own(mac, network.gateways, network.cidrs))
+    told = error(asked.question, frame, Own(mac, network.gateways, network.cidrs), mtu_of(asked, mac))
     if told is not None:
         yield _into(asked, network, told)
 
@@ -153,7 +175,8 @@ def to_sender(asked: Asked, frame: bytes) -> PacketOut:
 
 def _into(asked: Asked, network: Network, frame: bytes) -> PacketOut:
     """Return the packet-out that lets a frame find its way in a network of the packet's address space."""
-    known = [NETWORK.load(key("network", network.name)), SPACE.load(asked.register(SPACE))]
+    same = [register.load(asked.register(register)) for register in (SPACE, ZONE)]
+    known = [NETWORK.load(key("network", network.name)), *same]
     return PacketOut(frame, (*known, Resubmit(pipeline().tables["forward"].number)))
 
 

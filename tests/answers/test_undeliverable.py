@@ -21,7 +21,7 @@ from controller.pipeline.fields import BY_NAME, VLAN_PRESENT
 from controller.pipeline.flow import Output, PushVlan, Resubmit, set_field
 from controller.pipeline.plan import pipeline
 from controller.pipeline.questions import Question
-from controller.pipeline.registers import FROM, FROM_PHYSICAL, FROM_TUNNEL, NETWORK, SPACE, Register
+from controller.pipeline.registers import FROM, FROM_PHYSICAL, FROM_TUNNEL, NETWORK, SPACE, ZONE, Register
 from tests import builders
 from tests.answers.packets import ip, read
 
@@ -33,6 +33,7 @@ TOPOLOGY = builders.fabric(
     builders.network("red/db", "10.0.2.0/24"),
     builders.network("red/lone", "10.0.9.0/24"),
     builders.port("red/a", "red/web", "10.0.1.11", host="hv1"),
+    builders.port("red/vpn", "red/db", "10.0.2.99", host="hv1"),
     builders.router(
         *("red/main", "red/web", "red/db"),
         external="public",
@@ -98,11 +99,25 @@ def test_a_packet_that_is_on_its_way_already_is_told_of_as_it_was_sent(place: st
 
 
 def test_a_sender_on_another_host_is_told_through_the_tunnels() -> None:
-    values = {FROM: FROM_TUNNEL, NETWORK: key("network", "red/web"), SPACE: 5}
-    out = only(asked(Question.EXPIRED, packet(WEB, by=THERE), values, by=None))
+    values = {FROM: FROM_TUNNEL, NETWORK: key("network", "red/web"), SPACE: 5, ZONE: 6}
+    out = only(asked(Question.EXPIRED, packet(WEB, source="10.0.1.99", by=THERE), values, by=None))
     assert read(out.frame).get_protocol(ethernet).dst == THERE
     forward = Resubmit(pipeline().tables["forward"].number)
-    assert out.actions == (NETWORK.load(key("network", "red/web")), SPACE.load(5), forward)
+    assert out.actions == (NETWORK.load(key("network", "red/web")), SPACE.load(5), ZONE.load(6), forward)
+
+
+@pytest.mark.parametrize("question", [Question.EXPIRED, Question.NO_HOST, Question.TOO_BIG])
+@pytest.mark.parametrize("by", [TOPOLOGY.ports["red/vpn"], None])
+def test_whose_packet_a_port_has_passed_on_is_told_in_its_own_network(by: Port | None, question: Question) -> None:
+    """Who has passed it on may not speak by the router's address, so by way of it nobody would hear."""
+    values = {FROM: FROM_TUNNEL, NETWORK: key("network", "red/db"), SPACE: 5, ZONE: 6}
+    frame = packet(DB, target="192.0.2.8", by=format_mac(TOPOLOGY.ports["red/vpn"].mac), size=1473)
+    out = only(asked(question, frame, values, by=by, network="red/db"))
+    said = read(out.frame)
+    assert (said.get_protocol(ethernet).src, said.get_protocol(ethernet).dst) == (format_mac(WEB), format_mac(A.mac))
+    assert (said.get_protocol(ipv4.ipv4).src, said.get_protocol(ipv4.ipv4).dst) == ("10.0.1.1", "10.0.1.11")
+    forward = Resubmit(pipeline().tables["forward"].number)
+    assert out.actions == (NETWORK.load(key("network", "red/web")), SPACE.load(5), ZONE.load(6), forward)
 
 
 @pytest.mark.parametrize("name", ["red/main", "red/203.0.113.20"])
