@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
@@ -36,15 +36,20 @@ def is_due(network: Network, router: Router | None) -> bool:
 
 
 def frame(
-    network: Network, router: Router | None, mac: int = _ALL_NODES_MAC, target: IPv6Address = _ALL_NODES
+    network: Network,
+    router: Router | None,
+    mac: int = _ALL_NODES_MAC,
+    target: IPv6Address = _ALL_NODES,
+    former: Sequence[Network] = (),
 ) -> bytes:
     """Return the frame of an advertisement, for all nodes or for one.
 
-    Who has no router is told so by a lifetime of 0, and still which addresses are its neighbours'.
+    Who has no router is told so by a lifetime of 0, and still which addresses are its neighbours'. So is what the network has told as it
+    was formerly, and does not tell any more.
     """
     own, source = speaker(network)
     lifetime = LIFETIME_S if router is not None else 0
-    rest = _HEAD.pack(_HOPS, _flags(network), lifetime, 0, 0) + b"".join(_options(network, own))
+    rest = _HEAD.pack(_HOPS, _flags(network), lifetime, 0, 0) + b"".join(_options(network, router, own, former))
     message = datagram.icmp(source, target, _ADVERTISEMENT, 0, rest)
     whole = datagram.datagram(source, target, PROTO_ICMPV6, message, hops=_ALL_HOPS)
     return datagram.framed(mac, own, whole)
@@ -56,25 +61,50 @@ def _flags(network: Network) -> int:
     return _OTHER if network.ipv6.is_from_mac else _MANAGED | _OTHER
 
 
-def _options(network: Network, own: int) -> Iterator[bytes]:
+def _options(network: Network, router: Router | None, own: int, former: Sequence[Network]) -> Iterator[bytes]:
     yield bytes((_LINK_LAYER, 1)) + own.to_bytes(6, "big")
     yield struct.pack(">BBHI", _MTU, 1, 0, network.mtu)
-    flags = _ON_LINK | (_AUTONOMOUS if network.dhcp and network.ipv6.is_from_mac else 0)
-    for prefix in network.cidrs:
-        if isinstance(prefix, IPv6Network):
-            lives = flags, _VALID_S, _PREFERRED_S, 0, prefix.network_address.packed
-            yield struct.pack(">BBBBIII16s", _PREFIX, 4, prefix.prefixlen, *lives)
-    servers = dns_6(network)
+    prefixes, made = _prefixes(network), _made_of_macs(network)
+    for prefix in prefixes:
+        yield _prefix(prefix, _ON_LINK | (_AUTONOMOUS if prefix in made else 0), _VALID_S, _PREFERRED_S)
+    for prefix in dict.fromkeys(prefix for each in former for prefix in _prefixes(each)):
+        # An address is used for nothing new from now on; for how long it stays is the host's matter (RFC 4862, section 5.5.3).
+        lost = 0 if prefix in prefixes else _ON_LINK
+        if prefix not in made and any(prefix in _made_of_macs(each) for each in former):
+            lost |= _AUTONOMOUS
+        if lost:
+            yield _prefix(prefix, lost, 0, 0)
+    tells = is_due(network, router)
+    servers, domains = (dns_6(network), {network.domain}) if tells else ([], set())
     if servers:
         yield _long(_DNS, b"".join(each.packed for each in servers))
-    if network.domain:
+    gone = dict.fromkeys(server for each in former for server in dns_6(each) if server not in servers)
+    if gone:
+        yield _long(_DNS, b"".join(each.packed for each in gone), 0)
+    if tells and network.domain:
         yield _long(_DOMAINS, labels(network.domain))
+    for domain in dict.fromkeys(each.domain for each in former if each.domain and each.domain not in domains):
+        yield _long(_DOMAINS, labels(domain), 0)
 
 
-def _long(option: int, data: bytes) -> bytes:
+def _prefixes(network: Network) -> list[IPv6Network]:
+    return [each for each in network.cidrs if isinstance(each, IPv6Network)]
+
+
+def _made_of_macs(network: Network) -> list[IPv6Network]:
+    """Return the prefixes of which hosts make addresses themselves."""
+    return _prefixes(network) if network.dhcp and network.ipv6.is_from_mac else []
+
+
+def _prefix(prefix: IPv6Network, flags: int, valid: int, preferred: int) -> bytes:
+    lives = flags, valid, preferred, 0, prefix.network_address.packed
+    return struct.pack(">BBBBIII16s", _PREFIX, 4, prefix.prefixlen, *lives)
+
+
+def _long(option: int, data: bytes, lifetime: int = LIFETIME_S) -> bytes:
     """Return an option with a lifetime, in units of 8 bytes."""
     padded = data + bytes(-len(data) % 8)
-    return struct.pack(">BBHI", option, 1 + len(padded) // 8, 0, LIFETIME_S) + padded
+    return struct.pack(">BBHI", option, 1 + len(padded) // 8, 0, lifetime) + padded
 
 
 def answer(asked: Asked) -> Iterator[PacketOut]:

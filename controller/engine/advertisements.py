@@ -40,6 +40,7 @@ class Advertisements:
         self._engine = engine
         self._topology: Topology | None = None
         self._tellers: dict[str, _Teller] = {}  # By network, those that are told of routers.
+        self._former: dict[str, list[Network]] = {}  # What networks of which there is news have told until then.
         self._news: deque[str] = deque()  # Ports that are told out of turn,
         self._round: deque[str] = deque()  # and those whose turn is to come.
         self._rounds = 0
@@ -62,6 +63,8 @@ class Advertisements:
             port = topology.ports.get(name)
             if port is not None:
                 self._tell(topology, port)
+        if not self._news:
+            self._former.clear()
         rest = _PAUSE_S if self._news else min(max(_PAUSE_S, self._next - now), _LOOK_S)
         self._pause_until = now + rest
         return rest
@@ -79,6 +82,8 @@ class Advertisements:
         if self._topology is not None:
             changed |= self._tellers.keys() - former.keys()
         self._topology = topology
+        for name in changed & former.keys():
+            self._former.setdefault(name, []).append(former[name][0])
         if changed:
             self._news.extend(port.name for port in topology.ports.values() if port.network in changed)
 
@@ -112,7 +117,8 @@ class Advertisements:
         number = observed.number(host.name, host.integration_bridge, interface) if host is not None else None
         if switches is None or host is None or number is None:
             return
-        message = packet_out(frame(network, router), (*tagged(port), Output(number)))
+        told = frame(network, router, former=self._former.get(network.name, ()))
+        message = packet_out(told, (*tagged(port), Output(number)))
         self.sent += switches.send(integration_dpid(host.id), message)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 from os_ken.lib.packet import ipv6
 
-from controller.answers.advertisement import LIFETIME_S, is_due
+from controller.answers.advertisement import LIFETIME_S, frame, is_due
 from controller.model.address import format_mac, link_local, router_mac
 from controller.model.entities import Ipv6Mode, Topology
 from tests.answers.clients import Client
@@ -76,11 +76,32 @@ def test_it_goes_to_who_asks_or_to_all_if_it_has_no_address_yet() -> None:
         (None, EVERYBODY, "ff02::1"),
         (link_local(web1.mac), format_mac(web1.mac), str(link_local(web1.mac))),
     ):
-        frame = web1.solicits(source)
-        assert frame is not None
-        packet = read(frame)
+        told = web1.solicits(source)
+        assert told is not None
+        packet = read(told)
         assert (packet.protocols[0].dst, packet.get_protocol(ipv6.ipv6).dst) == (mac, target)
         assert (packet.protocols[0].src, packet.get_protocol(ipv6.ipv6).src) == (format_mac(OWN), str(link_local(OWN)))
+
+
+def test_what_it_tells_no_more_is_taken_back(tmp_path: Path) -> None:
+    """Hosts would keep name servers for 18 hours and addresses for a month."""
+    was = town(Ipv6Mode.SLAAC, cidrs=("fd00::/64", "fd01::/64")).networks["red/web"]
+    server = ip_address("fd00::54")
+    now = replace(
+        was, cidrs=(ip_network("fd01::/64"), ip_network("fd02::/64")), dns=(server,), domain="", ipv6=Ipv6Mode.DHCP
+    )
+    (line,) = tcpdump([frame(now, router("red/main", "red/web"), former=[was])], tmp_path)
+    for words in (
+        "fd01::/64, Flags [onlink], valid time 2592000s",
+        "fd02::/64, Flags [onlink], valid time 2592000s",
+        "fd00::/64, Flags [onlink, auto], valid time 0s, pref. time 0s",
+        "fd01::/64, Flags [auto], valid time 0s, pref. time 0s",
+        "lifetime 65535s, addr: fd00::54",
+        "lifetime 0s, addr: fd00::53",
+        "lifetime 0s, domain(s): example.org.",
+    ):
+        assert words in line
+    assert frame(was, None, former=[was]) == frame(was, None)
 
 
 def test_who_is_not_on_the_link_is_not_answered() -> None:

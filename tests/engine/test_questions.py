@@ -201,6 +201,11 @@ def test_ports_are_told_of_routers_without_asking_and_again_when_it_changes(
         edit(tmp_path, "dhcp: true", "dhcp: true, domain: example.org")
         engine.reload()
         wait_for(lambda: any(b"\x07example\x03org" in sent for _, sent in switches.sent[before:]))
+        before = len(switches.sent)
+        edit(tmp_path, "domain: example.org", "domain: example.net")
+        engine.reload()
+        taken_back = struct.pack(">BBHI", 31, 3, 0, 0) + b"\x07example\x03org"
+        wait_for(lambda: any(taken_back in sent for _, sent in switches.sent[before:]))
 
 
 def test_ports_of_a_network_that_is_advertised_no_more_are_told_so(

@@ -100,6 +100,11 @@ class Guest:
         found = self._told("-d", f"-{version}", "address", "show", "dev", "eth0")[0].get("addr_info", ())
         return {each["local"] for each in found if each["scope"] == "global"}
 
+    def preferred(self, version: int) -> set[str]:
+        """Those of the addresses that the kernel takes for what it begins to say."""
+        found = self._told(f"-{version}", "address", "show", "dev", "eth0", "scope", "global", "-deprecated")[0]
+        return {each["local"] for each in found.get("addr_info", ()) if each}
+
     def _tentative(self) -> bool:
         told = self._told("-d", "-6", "address", "show", "dev", "eth0")
         return any(each.get("tentative") for link in told for each in link.get("addr_info", ()))

@@ -13,7 +13,7 @@ from controller.model.address import link_local, router_mac
 from tests.lab.conftest import Bring
 from tests.lab.guests import Guest
 from tests.lab.net import Heard, Net
-from tests.scenarios.labs import ask, wait_until
+from tests.scenarios.labs import ask, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -136,6 +136,9 @@ def test_a_kernel_makes_its_address_of_what_the_router_says(lab: Bring, tmp_path
     wait_until(lambda: "default" in slaac1.routes(6), "the kernel has been told of a router")
     wait_until(lambda: slaac1.addresses(6) == {net.address("red/slaac1", 6)}, "the address of the files")
     assert slaac1.lifetime("default") > 65000
+    write(net.lab.folder / "tenants" / "red.yaml", RED.replace("fd00:2::", "fd00:5::"))
+    moved = net.address("red/slaac1", 6).replace("fd00:2:", "fd00:5:")
+    wait_until(lambda: slaac1.preferred(6) == {moved}, "the former prefix is given up")
 
 
 def test_h11_an_interface_that_is_plugged_later_makes_its_address_and_is_reached(lab: Bring, tmp_path: Path) -> None:
