@@ -163,7 +163,7 @@ class Alike:
     def __init__(self, reach: Reach) -> None:
         self.reach = reach
         self._cubes: dict[tuple[str, int], list[Cube]] = {}
-        self._narrow = Narrow(reach)
+        self.narrow = Narrow(reach)
 
     def reason(self, lie: Mutant, table: Iterable[Flow]) -> str | None:
         """Return why nobody can notice a lie about a table that holds these flows, None if somebody may."""
@@ -181,8 +181,12 @@ class Alike:
         """Return whether nothing that a lie tells apart can come to the table, as it shows when it is asked again from the beginning."""
         if any(conjunctions(flow) for flow in (*lie.gone, *lie.told)):
             return False
-        place = lie.program.bridge, lie.original.table
-        return not any(self._narrow.can_come(*place, cube) for _, _, cube in self.differences(lie, table))
+        place, flows = (lie.program.bridge, lie.original.table), sorted(table, key=lambda flow: -flow.priority)
+        for _, _, cube in self.differences(lie, flows):
+            left = self.narrow.those(*place, cube)
+            if any(self._compared(lie, *told) is None for told in self._differences(lie, flows, left)):
+                return False
+        return True
 
     def differences(self, lie: Mutant, table: Iterable[Flow]) -> Iterator[tuple[Flow | None, Flow | None, Cube]]:
         """Yield what may come to the table and is done something else to, for people who look for packets."""
@@ -203,17 +207,22 @@ class Alike:
         return None if any(ways) else NOTHING
 
     def _differences(
-        self, lie: Mutant, before: list[Flow]
+        self, lie: Mutant, before: list[Flow], cubes: Iterable[Cube] | None = None
     ) -> Iterator[tuple[Flow | None, Flow | None, Cube, list[Cube]]]:
-        """Yield a flow that may be found now, another that is found with the lie, for which packets, and which of them are none."""
+        """Yield a flow that may be found now, another that is found with the lie, for which packets, and which of them are none.
+
+        Of all packets that can come, or of those in these sets.
+        """
         place = lie.program.bridge, lie.original.table
-        if place not in self._cubes:
-            self._cubes[place] = list(self.reach.at(*place))
+        if cubes is None:
+            if place not in self._cubes:
+                self._cubes[place] = list(self.reach.at(*place))
+            cubes = self._cubes[place]
         changed = [of_match(flow.match) for flow in (*lie.gone, *lie.told)]
         gone = set(map(id, lie.gone))
         after = [flow for flow in before if id(flow) not in gone]
         wanted = {id(flow): of_match(flow.match) for flow in (*before, *lie.told)}
-        for cube in self._cubes[place]:
+        for cube in cubes:
             if all(meet(cube, each) is None for each in changed):
                 continue
             for flow, part in pieces(((each, wanted[id(each)]) for each in before), cube):

@@ -21,6 +21,7 @@ from controller.pipeline.flow import (
     SetField,
 )
 from controller.pipeline.plan import pipeline
+from controller.pipeline.text import match_text
 
 # Other conditions need these (ovs-fields(7), prerequisites), as popping a tag needs the tag: no switch takes the flow without.
 _PREREQUISITES = {"eth_type", "ip_proto", "icmpv6_type", "icmpv6_code"}
@@ -55,7 +56,8 @@ class Mutant:
 
     def __str__(self) -> str:
         at = f"{self.program.bridge}@{self.program.host} table {self.original.table} priority {self.original.priority}"
-        return f"{self.lie}: {self.original.feature}, {self.original.kind}, {self.original.origin}, {at}"
+        of = f"{self.original.feature}, {self.original.kind}, {self.original.origin}, {at}"
+        return f"{self.lie}: {of}, {match_text(self.original.match)}"
 
 
 def mutants(program: Program, flow: Flow) -> Iterator[Mutant]:

@@ -232,6 +232,12 @@ class Tracer:
             state[TUNNEL_KEY] = tunnel
         return self._replays[host].look_ups(state, found)
 
+    def values(self, host: str, kind: tuple[str, str], field: int) -> set[int]:
+        """Return what flows of a feature and kind on a host's br-int ask for in a field."""
+        flows = self._loaded[host, self.twin.topology.hosts[host].integration_bridge]
+        of_kind = (flow for flow in flows if (flow.feature, flow.kind) == kind)
+        return {value for flow in of_kind for index, value, _ in flow.match if index == field}
+
     def tags(self, host: str) -> list[int]:
         """Return the tags that mean a network to a host's br-int, where they come from another bridge."""
         tci = BY_NAME["vlan_tci"].index
@@ -373,7 +379,8 @@ def _state(sent: Sent, entry: Entry | None) -> tuple[str, str]:
         opener = Opener.of(packet, knows_sctp=sent.knows_sctp)
         if opener is None:
             return "new", ""
-        return ("inv", "") if packet.opens_nothing else ("new", f"ct_state=new,{opener.text()}")
+        is_known = not (packet.opens_nothing or (packet.is_icmpv6 and packet.icmp_type in wire.UNTRACKED))
+        return ("new", f"ct_state=new,{opener.text()}") if is_known else ("inv", "")
     opener = entry.opener
     if sent.is_unanswered:
         return "new", f"ct_state=new,{opener.text()},ct_mark={entry.mark:#x},ct_label={entry.label:#x}"

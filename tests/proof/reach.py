@@ -5,7 +5,7 @@ The sets are rather too large than too small, so that what is in none of them ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from copy import copy
 
 from controller.pipeline.fields import (
@@ -64,7 +64,7 @@ NARROWED = frozenset(
 )
 UNTRACKED: Cube = {index: (0, ONES[index]) for index in TRACKING}
 # What no packet is: a later fragment that is no fragment, or that has ports, a bit that says nothing of fragments (ovs-fields(7), ip_frag),
-# and connections that begin with an answer or with a router's message, of which trackers know none (lib/conntrack-icmp.c).
+# and connections that begin with an answer, or of ICMPv6 with anything but an echo, of which trackers know none (lib/conntrack.c).
 IMPOSSIBLE: tuple[Cube, ...] = (
     {_INDEX["ip_frag"]: (2, 3)},
     *({_INDEX["ip_frag"]: (1 << bit, 1 << bit)} for bit in range(2, 8)),
@@ -74,7 +74,7 @@ IMPOSSIBLE: tuple[Cube, ...] = (
         for bit in range(16)
     ),
     {_INDEX["ct_nw_proto"]: (1, 0xFF), _INDEX["ct_tp_src"]: (9, 0xFFFF)},
-    {_INDEX["ct_nw_proto"]: (58, 0xFF), _INDEX["ct_tp_src"]: (129, 0xFFFF)},
+    *({_INDEX["ct_nw_proto"]: (58, 0xFF), _INDEX["ct_tp_src"]: (~128 & 1 << bit, 1 << bit)} for bit in range(16)),
 )
 # Nothing is known of these behind the tables that have decided by them: they would multiply.
 _FORGOTTEN = frozenset(
@@ -146,6 +146,9 @@ class Reach:
         self._written: dict[tuple[str, int], frozenset[int]] = {}
         self._at: dict[tuple[str, int], dict[Key, list[Cube]]] = {}
         self._starts: list[tuple[str, Cube]] = []
+        self._is_detailed = (
+            False  # Whether what a table has found out is known behind it, and not only what it has written.
+        )
         for program in programs:
             self._matched[program.bridge] = Live(program, to_match=True)
             self.whole[program.bridge] = Live(program)
@@ -175,6 +178,18 @@ class Reach:
             narrow = meet(cube, told)
             if narrow is not None:
                 found._table(bridge, 0, narrow)
+        return found
+
+    def followed(self, roots: tuple[Iterable[tuple[str, int]], Container[str]], told: Cube) -> Reach:
+        """Return the same, in more detail, of nothing but such packets as come to these tables, or into these bridges."""
+        places, entered = roots
+        found = copy(self)
+        found._at, found._is_detailed = {}, True
+        begun = [((bridge, 0), cube) for bridge, cube in self._starts if bridge in entered]
+        for place, cube in (*((root, each) for root in places for each in self.at(*root)), *begun):
+            narrow = meet(cube, told)
+            if narrow is not None:
+                found._table(*place, narrow)
         return found
 
     def at(self, bridge: str, table: int) -> Iterator[Cube]:
@@ -219,7 +234,7 @@ class Reach:
             found: dict[Key, Cube] = {}
             for flow, part in pieces(self.flows(bridge, table), seen):
                 for end in [part] if flow is None else self._flow(bridge, flow, part):
-                    left = {index: held for index, held in end.items() if index in written}
+                    left = {index: held for index, held in end.items() if self._is_detailed or index in written}
                     found[key(left)] = left
             there[known] = list(found.values())
         kept = {index: held for index, held in whole.items() if index not in written}

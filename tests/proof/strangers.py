@@ -17,9 +17,10 @@ _OWN_TAG = 5  # Means nothing to anybody.
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A packet that comes in where it should not."""
+    """A packet that comes in where it should not; who is not guarded may get it where `may_arrive`."""
 
     at: Arrival
+    may_arrive: bool = False
 
     @property
     def packet(self) -> Packet:
@@ -66,9 +67,7 @@ def _by_tunnel(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:
     assert isinstance(here, IPv4Address)
     here_too = [port for port in topology.ports.values() if port.network == name and twin.location[port.name] == host]
     # Who is not guarded may have any MAC.
-    is_elsewhere = not packet.eth_dst & _GROUP and all(
-        port.port_security and port.mac != packet.eth_dst for port in here_too
-    )
+    is_elsewhere = all(port.port_security and port.mac != packet.eth_dst for port in here_too)
     for home in sorted(homes - {host}):
         there = topology.hosts[home].tunnel_ip
         assert isinstance(there, IPv4Address)
@@ -83,8 +82,8 @@ def _by_tunnel(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:
             continue
         yield Stranger(replace(at, packet=replace(packet, eth_src=packet.eth_src | _GROUP), tunnel=good))
         yield from (Stranger(replace(at, tunnel=good, vlan=tag)) for tag in (_OWN_TAG, *tracer.tags(host)))
-        if is_elsewhere:
-            yield Stranger(replace(at, tunnel=good))  # This host does not send it on.
+        if not packet.eth_dst & _GROUP:
+            yield Stranger(replace(at, tunnel=good), may_arrive=not is_elsewhere)  # This host does not send it on.
 
 
 def _by_wire(tracer: Tracer, packet: Packet, host: str) -> Iterator[Stranger]:

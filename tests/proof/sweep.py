@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,13 +33,14 @@ from tests.proof.aim import Aim, Conversation
 from tests.proof.alike import NEVER, Alike
 from tests.proof.borders import border_packets, hellos
 from tests.proof.compare import disagreement
-from tests.proof.cubes import Cube, agrees, of_match
+from tests.proof.cubes import Cube, of_match
+from tests.proof.lengths import lengths_disagree
 from tests.proof.lookup import conjunctions
 from tests.proof.meetings import Meetings, does_something
 from tests.proof.mutants import Mutant, all_mutants
 from tests.proof.passage import Tracer
 from tests.proof.pieces import pieces_disagree
-from tests.proof.reach import named_type, reach_of
+from tests.proof.reach import reach_of
 from tests.proof.samples import dice
 from tests.proof.stories import story
 from tests.proof.strangers import Stranger, strangers
@@ -62,9 +63,7 @@ class Score:
 
     found: Counter[str] = field(default_factory=Counter)
     equivalent: Counter[str] = field(default_factory=Counter)
-    missed: list[Mutant] = field(
-        default_factory=list
-    )  # Nobody noticed them, in all conversations that may tell them apart.
+    missed: list[Mutant] = field(default_factory=list)  # In all conversations that may tell them apart.
     unsettled: list[Mutant] = field(default_factory=list)  # For which the time did not suffice.
     kinds: dict[str, Counter[str]] = field(default_factory=dict)  # By kind of lie: how many were found, and so on.
 
@@ -146,7 +145,7 @@ class Sweep:
         self._tracer = Tracer(self._twin)
         self._tracer.load(self.programs)
         self._judge = Thorough(self._oracle, self._tracer)
-        self._meetings = Meetings(self._tracer, self.programs)
+        self.meetings = Meetings(self._tracer, self.programs)
         packets = list(dict.fromkeys(border_packets(self._topology)))
         for packet in packets:
             self._judge.learn(packet)
@@ -162,7 +161,7 @@ class Sweep:
     def _judged(self, conversations: Iterable[Conversation]) -> bool:
         before_all = len(self.conversations)
         for each in conversations:
-            self._judge.watch = partial(self._meetings.note, number=len(self.conversations))
+            self._judge.watch = partial(self.meetings.note, number=len(self.conversations))
             before = self._judge.trail
             if wrong := list(map(self._judge.report, self._judge.judge(each))):
                 self._useless.add(len(self.conversations))  # Whoever disagrees without a lie finds none.
@@ -171,18 +170,6 @@ class Sweep:
             self.conversations.append(each)
         self._judge.watch = None
         return len(self.conversations) > before_all
-
-    def unforeseen(self) -> Iterator[str]:
-        """Yield what has come to a table and is not among what can come."""
-        for place, lookup in self._meetings.tables.items():
-            host, bridge, table = place
-            cubes = list(self._likeness(host).reach.at(bridge, table))
-            for met in self._meetings.at(place):
-                known = {index: met.state.get(index, 0) for index in lookup.fields}
-                if _TYPE in known:
-                    known[_TYPE] = named_type(known[_TYPE])
-                if not any(agrees(cube, known) for cube in cubes):
-                    yield f"{met.state} at {place}"
 
     def judge(self, lies: Iterable[Mutant], deadline: float, say: Callable[[str], None] = lambda _: None) -> Score:
         """Tell all lies until time is up; return who was found out.
@@ -239,7 +226,7 @@ class Sweep:
 
     def _aim(self, hunt: _Hunt, cubes: list[Cube], count: int) -> bool:
         """Judge some conversations in which such packets may come to the lie's table; return whether there were any."""
-        self._waiting.learn(self._meetings, self.conversations)
+        self._waiting.learn(self.meetings, self.conversations)
         return self._judged(self._waiting.take(self._waiting.at(hunt.lie.program.host, cubes, count)))
 
     def _tailor(self, hunt: _Hunt) -> bool:
@@ -252,7 +239,7 @@ class Sweep:
             flows = (flow for program in self.programs if program.host == host for flow in program.flows.values())
             ports = self._topology.ports
             self._tailors[host] = Tailor(flows, lambda name: ports[name].port_security)
-        mets = list(self._meetings.at(hunt.lie.place))
+        mets = list(self.meetings.at(hunt.lie.place))
         cubes = [*beside(hunt.lie, hunt.cubes), *hunt.cubes]
         made = self._tailors[host].tailored(cubes, mets, self.conversations)
         return self._judged(list(islice(made, _AIMED)))
@@ -260,13 +247,13 @@ class Sweep:
     def _untried(self, hunt: _Hunt) -> list[int]:
         """Return the conversations that a lie reaches and that it has not been tried in."""
         tried = hunt.tried | self._useless
-        return [each for each in self._meetings.reached(hunt.lie, dice(0), self._shape) if each not in tried]
+        return [each for each in self.meetings.reached(hunt.lie, dice(0), self._shape) if each not in tried]
 
     def _told_apart(self, lie: Mutant) -> list[Cube]:
         """Return some sets of packets that a lie tells apart; of rules in parts, what the flow asks for."""
         if any(conjunctions(flow) for flow in (*lie.gone, *lie.told)):
             return [of_match(flow.match) for flow in (*lie.gone, *lie.told)]
-        differences = self._likeness(lie.program.host).differences(lie, self._meetings.tables[lie.place].flows)
+        differences = self.likeness(lie.program.host).differences(lie, self.meetings.tables[lie.place].flows)
         return [cube for _, _, cube in islice(differences, _CUBES)]
 
     def _shape(self, number: int) -> Hashable:
@@ -277,7 +264,8 @@ class Sweep:
         kind = conversation.protocol, conversation.dport, conversation.icmp_type, conversation.arp_op
         return (conversation.eth_type, *kind)
 
-    def _likeness(self, host: str) -> Alike:
+    def likeness(self, host: str) -> Alike:
+        """Return the judge of what cannot be noticed about a host's flows."""
         if host not in self._alike:
             programs = [program for program in self.programs if program.host == host]
             self._alike[host] = Alike(reach_of(self._tracer, host, programs))
@@ -285,12 +273,12 @@ class Sweep:
 
     def _reason(self, lie: Mutant) -> str | None:
         """Return why nobody can notice the lie, None if somebody may."""
-        return self._likeness(lie.program.host).reason(lie, self._meetings.tables[lie.place].flows)
+        return self.likeness(lie.program.host).reason(lie, self.meetings.tables[lie.place].flows)
 
     def _longer(self, lie: Mutant) -> str | None:
         """Return the same, if what the lie tells apart cannot come to its table as far as a longer look shows."""
-        likeness = self._likeness(lie.program.host)
-        return NEVER if likeness.cannot_come(lie, self._meetings.tables[lie.place].flows) else None
+        likeness = self.likeness(lie.program.host)
+        return NEVER if likeness.cannot_come(lie, self.meetings.tables[lie.place].flows) else None
 
     def _found(self, hunt: _Hunt, count: int) -> str | None:
         """Return what notices the lie in so many further conversations, None if nothing does."""
@@ -308,7 +296,7 @@ class Sweep:
                 return found
             control.call("revalidator/purge")
             packets = [each for number in reached if isinstance(each := self.conversations[number], Packet)]
-            if any(map(self._is_sent_wrong, packets[:_SENT])) or any(map(self._is_cut_wrong, packets)):
+            if any(map(self._is_sent_wrong, packets[:_SENT])) or any(map(self._is_shaped_wrong, packets)):
                 return "by packets"
         finally:
             self._change(lie.program, lie.told, lie.gone)
@@ -331,9 +319,10 @@ class Sweep:
         except (AssertionError, KeyError, ValueError):  # Likewise.
             return True
 
-    def _is_cut_wrong(self, packet: Packet) -> bool:
+    def _is_shaped_wrong(self, packet: Packet) -> bool:
+        """Whether it shows when the packet comes in pieces, or long."""
         try:
-            return pieces_disagree(self._oracle, self._twin, packet) is not None
+            return any(judge(self._oracle, self._twin, packet) for judge in (pieces_disagree, lengths_disagree))
         except (AssertionError, KeyError, ValueError):  # Likewise.
             return True
 

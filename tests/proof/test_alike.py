@@ -113,6 +113,41 @@ def test_what_is_asked_again_from_the_beginning_is_followed_alone() -> None:
     assert not missed(*known, written, rest, there)["looser eth_dst"], "a flow writes it"
 
 
+def test_what_is_written_on_the_way_is_followed_from_there() -> None:
+    written, others = flow(0, 15, set_field("eth_dst", OTHER_MAC), goto=1, eth_src=MAC), flow(0, 1, goto=1)
+    known = [flow(1, 20, Output(2), eth_dst=mac) for mac in (MAC, OTHER_MAC)]
+    rest, there = flow(1, 10, goto=2), flow(2, 10, Output(3), eth_dst=MAC ^ 1)
+    assert missed(written, others, *known, rest, there)["looser eth_dst"]
+    late = replace(rest, actions=(set_field("eth_dst", MAC),), match=match(eth_src=OTHER_MAC), priority=11)
+    assert not missed(written, others, *known, late, rest, there)["looser eth_dst"], "a flow writes it later"
+
+
+def test_what_a_table_has_found_out_is_known_behind_it() -> None:
+    """Everybody who is said to be 5 has an address that another flow lets by as well; unless somebody else is said to be it."""
+    start = flow(0, 10, Resubmit(1), goto=2)
+    said = [
+        flow(1, 10, set_field("reg7", number), ip_src=ip_network(f"10.0.0.{number}"), eth_type=ETH_IPV4)
+        for number in (5, 6)
+    ]
+    by_address = flow(2, 5, Output(2), ip_src=ip_network("10.0.0.5"), eth_type=ETH_IPV4)
+    by_number = flow(2, 10, Output(2), reg7=5, eth_type=ETH_IPV4)
+    assert is_not_missed(start, *said, by_address, by_number)
+    assert not is_not_missed(start, *said, replace(by_address, match=said[1].match), by_number)
+    assert not is_not_missed(start, said[0], replace(said[1], actions=said[0].actions), by_address, by_number)
+
+
+def is_not_missed(*flows: Flow) -> bool:
+    """Return whether nothing that can come is told apart when the last flow is missing."""
+    program = Program("hv1", "br-int", 1, {each.key: each for each in flows})
+    reach = Reach([program], {})
+    reach.start("br-int", PORT)
+    [lie] = [lie for lie in all_mutants([program]) if lie.original is flows[-1] and lie.lie == "missing"]
+    table = [each for each in flows if each.table == flows[-1].table]
+    alike = Alike(reach)
+    assert alike.reason(lie, table) is None, "at first sight somebody may miss it"
+    return alike.cannot_come(lie, table)
+
+
 def missed(*flows: Flow) -> dict[str, bool]:
     """Return for lies about the MAC that the last flow asks for whether what they tell apart cannot come."""
     program = Program("hv1", "br-int", 1, {each.key: each for each in flows})

@@ -11,6 +11,7 @@ from random import Random
 from controller.model.address import BROADCAST_MAC
 from controller.model.entities import Direction
 from controller.model.ids import key
+from controller.pipeline.fields import BY_NAME
 from controller.pipeline.registers import QUESTION
 from controller.proof import packet as wire
 from controller.proof.oracle import Oracle
@@ -27,6 +28,7 @@ _ENDS = (1, 1 << 31)  # The lowest and the highest bit of a stamp.
 _OWNERS = 1 << _OWNER_AT, 1 << _OWNER_AT + 15
 _QUESTION = f"->NXM_NX_REG6[{QUESTION.offset}..{QUESTION.offset + QUESTION.bits - 1}]"
 _TESTED = (22, 23, 80, 95, 3306, 3307)  # Ports of connections that are refused although they nearly bear good stamps.
+_KNOWN, _MARK = ("ingress_policy", "known"), BY_NAME["ct_mark"].index
 _WOULD, _DRY, _REFUSED = "would be refused", ("dry rule", "not enforced"), ("egress refused", "ingress refused")
 
 
@@ -86,7 +88,7 @@ class Thorough(Judge):
         """Yield how oracle and traces disagree about a packet and what follows it."""
         if isinstance(conversation, Stranger):
             passage = self._noted(self.tracer.enter(conversation.at))
-            if passage.received:
+            if passage.received and not conversation.may_arrive:
                 yield Finding(Sent(conversation.packet), "from nobody", {}, passage.received, passage)
             return
         yield from self.disagreements(conversation)
@@ -106,6 +108,7 @@ class Thorough(Judge):
                 yield from self._once_more(packet, name)
             if not decision.allowed and packet.protocol == wire.TCP and packet.dport in _TESTED:
                 yield from self._nearly_good(packet, name, decision)
+                self._never_good(packet, name)
 
     def _tracks(self, port: str) -> bool:
         return self.oracle.is_guarded(self.oracle.topology.ports[port]) and not self._is_stateless(port)
@@ -152,11 +155,25 @@ class Thorough(Judge):
             again = self._walk(Sent(sent), {**bare, **passage.memory})
             if again.commits:
                 yield Finding(Sent(sent), "stamped once more", {}, again.received, again)
+        self._to_others(packet, answer, opener)
         if packet.protocol in (wire.TCP, wire.UDP):
             protocol, kind, code = (wire.ICMP, 3, 3) if packet.version == 4 else (wire.ICMPV6, 1, 4)
             # The rules judge an error without ports, which it does not carry; where it comes to is not said here.
             error = replace(answer, protocol=protocol, icmp_type=kind, icmp_code=code)
-            self._walk(Sent(error, is_error=True), bare)
+            memory = self._walk(Sent(packet), None).memory
+            for unstamped in (bare, *({**memory, host: entry} for host in memory)):
+                self._walk(Sent(error, is_error=True), unstamped)
+
+    def _to_others(self, packet: Packet, answer: Packet, opener: Opener) -> None:
+        """Look what becomes of answers that come to another port of the opener's host, which is said to have opened the connection."""
+        ports, location = self.oracle.topology.ports, self.tracer.twin.location
+        here = [
+            ports[name] for name, host in location.items() if host == location[packet.source] and name != packet.source
+        ]
+        for port in here:
+            if port.network == ports[packet.source].network and port.mac != answer.eth_src:
+                bare = dict.fromkeys(self.tracer.twin.hosts, Entry(opener, None, 0, _owner(port.name) << _OWNER_AT))
+                self._walk(Sent(replace(answer, eth_dst=port.mac)), bare)
 
     def _somebody_elses(self, packet: Packet, name: str) -> Iterator[Finding]:
         """Judge packets of a connection that another port here has opened: answers are for that one, the opener may go on."""
@@ -185,6 +202,7 @@ class Thorough(Judge):
         memory, expected = self._walk(Sent(packet), None).memory, self._expected(packet)
         again = Sent(packet, is_unanswered=True)
         yield from self._judged(again, expected, "once more, before an answer", memory)[1]
+        self._walk(replace(again, packet=replace(packet, later_fragment=True)), memory)
         answer = answer_to(self.oracle, packet, name)
         if answer is not None:
             # To whom it comes besides is not said here.
@@ -246,6 +264,21 @@ class Thorough(Judge):
             for owner in (_owner(packet.source), 0):
                 made: Memory = dict.fromkeys(self.tracer.twin.hosts, replace(entry, label=label | owner << _OWNER_AT))
                 yield from self._judged(sent, {}, f"{stamp:#x} and {was:#x} are not good stamps", made)[1]
+
+    def _never_good(self, packet: Packet, name: str) -> None:
+        """Look what becomes of a refused connection that bears a stamp, or nearly so, of those who let nobody in: nobody has it."""
+        opener, twin = Opener.of(packet), self.tracer.twin
+        assert opener is not None
+        marks = self.tracer.values(twin.location[name], _KNOWN, _MARK) - {*self._stamps.into.values()}
+        out = self._stamps.out.get(packet.source, 0) | _owner(packet.source) << _OWNER_AT
+        for mark, peer in [
+            pair
+            for each in sorted(marks)
+            for pair in ((each, 0), *((each ^ bit, 0) for bit in _ENDS), *((each, bit) for bit in _ENDS))
+        ]:
+            made: Memory = dict.fromkeys(twin.hosts, Entry(opener, None, mark, out | peer << 64))
+            for is_unanswered in (False, True):
+                self._walk(Sent(packet, is_unanswered=is_unanswered), made)
 
     def _walk(self, sent: Sent, memory: Memory | None) -> Passage:
         return self._noted(super()._walk(sent, memory), is_watched=True)
