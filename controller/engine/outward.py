@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.answers.neighbours import announce
 from controller.answers.undeliverable import tag
+from controller.engine.delivery import HANDOVER_S
 from controller.engine.rounds import TIMES, Rounds
 from controller.graph.homes import Home
 from controller.model.address import outer_mac
@@ -100,11 +101,12 @@ class Outward:
     def corrected(self, host: str) -> None:
         """Note that a host's switch, which held something else than it should when it came, does no more.
 
-        So far it may have spoken for addresses that others have by now, after they had said so.
+        So far it may have spoken for addresses that others have by now, after they had said so; its datapath may a moment longer.
         """
+        quiet_at = time.monotonic() + HANDOVER_S
         for home, where in self._last.items():
             if where != host and self._is_wired(host, home.external):
-                self._rounds.begin(home, time.monotonic())
+                self._rounds.begin(home, quiet_at)
 
     def silent(self, host: str, interfaces: frozenset[str]) -> None:
         """Note which interfaces of a host's br-int are not alive: by some of them it listens for others."""

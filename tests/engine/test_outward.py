@@ -140,6 +140,7 @@ class Running:
 @pytest.fixture(autouse=True)
 def _nobody_waits_for_others_to_fall_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outward, "HOLD_S", 0.0)
+    monkeypatch.setattr(outward, "HANDOVER_S", 0.0)
 
 
 @pytest.fixture
