@@ -23,6 +23,7 @@ from controller.pipeline.costs import looks_whole
 from controller.pipeline.fields import BY_NAME, CT_NEW, CT_TRACKED, ETH_IPV4, ETH_IPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP
 from controller.pipeline.flow import Action, Match, Metered, Move, Origin, Resubmit, Wanted, match, move
 from controller.pipeline.program import Builder
+from controller.pipeline.reasons import SCTP
 from controller.pipeline.registers import (
     ALLOWED,
     FRESH,
@@ -142,7 +143,7 @@ def write_policy(builder: Builder, side: Side) -> None:
         # Open vSwitch's userspace tracker knows an SCTP association by its two addresses alone, whatever its ports: what has
         # been allowed to one port would be a door to all. So its packets meet the rules again (Linux's tracker needs no such help).
         sctp = match(eth_type=ethertype, ip_proto=PROTO_SCTP)
-        builder.flow(side.known, 400, sctp, kind="SCTP", origin=OURS)
+        builder.flow(side.known, 400, sctp, kind=SCTP, origin=OURS)
     write_ports(builder, side.ports, side.far_rules)
     builder.flow(side.peers, 0, (), [PEER.load(0)], kind="unknown far side", origin=OURS)
 

@@ -29,9 +29,11 @@ DRY_RULE = "dry rule"
 NOT_ENFORCED = "not enforced"  # What no rule allows of a class none of whose groups is enforced.
 
 SIGN_OF_LIFE = "sign of life"  # What another host's switch says to this one's, which has heard it before any flow.
+SCTP = "SCTP"  # What is looked at in every packet: the flow ends a look-up, and the packet goes on to the rules.
 
 _DROPPED = "Weft: dropped: "  # How the origin of a table's last flow begins that drops.
 
+_PASSED_OVER = frozenset({SIGN_OF_LIFE, SCTP})
 _RULES = frozenset({RULE, EVERYTHING_ALLOWED, DRY_RULE})
 _POLICY = ("egress_policy", "ingress_policy", "stateless")
 
@@ -80,7 +82,7 @@ def is_drop(flow: Flow) -> bool:
     """Return whether a flow counts what is dropped, or would be if enforcement were not dry."""
     if flow.kind in _KINDS and (flow.feature, flow.kind) in BY_KIND:
         return True
-    if flow.actions or flow.goto is not None or flow.kind == SIGN_OF_LIFE:
+    if flow.actions or flow.goto is not None or flow.kind in _PASSED_OVER:
         return False
     # Of some tables the last flow ends a look-up, and not the packet.
     return flow.feature != MISS or flow.origin.what.startswith(_DROPPED)

@@ -10,7 +10,7 @@ from controller.model.entities import Topology
 from controller.pipeline.compile import compile_fabric
 from controller.pipeline.flow import Conjunction, Flow
 from controller.pipeline.plan import pipeline
-from controller.pipeline.reasons import REASONS, SIGN_OF_LIFE, TOO_MANY, is_drop, is_dry, is_rule, miss_text
+from controller.pipeline.reasons import REASONS, SCTP, SIGN_OF_LIFE, TOO_MANY, is_drop, is_dry, is_rule, miss_text
 from tests.builders import allow, external_network, fabric, group, host, network, physical_network, port
 
 
@@ -85,6 +85,14 @@ def test_signs_of_life_are_no_drops() -> None:
     flows = [flow for each in compile_fabric(topology) for flow in each.flows.values() if flow.kind == SIGN_OF_LIFE]
     assert len(flows) == 2
     assert not any(map(is_drop, flows))
+
+
+def test_what_ends_a_look_up_is_no_drop(flows: list[Flow]) -> None:
+    """Where a table's last flow lets the packet go on, each of its flows does, also one that does nothing."""
+    ending = {flow.table for flow in flows if flow.feature == "miss" and flow.origin.what.startswith("Weft: nothing")}
+    idle = [flow for flow in flows if flow.table in ending and not flow.actions and flow.goto is None]
+    assert SCTP in {flow.kind for flow in idle}
+    assert not [flow.kind for flow in idle if is_drop(flow)]
 
 
 def test_nothing_that_goes_on_is_a_drop_but_what_would_be_refused(flows: list[Flow]) -> None:

@@ -22,6 +22,7 @@ from controller.pipeline.policy import (
     write_policy,
 )
 from controller.pipeline.program import Builder
+from controller.pipeline.reasons import SCTP
 from controller.pipeline.registers import (
     ALLOWED,
     ASKS,
@@ -169,7 +170,7 @@ FEATURE = Feature(
         "not tracked": "ARP and discovery belong to no connection",
         "free of policy": "a port without port security, or a packet from another host, has been judged or never is",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
-        "SCTP": "ports are looked at in every packet, because not every tracker tells associations apart by them",
+        SCTP: "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "opener": "a packet of the side that opened the connection, or that opens it: the sender's egress policy is asked",
         "answer": "a packet of the other side, or an error from there: the sender's ingress policy is asked",
         "let through before": "the connection was let through by the policy of today",

@@ -19,6 +19,7 @@ from controller.pipeline.policy import (
     write_policy,
 )
 from controller.pipeline.program import Builder
+from controller.pipeline.reasons import SCTP
 from controller.pipeline.registers import (
     ALLOWED,
     JUDGED,
@@ -183,7 +184,7 @@ FEATURE = Feature(
         "free of policy": "a port without port security gets everything",
         "not tracked": "ARP and discovery belong to no connection",
         "invalid": "no connection can have this packet (ovs-fields(7), ct_state inv)",
-        "SCTP": "ports are looked at in every packet, because not every tracker tells associations apart by them",
+        SCTP: "ports are looked at in every packet, because not every tracker tells associations apart by them",
         "opener": "a packet of the side that opened the connection, or that opens it: the receiver's ingress policy is asked",
         "answer": "a packet of the other side, or an error from there: the receiver's egress policy is asked",
         "inherited answer": "its question was asked by a port that had the address before",
