@@ -42,6 +42,7 @@ _LONE: dict[str, frozenset[str]] = {
 }
 _LONE_IN_RULES = frozenset(("ports", "code", "enforce", "log"))
 
+_OF_KEYS = frozenset(("model_type", "model_attributes_type"))
 _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -269,7 +270,8 @@ def _report_schema(problems: Problems, kind: type[Strict], source: Source, fault
         reporter.report("N013", spot, f"at most {fault['ctx']['max_length']} are allowed here")
     else:
         expected = _EXPECTED.get(fault["type"])
-        reporter.report("N018", spot, f"{expected} is expected" if expected else str(fault["msg"]))
+        hint = f"keys here: {listed(_keys(_model_at(kind, path)))}" if fault["type"] in _OF_KEYS else None
+        reporter.report("N018", spot, f"{expected} is expected" if expected else str(fault["msg"]), hint)
 
 
 def _report_key(reporter: Reporter, model: type[Strict], spot: Spot) -> None:
@@ -277,7 +279,7 @@ def _report_key(reporter: Reporter, model: type[Strict], spot: Spot) -> None:
     if key in model.not_yet:
         reporter.report("N016", spot, f"{quote(key)} is not supported yet")
         return
-    keys = [each.alias or name for name, each in model.model_fields.items()]
+    keys = _keys(model)
     near = nearest(key, keys)
     if near:
         hint = f'did you mean "{near}"?'
@@ -286,6 +288,10 @@ def _report_key(reporter: Reporter, model: type[Strict], spot: Spot) -> None:
     else:
         hint = f"keys here: {listed(keys)}"
     reporter.report("N015", spot, f"unknown key {quote(key)}", hint)
+
+
+def _keys(model: type[Strict]) -> list[str]:
+    return [each.alias or name for name, each in model.model_fields.items()]
 
 
 def _report_name(reporter: Reporter, spot: Spot, given: str, pattern: str, *, is_tenants: bool) -> None:

@@ -98,6 +98,9 @@ def _rule(
     if rule.ports is not None and protocol not in WITH_PORTS:
         hint = "ports go with tcp, udp and sctp"
         report("N026", (spot / "ports").key, f"protocol {protocol_name(protocol)} has no ports", hint)
+    elif rule.ports == ():
+        message = 'an empty "ports" allows nothing: leave the key out for all ports, or the rule out for none'
+        report("N026", spot / "ports", message)
     for key in ("type", "code"):
         if getattr(rule, key) is not None and protocol not in _ICMP_VERSION:
             report("N026", (spot / key).key, f'"{key}" goes with the protocols icmp and icmpv6')

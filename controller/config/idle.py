@@ -9,7 +9,7 @@ from controller.config.groups import DEFAULT_GROUP
 from controller.config.schema import Profile, TenantFile
 from controller.config.shared import ADDRESS_GROUPS, GROUPS
 from controller.config.source import Reporter, Spot
-from controller.model.entities import Port, Rule, SecurityGroup
+from controller.model.entities import Direction, Port, Rule, SecurityGroup
 
 # The sections whose entries use groups.
 _USERS = frozenset((GROUPS, "port_groups", "ports"))
@@ -24,6 +24,7 @@ def warn_of_idle(
 ) -> None:
     """Report the tenant's groups that nobody uses, and keys without effect."""
     _warn_of_untold(declared, reporter)
+    _warn_of_untracked(tenant, declared, groups, reporter)
     if not _USERS.isdisjoint(section for section, _ in declared.broken):
         return  # What uses a group may be among what was refused.
     _warn_of_unused(tenant, declared, groups, ports, reporter)
@@ -46,6 +47,29 @@ def _warn_of_untold(declared: Declared[TenantFile], reporter: Reporter) -> None:
         for key in sorted(given) if not is_told else ():
             spot = declared.spot("networks", name) / key
             reporter.report("W005", spot.key, f"without dhcp ports are told nothing, so {key} changes nothing")
+
+
+# What may begin a connection of ICMP (RFC 792, RFC 950) and ICMPv6 (RFC 4443, RFC 4620) to one tracker or another.
+_QUESTIONS = {1: frozenset((8, 13, 15, 17)), 58: frozenset((128, 139))}
+
+
+def _warn_of_untracked(
+    tenant: str, declared: Declared[TenantFile], groups: Mapping[str, SecurityGroup], reporter: Reporter
+) -> None:
+    """Warn of rules for ICMP messages that never begin a connection, in groups that let in what does."""
+    for name in declared.content.security_groups:
+        group = groups.get(f"{tenant}/{name}")
+        if group is None or group.stateless:
+            continue
+        for rule in (*group.ingress, *group.egress):
+            questions = _QUESTIONS.get(rule.protocol or 0)
+            if questions is None or rule.icmp_type is None or rule.icmp_type in questions:
+                continue
+            listed = group.ingress if rule.direction is Direction.INGRESS else group.egress
+            spot = declared.spot(GROUPS, name, str(rule.direction), listed.index(rule)) / "type"
+            message = f"type {rule.icmp_type} begins no connection, so the rule changes nothing"
+            hint = "errors and answers pass with the connection that they belong to"
+            reporter.report("W005", spot.key, message, hint)
 
 
 def _rules(groups: Mapping[str, SecurityGroup]) -> Iterator[Rule]:

@@ -82,7 +82,10 @@ to be another.
   use are those of a tenant that shares them with `any`.
 * What is not enforced drops nothing and allows nothing: what passes for this reason alone is counted as *would drop*. The tests of
   tenants take it for what it is, a packet that passes.
-* Answers pass where connections are tracked. At a port with stateless groups, the rules of each direction must allow what the other
+* Answers, and ICMP errors about what they answer, pass where connections are tracked. Of ICMP, questions alone begin a connection (echo,
+  timestamp, information; with Open vSwitch's own tracker of code 0 alone): any other type needs no rule, and none lets it in by itself.
+* An extension header of IPv6 is no protocol: rules are about what follows it, so that 0, 43, 44, 51 and 60 are IPv4's alone.
+* At a port with stateless groups, the rules of each direction must allow what the other
   direction asks for; tests say whether they do, for clients' ports 32768-60999, unless they have `reply: false`.
 * A physical network has one flat network at most, because frames without a tag say nothing of their owner. A tenant may have it if the
   operator names the physical network among the tenant's `vlans`, with or without VLANs.
