@@ -134,4 +134,5 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
     if answer["directions"]:
         alike = len(answer["counted_for"])
         whose = f" to or from its {alike} ports with these groups" if alike > 1 else ""
-        yield f"Hits are packets{whose} on {answer['host']} that a rule let in: those that open a connection, until it is answered."
+        which = "every one" if answer["is_stateless"] else "those that open a connection, until it is answered"
+        yield f"Hits are packets{whose} on {answer['host']} that a rule let in: {which}."

@@ -140,7 +140,13 @@ def by_rule(readings: Iterable[tuple[str, Reading]]) -> dict[Key, Hits]:
 
 def rule_key(flow: Flow) -> Key:
     """Return what a flow's rule is known by."""
-    return flow.origin.what, flow.origin.rule, flow.feature.removesuffix("_policy")
+    return flow.origin.what, flow.origin.rule, _directions()[flow.table]
+
+
+@functools.cache
+def _directions() -> Mapping[int, str]:
+    """Return the first word of each table's name: tables of policy are named by the direction that they are asked about."""
+    return {table.number: table.name.partition("_")[0] for table in pipeline().tables_of(Bridge.INTEGRATION)}
 
 
 def drops_of(engine: Engine, seat: Seat, reading: Reading, now: float) -> Iterator[dict[str, Any]]:

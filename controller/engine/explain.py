@@ -92,6 +92,7 @@ def _what_it_is(topology: Topology, port: Port) -> dict[str, Any]:
         ],
         "port_security": port.port_security,
         "groups": list(port.groups),
+        "is_stateless": any(topology.groups[name].stateless for name in port.groups),
         "is_dry": bool(port.groups) and not any(topology.groups[name].enforce for name in port.groups),
     }
 

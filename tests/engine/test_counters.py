@@ -197,6 +197,19 @@ def test_what_only_passes_because_no_group_of_a_port_is_enforced_is_told(dry: En
     assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 6}
 
 
+def test_stateless_groups_count_by_rule_and_direction_like_others(dry: Engine, switches: Counting) -> None:
+    stateless = DRY.replace("ops: {enforce", "ops: {stateless: true, ingress: [{protocol: udp, ports: 53}], enforce")
+    (dry.folder / "tenants" / "red.yaml").write_text(stateless)
+    assert dry.reload().report.accepted
+    wait_for(lambda: any(flow.feature == "stateless" for flow in switches.programs[HV2].flows.values()))
+    switches.counted = [(of_rule("53"), 3), (lambda flow: flow.kind == "not enforced", 2)]
+    told = explain(dry, "red/ops1")
+    assert told["is_stateless"]  # A flow for each version, and as many for later fragments.
+    assert [(rule["packets"], rule["note"]) for rule in told["directions"]["ingress"]["rules"]] == [(12, None)]
+    assert told["directions"]["ingress"]["else"] == {"refused": 0, "would_be_refused": 2}
+    assert [rule["packets"] for rule in told["directions"]["egress"]["rules"]] == [0]
+
+
 def test_status_tells_what_enforcement_would_have_dropped_by_rule_and_group(dry: Engine, switches: Counting) -> None:
     switches.counted = [
         (lambda flow: flow.kind == "dry rule", 2),
