@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from controller.engine.counters import counters, totals
+from controller.engine.delivery import Delivery
 from controller.engine.engine import Engine
 from controller.engine.explain import explain
 
@@ -61,10 +62,10 @@ def _applied(engine: Engine, question: Mapping[str, Any], deadline_s: float) -> 
     behind: set[int] = set()
     rolled_back = False
     if delivery is not None and question.get("wait") and wish.report.accepted:
-        behind = delivery.behind()
+        behind = _behind(engine, delivery)
         while len(behind) > len(delivery.absent(behind)) and not delivery.refused(behind) and time.monotonic() < until:
             time.sleep(_POLL_S)
-            behind = delivery.behind()
+            behind = _behind(engine, delivery)
     troubles = delivery.troubles(behind) if delivery is not None else ()
     # A host that is away is no reason to go back: it gets its share when it comes.
     if delivery is not None and question.get("rollback") and len(behind) > len(delivery.absent(behind)):
@@ -76,6 +77,12 @@ def _applied(engine: Engine, question: Mapping[str, Any], deadline_s: float) -> 
         "troubles": list(troubles),
         "rolled_back": rolled_back,
     }
+
+
+def _behind(engine: Engine, delivery: Delivery) -> set[int]:
+    """Return the switches that do not hold what the files say: some of a change is missing, or all since the controller has started."""
+    unmet = {dpid for dpid in engine.seats if engine.switches is not None and not engine.switches.is_in_sync(dpid)}
+    return delivery.behind() | unmet
 
 
 def _drained(engine: Engine, host: str, is_drained: bool, deadline_s: float) -> dict[str, Any]:
