@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +12,11 @@ from controller.pipeline.flow import Delta, Flow, Note, Output, Program, match
 from controller.pipeline.left import come_back
 from controller.pipeline.plan import pipeline
 from controller.pipeline.registers import NETWORK, OWNER, SOURCE
-from controller.pipeline.resting import gives_away, hands_over, rest, silenced
+from controller.pipeline.resting import Sender, gives_away, hands_over, rest, silenced
 from controller.pipeline.rollout import phases
 from tests.pipeline.changes import amounts, changed, content, difference, differences, flow, program, role
 
-RESPOND, LEDGER = (pipeline().tables[name].number for name in ("respond", "ledger"))
+RESPOND, LEDGER, GUARD = (pipeline().tables[name].number for name in ("respond", "ledger", "source_guard"))
 OLD, HEIR, ANOTHER = 1, 2, 3
 WEB, DB = 5, 6
 
@@ -24,6 +25,11 @@ def answer(owner: int, network: int = WEB) -> Flow:
     """What answers for an address of a port."""
     where = match(**{NETWORK.field: network}, eth_type=0x0806, arp_op=1, arp_tpa=0x0A000001)
     return flow("send", where, [OWNER.load(owner), Output(1)], table=RESPOND)
+
+
+def guard(key: int, address: int = 0x0A000001) -> Flow:
+    """What lets a port send as an address of its own."""
+    return flow("receive", match(**{SOURCE.field: key}, eth_type=0x0800, ip_src=address), goto=RESPOND, table=GUARD)
 
 
 def port(key: int) -> Flow:
@@ -76,14 +82,31 @@ def test_an_address_that_changes_hands_at_once_does_so_in_a_phase_that_waits() -
     deltas = differences(before, after)
     silent = silenced(deltas.values())
     now, later = rest(phases(deltas, role), silent)
-    assert (silent, later) == ({OLD}, {})
+    assert (silent, later) == ({Sender(OLD)}, {})
     assert [hands_over(step, silent) for step in now] == [False] * (len(now) - 1) + [True]
-    assert not any(hands_over(step, {ANOTHER}) for step in now)
+    assert not any(hands_over(step, {Sender(ANOTHER)}) for step in now)
+
+
+def test_an_address_that_a_port_exchanges_for_another_is_given_away_like_that_of_one_that_goes() -> None:
+    other = 0x0A000002
+    before = [program(1, port(OLD), guard(OLD), answer(OLD)), program(2, answer(OLD))]
+    after = [program(1, port(OLD), guard(OLD, other), answer(HEIR)), program(2, port(HEIR), guard(HEIR), answer(HEIR))]
+    deltas = differences(before, after)
+    silent = silenced(deltas.values())
+    now, _ = rest(phases(deltas, role), silent)
+    assert silent == {Sender(OLD, IPv4Address(0x0A000001))}
+    assert [hands_over(step, silent) for step in now] == [False] * (len(now) - 1) + [True]
+
+
+def test_an_address_that_nobody_gets_from_a_port_that_stays_is_answered_for_until_datapaths_have_followed() -> None:
+    before = [program(1, port(OLD), guard(OLD), answer(OLD), note()), program(2, answer(OLD), note())]
+    _, later = parts(before, [program(1, port(OLD), note()), program(2, note())])
+    assert amounts([later]) == [{1: (0, 1), 2: (0, 1)}]
 
 
 def test_an_interface_that_another_port_takes_over_silences_the_first() -> None:
     other = flow("receive", match(in_port=OLD), [SOURCE.load(HEIR)], goto=1)
-    assert silenced([difference(program(1, port(OLD)), program(1, other))]) == {OLD}
+    assert silenced([difference(program(1, port(OLD)), program(1, other))]) == {Sender(OLD)}
 
 
 def test_an_heir_waits_for_the_end_of_the_connections_and_who_comes_back_does_not() -> None:
@@ -95,7 +118,9 @@ def test_an_heir_waits_for_the_end_of_the_connections_and_who_comes_back_does_no
     assert whole.replaced == later.deletes
 
 
-FLOWS = st.sampled_from([port(OLD), port(HEIR), answer(OLD), answer(HEIR), answer(OLD, DB), note(), note(DB)])
+FLOWS = st.sampled_from(
+    [port(OLD), port(HEIR), guard(OLD), guard(HEIR), answer(OLD), answer(HEIR), answer(OLD, DB), note(), note(DB)]
+)
 
 
 @st.composite
