@@ -3,6 +3,9 @@
 One message names the address as the source of a connection's first packet, another as its destination: together they are all of its
 connections. They are looked for among all of the datapath's, which takes the switch 0.1 to 1 ms for a thousand of these.
 
+The switch walks through its connections while they come and go, and what changes its place meanwhile may be passed over: of 26 changes in
+which ports traded addresses, with streams that never ceased, 6 left an heir a connection. So an address is told three times: none did.
+
 A zone without an address stands for all of its connections.
 
 Open vSwitch 3.1.0 aborts, all of it, when an ICMPv6 connection is among those that a message with an address ends. So IPv6 is told
@@ -27,6 +30,7 @@ _TUPLE_ORIGINAL, _ZONE = 0, 2
 _SOURCE, _DESTINATION = 0, 1
 _ANY = 0
 _WITHOUT_ICMPV6 = (6, 17, 132)  # TCP, UDP, SCTP.
+TIMES = 3
 _MAPPED = bytes(10) + b"\xff\xff"  # IPv4 as a part of IPv6 (RFC 4291, section 2.5.5.2).
 
 
@@ -51,8 +55,9 @@ def messages(wanted: Flush) -> tuple[bytes, ...]:
 
 
 def flush(wanted: Flush, xid: int) -> bytes:
-    """Return the messages that do it, all with this xid."""
-    return b"".join(frame(MessageType.EXPERIMENTER, xid, body) for body in messages(wanted))
+    """Return the messages that do it, all with this xid; those of an address several times, as the switch may pass over some."""
+    times = 1 if wanted.address is None else TIMES
+    return times * b"".join(frame(MessageType.EXPERIMENTER, xid, body) for body in messages(wanted))
 
 
 def _packed(address: IPv4Address | IPv6Address) -> bytes:

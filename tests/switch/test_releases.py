@@ -59,7 +59,7 @@ def zones(program: Program) -> dict[str, int]:
 
 
 def bodies(*wanted: Flush) -> list[bytes]:
-    return [body for each in wanted for body in flush.messages(each)]
+    return [body for each in wanted for body in flush.messages(each) * (1 if each.address is None else flush.TIMES)]
 
 
 def address(number: int, zone: int) -> list[bytes]:

@@ -142,3 +142,9 @@ def test_a_switch_survives_the_end_of_pings(twin: Twin, version: int, protocol: 
     twin.settle()
     assert ask(twin, Flush(7, one), Flush(7, other)) == []
     assert ("10.0.0.11", "10.0.0.12", 7) in tracked(twin)
+
+
+def test_an_address_is_flushed_more_than_once_as_a_walk_may_pass_over_connections() -> None:
+    once = sum(len(body) + 8 for body in messages(Flush(7, ip_address("10.0.0.1"))))
+    assert len(flush(Flush(7, ip_address("10.0.0.1")), 1)) == 3 * once
+    assert len(flush(Flush(7, None), 1)) == 8 + len(messages(Flush(7, None))[0])
