@@ -88,7 +88,7 @@ def test_one_port_of_web_becomes_a_member_of_the_other_group(tmp_path: Path) -> 
     document = generate(FEW)
     write_topology(document, tmp_path)
     before = config.load(tmp_path).topology
-    (tmp_path / "tenants" / "t0000.yaml").write_text(joined(document, 1)[1], encoding="utf-8")
+    (tmp_path / "tenants" / "t0000.yaml").write_text(joined(document, 1), encoding="utf-8")
     after = config.load(tmp_path).topology
     assert before is not None
     assert after is not None
