@@ -30,6 +30,7 @@ _QUESTION = f"->NXM_NX_REG6[{QUESTION.offset}..{QUESTION.offset + QUESTION.bits 
 _TESTED = (22, 23, 80, 95, 3306, 3307)  # Ports of connections that are refused although they nearly bear good stamps.
 _KNOWN, _MARK = ("ingress_policy", "known"), BY_NAME["ct_mark"].index
 _WOULD, _DRY, _REFUSED = "would be refused", ("dry rule", "not enforced"), ("egress refused", "ingress refused")
+_COUNTING = (_WOULD, *_DRY, *_REFUSED)
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Thorough(Judge):
 
     def __init__(self, oracle: Oracle, tracer: Tracer) -> None:
         super().__init__(oracle, tracer)
-        self.passes = self.commits = self.kept = self.asked = 0
+        self.passes = self.commits = self.kept = self.asked = self.told = 0
         self._stamps = _Stamps({}, {}, {}, {})
         self._followed: dict[tuple[str, int, int | None, bool], Packet] = {}
         self._learned: set[tuple[str, int, int | None]] = set()
@@ -55,11 +56,11 @@ class Thorough(Judge):
     @property
     def trail(self) -> tuple[int, ...]:
         """What judging has left behind: packets that met the rules again, writes to trackers, ways through a bridge, what entries hold
-        and who got what, and what the controller is asked, of long packets as well.
+        and who got what, what the controller is asked, of long packets as well, and who counts what is or would be refused.
 
-        The numbers for the last two mean nothing but that two are equal.
+        The numbers for the last three mean nothing but that two are equal.
         """
-        return self.asked_again, self.commits, self.passes, self.kept, self.asked
+        return self.asked_again, self.commits, self.passes, self.kept, self.asked, self.told
 
     def learn(self, packet: Packet) -> None:
         """Note the stamps that trackers keep of a packet that is allowed, for those that are not."""
@@ -165,15 +166,22 @@ class Thorough(Judge):
                 self._walk(Sent(error, is_error=True), unstamped)
 
     def _to_others(self, packet: Packet, answer: Packet, opener: Opener) -> None:
-        """Look what becomes of answers that come to another port of the opener's host, which is said to have opened the connection."""
+        """Look what becomes of answers that come to another port of the opener's host, which is said to have opened the connection.
+
+        Of one that bears no stamps, and of one that the answerer has let in.
+        """
         ports, location = self.oracle.topology.ports, self.tracer.twin.location
         here = [
             ports[name] for name, host in location.items() if host == location[packet.source] and name != packet.source
         ]
         for port in here:
             if port.network == ports[packet.source].network and port.mac != answer.eth_src:
-                bare = dict.fromkeys(self.tracer.twin.hosts, Entry(opener, None, 0, _owner(port.name) << _OWNER_AT))
-                self._walk(Sent(replace(answer, eth_dst=port.mac)), bare)
+                owner = _owner(port.name) << _OWNER_AT
+                let_in = self._stamps.into.get(answer.source, 0)
+                peer = self._stamps.opener.get((packet.source, packet.version or 0), 0)
+                for mark, label in ((0, owner), (let_in, owner | peer << 64)):
+                    made: Memory = dict.fromkeys(self.tracer.twin.hosts, Entry(opener, None, mark, label))
+                    self._walk(Sent(replace(answer, eth_dst=port.mac)), made)
 
     def _somebody_elses(self, packet: Packet, name: str) -> Iterator[Finding]:
         """Judge packets of a connection that another port here has opened: answers are for that one, the opener may go on."""
@@ -288,6 +296,8 @@ class Thorough(Judge):
         self.kept += sum(hash((host, entry.mark, entry.label)) for host, entry in passage.memory.items())
         self.kept += sum(hash((name, tuple(copies))) for name, copies in passage.received.items())
         self.asked += sum(hash(question) for trace in passage.traces for question in _questions(trace.text))
+        met = (flow for *_, flow in self.tracer.flows_of(passage) if flow is not None)
+        self.told += sum(hash((flow.kind, flow.origin.what)) for flow in met if flow.kind.endswith(_COUNTING))
         self.passes += sum(trace.text.count("Resuming from table") for trace in passage.traces)
         if not is_watched and self.watch is not None:
             self.watch(passage)
